@@ -1,0 +1,120 @@
+//! What a consumer of work sees: a delivery in, deltas on the way, an outcome at the end.
+//!
+//! Promises:
+//! - the runtime, not the consumer, appends the outcome and only then acknowledges: a consumer cannot forget to, nor
+//!   do it too early;
+//! - the same consumer runs in the server's process or behind HTTP without knowing which.
+//!
+//! Not here: leases and heartbeats (the runtime's), the log, HTTP.
+//! Start with [`Consumer`]; [`bench`] feeds one by hand.
+
+pub mod bench;
+mod outbox;
+pub mod sse;
+
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
+
+pub use antiphon_schemas::wire::Usage;
+use antiphon_schemas::{BotName, MessageId, wire::Message};
+pub use outbox::{Closed, DELTA_GATHER, Outbox, OutboxReader, Piece, outbox};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Something that answers deliveries, one at a time per call, any number of calls side by side.
+pub trait Consumer: Send + Sync + 'static {
+    /// Works on one delivery. Pieces of the reply go to `outbox` as they come; the outcome is returned.
+    ///
+    /// Guarantee wanted: the pieces sent concatenate to exactly the `text` of [`Outcome::Reply`]. The future may be
+    /// dropped at any `.await` (cancel, lost claim); it must then free what it holds, e.g. close the model's connection.
+    fn handle<'a>(
+        &'a self,
+        delivery: Delivery,
+        outbox: &'a mut Outbox,
+    ) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+}
+
+/// One message to answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delivery {
+    /// The message.
+    pub message: Arc<Message>,
+    /// The id that the reply will have.
+    pub reply_id: MessageId,
+    /// 1 for the first try.
+    pub attempt: u32,
+    /// The room's messages before it, oldest first; without redacted ones. The message itself is not among them.
+    pub context: Vec<Arc<Message>>,
+    /// As whom to answer.
+    pub bot: Arc<Profile>,
+}
+
+/// Who a bot is and how it answers; what a remote worker is told with each claim.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Profile {
+    /// Its name, also as shown.
+    pub name: BotName,
+    /// The system prompt.
+    #[serde(default)]
+    pub persona: String,
+    /// How many messages of the room stand in the prompt.
+    #[serde(default = "context_default")]
+    pub context_messages: usize,
+    /// Options for the model, passed on as they are, e.g. `temperature`.
+    #[serde(default)]
+    pub options: BTreeMap<String, Value>,
+    /// What is cut from the model's words before anybody sees them.
+    #[serde(default)]
+    pub filters: Filters,
+}
+
+fn context_default() -> usize {
+    20
+}
+
+/// What is cut from the model's words before a delta leaves, also across the borders of deltas.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Filters {
+    /// Every occurrence of these strings is taken out.
+    #[serde(default)]
+    pub filter_out: Vec<String>,
+    /// The reply ends before the first occurrence of any of these.
+    #[serde(default)]
+    pub trim_after: Vec<String>,
+    /// White space at both ends is taken off.
+    #[serde(default)]
+    pub trim_whitespace: bool,
+}
+
+/// How a delivery ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// An answer.
+    Reply(Reply),
+    /// No answer; `retryable` says whether the same again may help.
+    Failed {
+        /// `code: words`, e.g. `model-timeout: no first word within 120 s`.
+        reason: String,
+        /// Whether another try may help.
+        retryable: bool,
+    },
+}
+
+/// A whole answer and how it was made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// Exactly the concatenation of the pieces sent.
+    pub text: String,
+    /// The model, e.g. `ollama:llama3.2`.
+    pub model: String,
+    /// Options as sent.
+    pub options: BTreeMap<String, Value>,
+    /// SHA-256 of the prompt as sent, hex.
+    pub prompt_sha256: String,
+    /// The room's messages that stood in the prompt, oldest first.
+    pub context: Vec<MessageId>,
+    /// `stop` or `length`.
+    pub finish: String,
+    /// Tokens, where the model tells.
+    pub usage: Option<Usage>,
+}

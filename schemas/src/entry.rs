@@ -1,0 +1,216 @@
+//! An event at a position: the header, the salted body, and the bytes of both.
+//!
+//! ```text
+//! header:  version u8 │ seq u64 │ at_ms u64 │ request 16 B │ kind_len u8 │ room_len u8 │ subjects u8 │
+//!          kind │ room │ subjects × 16 B                            (integers little-endian)
+//! body:    salt 16 B │ MessagePack of the event, by field name
+//! ```
+//!
+//! Promises:
+//! - one header has exactly one encoding, so hashes and signatures are taken over stored bytes, never a re-encoding;
+//! - the body's bytes are kept beside the decoded event; an unreadable body of a known kind is carried as unknown;
+//! - the salt makes the hash of a short text unguessable, so that a body can later be replaced by its hash.
+//!
+//! Not here: framing and checksums (the log's business), what an event means (`event`).
+
+use bytes::{BufMut, Bytes, BytesMut};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::{
+    event::{CodecError, Event},
+    id::{MessageId, RequestId, RoomName, Seq},
+};
+
+/// The version of header and body that this code writes.
+pub const VERSION: u8 = 1;
+/// Random bytes before each body.
+pub const SALT_BYTES: usize = 16;
+/// Header bytes before the kind.
+const FIXED_BYTES: usize = 1 + 8 + 8 + 16 + 3;
+/// Leaves room for a text of 64 KiB in four-byte characters and its record of how it was made.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
+/// The longest header: fixed part, kind, room and all subjects at their longest.
+pub const HEADER_BYTES_MAX: usize = FIXED_BYTES + 255 + 255 + 255 * 16;
+
+/// What is known of an entry without reading its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// Its position.
+    pub seq: Seq,
+    /// When the log took it, in ms since 1970; never earlier than the entry before.
+    pub at_ms: u64,
+    /// The append that wrote it.
+    pub request: RequestId,
+    /// The event's kind, at most 255 bytes.
+    pub kind: Box<str>,
+    /// The room, for events of a room.
+    pub room: Option<RoomName>,
+    /// All message ids that the event creates or changes, at most 255.
+    pub subjects: Vec<MessageId>,
+    /// Version of header and body.
+    pub version: u8,
+}
+
+/// Why bytes are not an entry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not an entry: {0}")]
+pub struct Malformed(pub &'static str);
+
+impl Header {
+    /// Appends the header's only encoding to `out`.
+    ///
+    /// # Panics
+    /// If kind or subjects exceed 255: a programmer's error, since kinds are ours.
+    pub fn encode(&self, out: &mut BytesMut) {
+        let room = self.room.as_ref().map_or("", |r| r.as_str());
+        let len = |n: usize| u8::try_from(n).expect("kind, room and subjects have at most 255");
+        out.reserve(FIXED_BYTES + self.kind.len() + room.len() + 16 * self.subjects.len());
+        out.put_u8(self.version);
+        out.put_u64_le(self.seq.0);
+        out.put_u64_le(self.at_ms);
+        out.put_slice(self.request.as_bytes());
+        out.put_u8(len(self.kind.len()));
+        out.put_u8(len(room.len()));
+        out.put_u8(len(self.subjects.len()));
+        out.put_slice(self.kind.as_bytes());
+        out.put_slice(room.as_bytes());
+        for subject in &self.subjects {
+            out.put_slice(subject.as_bytes());
+        }
+    }
+
+    /// The header that `bytes` encode, all of them.
+    ///
+    /// # Errors
+    /// [`Malformed`] for anything that [`Header::encode`] cannot have written.
+    pub fn decode(bytes: &[u8]) -> Result<Header, Malformed> {
+        if bytes.len() < FIXED_BYTES {
+            return Err(Malformed("header too short"));
+        }
+        let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
+        let id_at = |at: usize| Uuid::from_bytes(bytes[at..at + 16].try_into().expect("16 bytes"));
+        let [kind_len, room_len, subjects] = [33, 34, 35].map(|at| usize::from(bytes[at]));
+        let (kind_end, room_end) = (FIXED_BYTES + kind_len, FIXED_BYTES + kind_len + room_len);
+        if bytes.len() != room_end + 16 * subjects {
+            return Err(Malformed("header length does not fit its parts"));
+        }
+        let text = |range: std::ops::Range<usize>| {
+            std::str::from_utf8(&bytes[range]).map_err(|_| Malformed("header is not UTF-8"))
+        };
+        let room = text(kind_end..room_end)?;
+        let room = if room.is_empty() { None } else { Some(RoomName::new(room).map_err(|_| Malformed("room name"))?) };
+        Ok(Header {
+            version: bytes[0],
+            seq: Seq(u64_at(1)),
+            at_ms: u64_at(9),
+            request: RequestId(id_at(17)),
+            kind: text(FIXED_BYTES..kind_end)?.into(),
+            room,
+            subjects: (0..subjects).map(|i| MessageId(id_at(room_end + 16 * i))).collect(),
+        })
+    }
+}
+
+/// An event at its position.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Position, time, kind, room, subjects, request.
+    pub header: Header,
+    /// Salt and MessagePack, as stored.
+    pub body: Bytes,
+    /// The body, decoded.
+    pub event: Event,
+}
+
+impl Entry {
+    /// Salt and MessagePack of an event: the body as it will be stored.
+    ///
+    /// # Errors
+    /// [`CodecError`] as [`Event::encode`].
+    pub fn body_of(event: &Event, salt: [u8; SALT_BYTES]) -> Result<Bytes, CodecError> {
+        let data = event.encode()?;
+        let mut body = BytesMut::with_capacity(SALT_BYTES + data.len());
+        body.put_slice(&salt);
+        body.put_slice(&data);
+        Ok(body.freeze())
+    }
+
+    /// An entry from its stored bytes.
+    ///
+    /// # Errors
+    /// [`Malformed`] if the header or the salt is not there. A body that its kind cannot read becomes [`Event::Unknown`].
+    pub fn decode(header: &[u8], body: Bytes) -> Result<Entry, Malformed> {
+        let header = Header::decode(header)?;
+        if body.len() < SALT_BYTES {
+            return Err(Malformed("body shorter than its salt"));
+        }
+        let data = body.slice(SALT_BYTES..);
+        let event = Event::decode(&header.kind, &data, &header.subjects)
+            .unwrap_or_else(|_| Event::unknown(&header.kind, &data, &header.subjects));
+        Ok(Entry { header, body, event })
+    }
+
+    /// The header as stored.
+    pub fn header_bytes(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        self.header.encode(&mut out);
+        out.freeze()
+    }
+
+    /// SHA-256 of header ‖ SHA-256(body): what snapshots, checkpoints and proofs name an entry by.
+    pub fn hash(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(self.header_bytes());
+        hash.update(Sha256::digest(&self.body));
+        hash.finalize().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_header_is_read_back_and_any_cut_is_refused(
+            seq in 0..Seq::MAX.0, at_ms: u64, request: u128, kind in "[a-z.]{1,40}", room in proptest::option::of("[a-z]{1,128}"),
+            subjects in proptest::collection::vec(any::<u128>(), 0..5), cut: prop::sample::Index,
+        ) {
+            let header = Header {
+                seq: Seq(seq), at_ms, request: RequestId(Uuid::from_u128(request)), kind: kind.into(),
+                room: room.map(|r| RoomName::new(&r).unwrap()),
+                subjects: subjects.into_iter().map(|s| MessageId(Uuid::from_u128(s))).collect(), version: VERSION,
+            };
+            let mut bytes = BytesMut::new();
+            header.encode(&mut bytes);
+            prop_assert_eq!(Header::decode(&bytes), Ok(header));
+            prop_assert!(Header::decode(&bytes[..cut.index(bytes.len())]).is_err());
+        }
+
+        #[test]
+        fn bytes_from_anywhere_never_panic(bytes: Vec<u8>) {
+            let _ = Entry::decode(&bytes, Bytes::from(bytes.clone()));
+        }
+    }
+
+    #[test]
+    fn an_unreadable_body_of_a_known_kind_is_carried_through() {
+        let header = Header {
+            seq: Seq(1),
+            at_ms: 0,
+            request: RequestId(Uuid::nil()),
+            kind: "message.posted".into(),
+            room: None,
+            subjects: vec![],
+            version: 9,
+        };
+        let mut bytes = BytesMut::new();
+        header.encode(&mut bytes);
+        let body = Bytes::from_static(b"0123456789abcdef\xc1not messagepack");
+        let entry = Entry::decode(&bytes, body.clone()).unwrap();
+        assert!(matches!(&entry.event, Event::Unknown(_)));
+        assert_eq!(entry.body, body);
+    }
+}

@@ -1,0 +1,487 @@
+//! What HTTP and SSE speak: JSON in snake_case, times as RFC 3339 (`…at`) or integer `…ms`, positions as strings.
+//!
+//! Promises: fields and codes only grow; unknown fields in requests are refused by name, so that a typing error is
+//! not silently a wish ignored; fields that a reader may count on are always there, `null` where there is nothing.
+//! Not here: status codes and routes (`http`), stored forms (`event`).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use crate::event::{AuthorKind, Usage};
+use crate::id::{BotName, Cursor, MessageId, RoomName};
+
+/// A position as given out; see [`Cursor`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Position(pub Cursor);
+
+impl Serialize for Position {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Position {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map(Position).map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Position {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Position".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "pattern": "^[0-9a-f]{16}-[0-9a-f]{2}-[0-9]{16}$"})
+    }
+}
+
+/// Body of `POST /api/rooms/{room}/messages`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PostMessage {
+    /// 1 byte to 16 KiB (a setting); any Unicode but NUL.
+    pub text: String,
+    /// Who says it.
+    pub author: PostAuthor,
+    /// A UUID of the client's choice; the same id and content again is the same message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<MessageId>,
+    /// Who shall answer: absent = the room's rule, empty = nobody, or one bot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Vec<BotName>>,
+    /// 0-9, higher is answered first; 5 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
+    /// An earlier message of the same room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<MessageId>,
+}
+
+/// The author of a post.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PostAuthor {
+    /// 1-128 bytes without control characters.
+    pub name: String,
+    /// As shown; at most 32 printable ASCII characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub color: Option<String>,
+    /// For imports: `bot` keeps what a program once said. Accepted from loopback only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<AuthorKind>,
+}
+
+/// Answer to a post: it is durable at this position.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Posted {
+    /// The message's id.
+    pub id: MessageId,
+    /// Its room.
+    pub room: RoomName,
+    /// Where it stands in the log.
+    pub position: Position,
+    /// When the log took it, RFC 3339.
+    pub at: String,
+}
+
+/// Where a message stands on the way to its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// Nobody was asked.
+    #[default]
+    None,
+    /// On a lane, or waiting for a retry.
+    Waiting,
+    /// A worker has it.
+    Claimed,
+    /// It has its answer.
+    Answered,
+    /// Ended with an error that a retry would not mend.
+    Failed,
+    /// Given up.
+    Dead,
+    /// Somebody no longer wanted the answer.
+    Cancelled,
+}
+
+/// The author of a message, as shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Author {
+    /// Name.
+    pub name: Arc<str>,
+    /// Person or program.
+    pub kind: AuthorKind,
+    /// Colour as the client gave it.
+    pub color: Option<Arc<str>>,
+}
+
+/// A message or reply as everybody sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Message {
+    /// Its id.
+    pub id: MessageId,
+    /// Its room.
+    pub room: RoomName,
+    /// Who wrote it.
+    pub author: Author,
+    /// The text; empty once redacted.
+    pub text: Arc<str>,
+    /// When the log took it, RFC 3339.
+    pub at: Arc<str>,
+    /// The message that it answers.
+    pub reply_to: Option<MessageId>,
+    /// Where it stands in the log.
+    pub position: Position,
+    /// On the way to its answer.
+    pub status: Status,
+    /// Why it failed or died.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Arc<str>>,
+    /// Hidden on somebody's wish.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redacted: bool,
+    /// The bot that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bot: Option<BotName>,
+    /// Replies: the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<Arc<str>>,
+    /// Replies: options sent to the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<BTreeMap<String, Value>>,
+    /// Replies: SHA-256 of the prompt, hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_sha256: Option<Arc<str>>,
+    /// Replies: the messages that stood in the prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<Vec<MessageId>>,
+    /// Replies: claim to first delta.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_token_ms: Option<u64>,
+    /// Replies: claim to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_ms: Option<u64>,
+    /// Replies: how many deltas were sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deltas: Option<u32>,
+    /// Replies: why the model stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish: Option<Arc<str>>,
+    /// Replies: tokens, where the model tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+}
+
+/// Answer to `GET /api/rooms/{room}/messages`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Messages {
+    /// Oldest first.
+    pub messages: Vec<Arc<Message>>,
+    /// How far the view had come.
+    pub position: Position,
+}
+
+/// One room of `GET /api/rooms`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Room {
+    /// Its name.
+    pub room: RoomName,
+    /// Messages and replies ever posted.
+    pub messages: u64,
+    /// When something was last said, RFC 3339.
+    pub last_at: String,
+    /// Where that stands in the log.
+    pub position: Position,
+}
+
+/// Answer to `GET /api/rooms`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Rooms {
+    /// By name.
+    pub rooms: Vec<Room>,
+    /// Pass as `after` for the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<RoomName>,
+}
+
+/// One bot's queue in `GET /api/queues`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Queue {
+    /// The bot.
+    pub bot: BotName,
+    /// The model that it asks.
+    pub model: Option<String>,
+    /// Messages on its lanes.
+    pub waiting: u64,
+    /// Messages that wait for a retry.
+    pub retrying: u64,
+    /// Messages that a worker holds.
+    pub claimed: u64,
+    /// Age of the oldest that waits.
+    pub oldest_wait_ms: u64,
+    /// The lanes that are not empty, in the order in which they are read.
+    pub lanes: Vec<Lane>,
+    /// Why the bot takes nothing at the moment, e.g. its model failed too often.
+    pub paused: Option<String>,
+}
+
+/// One lane of a queue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Lane {
+    /// 0-9.
+    pub priority: u8,
+    /// Read after the first lane of the same priority.
+    pub second: bool,
+    /// Messages on it.
+    pub waiting: u64,
+}
+
+/// Answer to `GET /api/queues`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Queues {
+    /// By bot.
+    pub queues: Vec<Queue>,
+    /// How far the view had come.
+    pub position: Position,
+}
+
+/// One step of a message's life in `GET /api/messages/{id}/timeline`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Step {
+    /// The event's kind.
+    pub event: Arc<str>,
+    /// Where it stands in the log.
+    pub position: Position,
+    /// When, RFC 3339.
+    pub at: String,
+    /// Milliseconds since the step before.
+    pub ms: u64,
+    /// What the event says, as on the event stream.
+    pub data: Value,
+}
+
+/// Answer to `GET /api/messages/{id}/timeline`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Timeline {
+    /// The message.
+    pub id: MessageId,
+    /// Oldest first.
+    pub steps: Vec<Step>,
+    /// From the first step to the last.
+    pub total_ms: u64,
+}
+
+/// Answer to cancel, retry and redact: where the message stands now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Changed {
+    /// The message.
+    pub id: MessageId,
+    /// Where it stands now.
+    pub status: Status,
+    /// How far the log had come.
+    pub position: Position,
+}
+
+/// Every 4xx and 5xx: RFC 9457 `application/problem+json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Problem {
+    /// Always `about:blank`; `code` tells problems apart.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The status in words.
+    pub title: String,
+    /// The status.
+    pub status: u16,
+    /// A stable kebab code.
+    pub code: String,
+    /// What happened and what to do next.
+    pub detail: String,
+}
+
+/// Events of `GET /api/rooms/{room}/events`, by their SSE names; the data of each.
+pub mod feed {
+    use super::*;
+
+    /// `snapshot`: the room at a position; everything after it follows.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+    pub struct Snapshot {
+        /// The newest messages, oldest first.
+        pub messages: Vec<Arc<Message>>,
+        /// Replies being written.
+        pub in_flight: Vec<ReplySnapshot>,
+        /// Where the snapshot stands; also its `id:`.
+        pub position: Position,
+    }
+
+    /// `message.claimed`.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+    pub struct Claimed {
+        /// The message.
+        pub message_id: MessageId,
+        /// The reply that will come.
+        pub reply_id: MessageId,
+        /// The bot.
+        pub bot: BotName,
+        /// Who works on it.
+        pub worker: Arc<str>,
+        /// The claim.
+        pub fence: Position,
+        /// When, RFC 3339.
+        pub at: String,
+    }
+
+    /// `message.released`.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+    pub struct Released {
+        /// The message.
+        pub message_id: MessageId,
+        /// The claim that ended, if one was live.
+        pub fence: Option<Position>,
+        /// `lease-over`, `retry-due`, `retry-asked`, `restarted`, `goodbye`.
+        pub reason: Arc<str>,
+    }
+
+    /// `message.failed`.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+    pub struct Failed {
+        /// The message.
+        pub message_id: MessageId,
+        /// `code: words`.
+        pub reason: Arc<str>,
+        /// Which attempt it was.
+        pub attempt: u32,
+        /// When it will be tried again, RFC 3339; `null` when it will not.
+        pub retry_at: Option<String>,
+    }
+
+    /// `message.dead`.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+    pub struct Dead {
+        /// The message.
+        pub message_id: MessageId,
+        /// Why it was given up.
+        pub reason: Arc<str>,
+    }
+
+    /// `message.cancelled` and `message.redacted`.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+    pub struct About {
+        /// The message.
+        pub message_id: MessageId,
+    }
+
+    /// `message.completed`.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+    pub struct Completed {
+        /// The message.
+        pub message_id: MessageId,
+        /// Its answer.
+        pub reply_id: MessageId,
+        /// From claim to end.
+        pub ms: u64,
+    }
+
+    /// `reply.started` (live).
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+    pub struct Started {
+        /// The message.
+        pub message_id: MessageId,
+        /// The reply being written.
+        pub reply_id: MessageId,
+        /// The bot.
+        pub bot: BotName,
+    }
+
+    /// `reply.delta` (live).
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+    pub struct Delta {
+        /// The message.
+        pub message_id: MessageId,
+        /// The reply being written.
+        pub reply_id: MessageId,
+        /// 0, 1, 2 …, without gaps within a reply.
+        pub index: u32,
+        /// The piece.
+        pub text: Arc<str>,
+    }
+
+    /// `reply.reset` (live): forget what was written of this reply; another attempt may follow under another id.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+    pub struct Reset {
+        /// The message.
+        pub message_id: MessageId,
+        /// The reply that will not come.
+        pub reply_id: MessageId,
+        /// Why.
+        pub reason: Arc<str>,
+    }
+
+    /// `reply.progress` (live).
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+    pub struct Progress {
+        /// The message.
+        pub message_id: MessageId,
+        /// `queued`, `loading-model`, `reading-prompt` or `writing`.
+        pub stage: Arc<str>,
+        /// How many stand before it in the queue.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub ahead: Option<u64>,
+    }
+
+    /// `reply.snapshot` (live): the whole text so far; deltas go on at `next_index`.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+    pub struct ReplySnapshot {
+        /// The message.
+        pub message_id: MessageId,
+        /// The reply being written.
+        pub reply_id: MessageId,
+        /// The bot.
+        pub bot: BotName,
+        /// The index of the next delta.
+        pub next_index: u32,
+        /// The text so far.
+        pub text: String,
+    }
+
+    /// `heartbeat` (live), every 15 s.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+    pub struct Heartbeat {
+        /// The server's time, RFC 3339.
+        pub at: String,
+    }
+
+    /// `busy`: too many subscribers; the stream ends and the browser comes back by itself.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+    pub struct Busy {
+        /// Come back after this time.
+        pub retry_ms: u64,
+    }
+
+    /// `reset`: the cursor cannot be resumed; a snapshot follows.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+    pub struct Restart {
+        /// `other-epoch`, `beyond-tail` or `bad-cursor`.
+        pub reason: String,
+    }
+}
+
+/// The JSON Schemas of all wire types, by name.
+pub fn json_schemas() -> Vec<(&'static str, schemars::Schema)> {
+    macro_rules! all {
+        ($($name:literal $type:ty)*) => { vec![$(($name, schemars::schema_for!($type))),*] };
+    }
+    all! {
+        "post-message" PostMessage "posted" Posted "message" Message "messages" Messages "rooms" Rooms "queues" Queues
+        "timeline" Timeline "changed" Changed "problem" Problem
+        "feed.snapshot" feed::Snapshot "feed.message.claimed" feed::Claimed "feed.message.released" feed::Released
+        "feed.message.failed" feed::Failed "feed.message.dead" feed::Dead "feed.message.cancelled" feed::About
+        "feed.message.redacted" feed::About "feed.message.completed" feed::Completed "feed.reply.started" feed::Started
+        "feed.reply.delta" feed::Delta "feed.reply.reset" feed::Reset "feed.reply.progress" feed::Progress
+        "feed.reply.snapshot" feed::ReplySnapshot "feed.heartbeat" feed::Heartbeat "feed.busy" feed::Busy "feed.reset" feed::Restart
+    }
+}

@@ -1,0 +1,8 @@
+//! The conversation server: every post, claim, reply and completion is an event in one ordered log.
+//!
+//! Start with `log` (the contract), then `decide` and `projection` (pure), `node` (the one owner of a node's state),
+//! `fanout`, `work`, `http`; `server` wires them, `cli` starts it. ARCHITECTURE.md is the map.
+
+pub mod clock;
+pub mod log;
+pub mod projection;

@@ -1,0 +1,1 @@
+//! The embedded log: append-only segments in one folder, one writer, many readers.

@@ -1,0 +1,138 @@
+//! The log in memory: the reference that the others are compared with; for tests and for trying things out.
+//!
+//! Promises: everything `log` promises, for as long as the process lives.
+//! Not here: any bound on its size; it keeps every entry, so it is not for serving for weeks.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use antiphon_schemas::{Entry, Epoch, Seq};
+use tokio::sync::watch;
+
+use super::{Append, BATCH_MAX, Error, Info, Judge, Log, Pending, READ_BYTES_MAX, Verdict};
+use crate::clock::Clock;
+
+/// A log that lives as long as the process.
+#[derive(Debug)]
+pub struct MemoryLog {
+    info: Info,
+    clock: Clock,
+    state: Mutex<State>,
+    tail: watch::Sender<Seq>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: Vec<Arc<Entry>>,
+    judge: Judge,
+    closed: bool,
+}
+
+impl MemoryLog {
+    /// An empty log.
+    pub fn new(epoch: Epoch, clock: Clock) -> MemoryLog {
+        let durability = "none: the log is in memory and ends with the process".to_string();
+        MemoryLog {
+            info: Info { epoch, partition: 0, backend: "memory", durability },
+            clock,
+            state: Mutex::default(),
+            tail: watch::Sender::new(Seq::ZERO),
+        }
+    }
+
+    // A std mutex: held for short work in memory only, never across an await.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Log for MemoryLog {
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    fn tail(&self) -> Seq {
+        *self.tail.borrow()
+    }
+
+    fn append(&self, batch: Vec<Append>) -> Pending<'_, Vec<Verdict>> {
+        let result = (|| {
+            check_batch(&batch)?;
+            let mut state = self.state();
+            if state.closed {
+                return Err(Error::Closed);
+            }
+            let now_ms = self.clock.now_ms();
+            let mut verdicts = Vec::with_capacity(batch.len());
+            for append in batch {
+                let verdict = state.judge.judge(append, now_ms);
+                if let Verdict::Appended(entries) = &verdict {
+                    state.entries.extend(entries.iter().cloned());
+                }
+                verdicts.push(verdict);
+            }
+            self.tail.send_replace(state.judge.tail());
+            Ok(verdicts)
+        })();
+        Box::pin(std::future::ready(result))
+    }
+
+    fn read(&self, after: Seq, entries_max: usize) -> Pending<'_, Vec<Arc<Entry>>> {
+        let state = self.state();
+        let start = state.entries.len().min(usize::try_from(after.0).unwrap_or(usize::MAX));
+        let mut bytes = 0;
+        let within = |entry: &&Arc<Entry>| {
+            let first = bytes == 0;
+            bytes += entry.body.len();
+            first || bytes <= READ_BYTES_MAX
+        };
+        let entries = state.entries[start..].iter().take(entries_max).take_while(within).cloned().collect();
+        Box::pin(std::future::ready(Ok(entries)))
+    }
+
+    fn beyond(&self, seq: Seq) -> Pending<'_, ()> {
+        let mut tail = self.tail.subscribe();
+        Box::pin(async move { tail.wait_for(|tail| *tail > seq).await.map(|_| ()).map_err(|_| Error::Closed) })
+    }
+
+    fn load(&self, entries: Vec<Arc<Entry>>) -> Pending<'_, ()> {
+        let mut state = self.state();
+        let result = if state.closed { Err(Error::Closed) } else { state.judge.load(&entries) };
+        if result.is_ok() {
+            state.entries.extend(entries);
+            self.tail.send_replace(state.judge.tail());
+        }
+        Box::pin(std::future::ready(result))
+    }
+
+    fn close(&self) -> Pending<'_, ()> {
+        self.state().closed = true;
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// What every backend refuses before it looks at its state.
+pub(super) fn check_batch(batch: &[Append]) -> Result<(), Error> {
+    const DRAFTS_MAX: usize = 16;
+    if batch.len() > BATCH_MAX {
+        return Err(Error::Invalid(format!("{} appends in one call; {BATCH_MAX} are allowed", batch.len())));
+    }
+    for append in batch {
+        if append.drafts.is_empty() || append.drafts.len() > DRAFTS_MAX {
+            return Err(Error::Invalid(format!(
+                "{} events in one append; 1-{DRAFTS_MAX} are allowed",
+                append.drafts.len()
+            )));
+        }
+        if let Some(draft) = append.drafts.iter().find(|d| d.body.len() > antiphon_schemas::entry::BODY_BYTES_MAX) {
+            return Err(Error::Invalid(format!("a body of {} bytes is too large", draft.body.len())));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    crate::log::conformance::suite!(|clock| { Arc::new(MemoryLog::new(Epoch(7), clock)) as Arc<dyn Log> });
+}

@@ -1,0 +1,286 @@
+//! The log's contract: one ordered, append-only, gapless sequence of entries, appended to on condition.
+//!
+//! Promises, each checked for every backend by `conformance`:
+//! - positions are 1, 2, 3 … without gaps; an append's entries are contiguous and all there or none of them;
+//! - an append that returned [`Verdict::Appended`] is durable (as far as [`Info::durability`] says) and readable;
+//! - an append writes nothing if an entry newer than its `after` shares a subject: the missed entries come back;
+//! - each append of a batch keeps its own verdict and sees the entries of those before it in the same batch;
+//! - the time of an entry is never earlier than that of the entry before;
+//! - entries read are byte for byte the entries appended, of unknown kinds too;
+//! - after [`Error::Poisoned`] nothing is ever acknowledged again until the process restarts.
+//!
+//! Not here: what an entry means, who may append, lanes (the queue projection is the lanes of these backends).
+//! Backends: [`memory`] (the reference), [`file`] (the default).
+
+#[cfg(test)]
+pub(crate) mod conformance;
+pub mod file;
+pub mod memory;
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use antiphon_schemas::{
+    Cursor, Entry, Epoch, Event, MessageId, RequestId, RoomName, Seq, entry::SALT_BYTES, event::CodecError,
+};
+use bytes::Bytes;
+
+/// How many newer entries an append looks through; further behind is [`Verdict::Behind`]. Bounds a Redis script's time.
+pub const SCAN_MAX: u64 = 256;
+/// Appends in one call; a caller with more makes another call.
+pub const BATCH_MAX: usize = 1_024;
+/// Bytes of entries that one [`Log::read`] gathers before it stops (it returns at least one entry if there is one).
+pub const READ_BYTES_MAX: usize = 1 << 20;
+
+/// A future of the log's answer.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+
+/// What is known of a log when it is open.
+#[derive(Debug, Clone)]
+pub struct Info {
+    /// The random id made when the log was created.
+    pub epoch: Epoch,
+    /// The partition: 0.
+    pub partition: u8,
+    /// `memory` or `file`.
+    pub backend: &'static str,
+    /// What an acknowledgement is worth, as a sentence for the operator.
+    pub durability: String,
+}
+
+impl Info {
+    /// `seq` as a position that can be given out.
+    pub fn cursor(&self, seq: Seq) -> Cursor {
+        Cursor { epoch: self.epoch, partition: self.partition, seq }
+    }
+}
+
+/// One event to be appended, its body already encoded so that the log's own thread need not.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Draft {
+    /// The room it belongs to.
+    pub room: Option<RoomName>,
+    /// The event.
+    pub event: Event,
+    /// Salt and MessagePack, as [`Entry::body_of`] makes it.
+    pub body: Bytes,
+}
+
+impl Draft {
+    /// A draft with this salt.
+    ///
+    /// # Errors
+    /// [`CodecError`] if the event cannot be encoded.
+    pub fn new(room: Option<RoomName>, event: Event, salt: [u8; SALT_BYTES]) -> Result<Draft, CodecError> {
+        let body = Entry::body_of(&event, salt)?;
+        Ok(Draft { room, event, body })
+    }
+}
+
+/// A conditional append: these events, unless an entry newer than `after` shares a subject.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// The position against which the caller decided.
+    pub after: Seq,
+    /// Stands in each entry; a caller that lost an answer finds it among the missed entries of its second try.
+    pub request: RequestId,
+    /// The message ids to look for in newer entries. Empty: no look, for ids that nobody else can know.
+    pub subjects: Vec<MessageId>,
+    /// 1..=16 events; stored contiguously, in order, all or none.
+    pub drafts: Vec<Draft>,
+}
+
+/// What became of one [`Append`].
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    /// Durable; the entries as stored.
+    Appended(Vec<Arc<Entry>>),
+    /// Nothing written: somebody else touched a subject. All entries newer than `after`, in order.
+    Conflict(Vec<Arc<Entry>>),
+    /// Nothing written: more than [`SCAN_MAX`] newer entries. Read them, decide again.
+    Behind {
+        /// The last position.
+        tail: Seq,
+    },
+    /// Nothing written: the log ends before `after`, so it is not the log against which the caller decided.
+    Diverged {
+        /// The last position.
+        tail: Seq,
+    },
+}
+
+/// Why the log could not do as asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// Nothing written; free some space, then try again.
+    #[error("the log cannot grow: {0}")]
+    Full(String),
+    /// A write or sync failed; nothing more is acknowledged until the process restarts.
+    #[error("the log failed and takes no more writes until a restart: {0}")]
+    Poisoned(String),
+    /// The log is closing.
+    #[error("the log is closed")]
+    Closed,
+    /// Stored bytes are not what was written.
+    #[error("the log is damaged at {place}: {why}")]
+    Damaged {
+        /// File and offset, or position.
+        place: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The caller broke the contract (too many appends, an entry too large, a gap in a load). Never retry.
+    #[error("not a valid request to the log: {0}")]
+    Invalid(String),
+    /// The disk said no while reading or opening.
+    #[error("{0}")]
+    Io(String),
+}
+
+impl Error {
+    /// Whether the same call may succeed later without a restart.
+    pub fn retryable(&self) -> bool {
+        matches!(self, Error::Full(_))
+    }
+
+    /// A stable kebab code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Error::Full(_) => "log-full",
+            Error::Poisoned(_) => "log-failed",
+            Error::Closed => "log-closed",
+            Error::Damaged { .. } => "log-damaged",
+            Error::Invalid(_) => "log-invalid",
+            Error::Io(_) => "log-io",
+        }
+    }
+}
+
+/// The contract; see the module header for what every backend promises.
+pub trait Log: Send + Sync + 'static {
+    /// Epoch, partition, backend, durability. Fixed while the log is open.
+    fn info(&self) -> &Info;
+
+    /// The last durable position; 0 while empty. Never falls.
+    fn tail(&self) -> Seq;
+
+    /// Appends up to [`BATCH_MAX`] appends in order and returns a verdict for each.
+    ///
+    /// Guarantee: once called, it happens even if the future is dropped (or the log fails). Cost: one fsync a call (file).
+    ///
+    /// # Errors
+    /// None of the batch is acknowledged. [`Error::Full`]: none was written. [`Error::Poisoned`]: whether it was
+    /// written shows after the restart.
+    fn append(&self, batch: Vec<Append>) -> Pending<'_, Vec<Verdict>>;
+
+    /// The entries after a position, in order: at least one if there is one, at most `entries_max`, about
+    /// [`READ_BYTES_MAX`] bytes. Empty at or beyond the tail.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::Io`].
+    fn read(&self, after: Seq, entries_max: usize) -> Pending<'_, Vec<Arc<Entry>>>;
+
+    /// Waits until the tail is beyond `seq`. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when it will never be.
+    fn beyond(&self, seq: Seq) -> Pending<'_, ()>;
+
+    /// Takes entries over verbatim, position and time included; they must go on where the log ends.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] on a gap or a time that runs backwards: nothing is written.
+    fn load(&self, entries: Vec<Arc<Entry>>) -> Pending<'_, ()>;
+
+    /// Takes no more appends, finishes those under way and frees what it holds. Twice is fine.
+    ///
+    /// # Errors
+    /// As [`Log::append`], for what was under way.
+    fn close(&self) -> Pending<'_, ()>;
+}
+
+/// The last position and everything needed to judge an append: shared by the backends that judge in process.
+///
+/// Keeps the newest [`SCAN_MAX`] entries; pure.
+#[derive(Debug, Default)]
+pub(crate) struct Judge {
+    tail: Seq,
+    tail_at_ms: u64,
+    recent: std::collections::VecDeque<Arc<Entry>>,
+}
+
+impl Judge {
+    /// A judge for a log that ends with `recent` (the newest entries, at least [`SCAN_MAX`] of them or all).
+    pub(crate) fn resume(recent: impl IntoIterator<Item = Arc<Entry>>) -> Judge {
+        let mut judge = Judge::default();
+        for entry in recent {
+            judge.push(entry);
+        }
+        judge
+    }
+
+    /// The last position judged so far.
+    pub(crate) fn tail(&self) -> Seq {
+        self.tail
+    }
+
+    /// Judges an append and, if it may be written, makes its entries and counts them as there for the next one.
+    pub(crate) fn judge(&mut self, append: Append, now_ms: u64) -> Verdict {
+        let tail = self.tail;
+        if tail < append.after {
+            return Verdict::Diverged { tail };
+        }
+        if !append.subjects.is_empty() {
+            let newer = tail.0 - append.after.0;
+            if newer > SCAN_MAX {
+                return Verdict::Behind { tail };
+            }
+            let missed = self.recent.iter().skip(self.recent.len().saturating_sub(newer as usize));
+            let shares = |e: &Arc<Entry>| e.header.subjects.iter().any(|s| append.subjects.contains(s));
+            if missed.clone().any(shares) {
+                return Verdict::Conflict(missed.cloned().collect());
+            }
+        }
+        let at_ms = now_ms.max(self.tail_at_ms);
+        let mut entries = Vec::with_capacity(append.drafts.len());
+        for draft in append.drafts {
+            let header = antiphon_schemas::Header {
+                seq: self.tail.next(),
+                at_ms,
+                request: append.request,
+                kind: draft.event.kind().into(),
+                room: draft.room,
+                subjects: draft.event.subjects(),
+                version: antiphon_schemas::entry::VERSION,
+            };
+            let entry = Arc::new(Entry { header, body: draft.body, event: draft.event });
+            self.push(entry.clone());
+            entries.push(entry);
+        }
+        Verdict::Appended(entries)
+    }
+
+    /// Takes over entries that must go on where the log ends.
+    pub(crate) fn load(&mut self, entries: &[Arc<Entry>]) -> Result<(), Error> {
+        let (mut tail, mut at_ms) = (self.tail, self.tail_at_ms);
+        for entry in entries {
+            if entry.header.seq != tail.next() {
+                return Err(Error::Invalid(format!("entry {} cannot follow entry {tail}", entry.header.seq)));
+            }
+            if entry.header.at_ms < at_ms {
+                return Err(Error::Invalid(format!("entry {} is older than the entry before it", entry.header.seq)));
+            }
+            (tail, at_ms) = (entry.header.seq, entry.header.at_ms);
+        }
+        entries.iter().cloned().for_each(|entry| self.push(entry));
+        Ok(())
+    }
+
+    fn push(&mut self, entry: Arc<Entry>) {
+        self.tail = entry.header.seq;
+        self.tail_at_ms = entry.header.at_ms;
+        self.recent.push_back(entry);
+        if self.recent.len() > SCAN_MAX as usize {
+            self.recent.pop_front();
+        }
+    }
+}
