@@ -4,5 +4,7 @@
 //! `fanout`, `work`, `http`; `server` wires them, `cli` starts it. ARCHITECTURE.md is the map.
 
 pub mod clock;
+pub mod decide;
+pub mod fanout;
 pub mod log;
 pub mod projection;

@@ -4,4 +4,97 @@
 //! gives the same value; any projection can be thrown away and folded anew.
 //! Not here: reading the log, disk (`index`), who waits for what (`node`).
 
+pub mod counts;
+pub mod newest;
+pub mod queue;
+pub mod recent;
 pub mod record;
+pub mod view;
+
+use std::sync::Arc;
+
+use antiphon_schemas::{Entry, Epoch, Event, MessageId, Seq};
+use serde::{Deserialize, Serialize};
+
+use self::{
+    counts::Counts,
+    newest::Newest,
+    queue::{Open, Queue},
+    recent::Recent,
+};
+
+/// How much the recent view keeps.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Messages a room.
+    pub recent_messages: usize,
+    /// Rooms in memory.
+    pub rooms: usize,
+}
+
+/// All projections of a node, at one position.
+#[derive(Debug, Clone)]
+pub struct Projections {
+    /// The last entry folded in.
+    pub position: Seq,
+    /// Messages that want an answer.
+    pub queue: Queue,
+    /// The newest messages of the rooms last spoken in.
+    pub recent: Recent,
+    /// What the index does not have yet.
+    pub newest: Newest,
+    /// Numbers.
+    pub counts: Counts,
+}
+
+/// The part of the projections that a restart cannot read back from index and log: what a snapshot holds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The last entry folded in.
+    pub position: Seq,
+    /// The open messages.
+    pub open: Vec<(MessageId, Open)>,
+    /// Numbers.
+    pub counts: Counts,
+}
+
+impl Projections {
+    /// Projections that stand where `kept` does; the beginning is `Kept::default()`.
+    pub fn resume(epoch: Epoch, limits: Limits, kept: Kept) -> Projections {
+        Projections {
+            position: kept.position,
+            queue: Queue::with(kept.open),
+            recent: Recent::new(epoch, limits.recent_messages, limits.rooms),
+            newest: Newest::after(kept.position),
+            counts: kept.counts,
+        }
+    }
+
+    /// Folds the next entry in. An entry at or below the position changes nothing.
+    ///
+    /// # Panics
+    /// On a hole: the caller reads it first.
+    pub fn apply(&mut self, entry: &Arc<Entry>) {
+        if entry.header.seq <= self.position {
+            return;
+        }
+        assert_eq!(entry.header.seq, self.position.next(), "a hole in the entries applied");
+        if let Event::MessageFailed(e) = &entry.event
+            && let Some(open) = self.queue.get(&e.message_id)
+        {
+            self.counts.failed(&open.ask.bot);
+        }
+        self.queue.apply(entry);
+        self.recent.apply(entry);
+        self.newest.apply(entry);
+        self.counts.apply(entry);
+        self.position = entry.header.seq;
+    }
+
+    /// What a snapshot holds; the open messages sorted, so that equal states give equal bytes.
+    pub fn keep(&self) -> Kept {
+        let mut open: Vec<_> = self.queue.iter().map(|(id, open)| (*id, open.clone())).collect();
+        open.sort_by_key(|(id, _)| *id);
+        Kept { position: self.position, open, counts: self.counts.clone() }
+    }
+}

@@ -1,0 +1,64 @@
+//! What people may do to a message afterwards: cancel it, have it tried again, hide it.
+
+use antiphon_schemas::{
+    Event, MessageId,
+    event::{MessageCancelled, MessageRedacted, MessageReleased, release},
+    wire::Status,
+};
+
+use super::{Decision, Facts, Policy, Refusal, lane, room_for_one_more};
+use crate::projection::Projections;
+
+/// A wish of a person about a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// The answer is no longer wanted.
+    Cancel,
+    /// Try again.
+    Retry,
+    /// Hide it.
+    Redact,
+}
+
+/// Decides a change.
+///
+/// # Errors
+/// [`Refusal::NoSuchMessage`]; cancel: [`Refusal::AlreadyEnded`]; retry: [`Refusal::NotFailed`],
+/// [`Refusal::Redacted`], [`Refusal::UnknownBot`], [`Refusal::QueueFull`].
+pub fn change(
+    state: &Projections,
+    facts: &Facts,
+    policy: &Policy,
+    message_id: MessageId,
+    change: Change,
+) -> Result<Decision, Refusal> {
+    let fact = facts.look(state, &message_id).ok_or(Refusal::NoSuchMessage(message_id))?;
+    let room = fact.posted.header.room.clone().ok_or(Refusal::NoSuchMessage(message_id))?;
+    let open = matches!(fact.record.status, Status::Waiting | Status::Claimed);
+    let cancelled = Event::from(MessageCancelled { message_id });
+    let events = match (change, fact.record.status) {
+        (Change::Cancel, Status::Cancelled) => return Ok(Decision::Stands(Status::Cancelled)),
+        (Change::Cancel, _) if open => vec![cancelled],
+        (Change::Cancel, status) => return Err(Refusal::AlreadyEnded(status)),
+        (Change::Retry, Status::Failed | Status::Dead) => {
+            let Event::MessagePosted(posted) = &fact.posted.event else { return Err(Refusal::NotFailed(Status::None)) };
+            let Some(ask) = &posted.ask else { return Err(Refusal::NotFailed(Status::None)) };
+            if fact.record.redacted {
+                return Err(Refusal::Redacted);
+            }
+            if !policy.can_ask(&ask.bot, &room) {
+                return Err(Refusal::UnknownBot(ask.bot.clone()));
+            }
+            room_for_one_more(state, policy, &ask.bot)?;
+            let ask = lane(state, &room, &ask.bot, ask.priority);
+            vec![MessageReleased { message_id, fence: None, reason: release::RETRY_ASKED.into(), ask }.into()]
+        }
+        (Change::Retry, status) => return Err(Refusal::NotFailed(status)),
+        (Change::Redact, status) if fact.record.redacted => return Ok(Decision::Stands(status)),
+        (Change::Redact, _) => {
+            let redacted = Event::from(MessageRedacted { message_id });
+            open.then_some(cancelled).into_iter().chain([redacted]).collect()
+        }
+    };
+    Ok(Decision::Append { room, subjects: vec![message_id], events })
+}

@@ -1,0 +1,183 @@
+//! What may happen next: `decide(state, command) -> events or refusal`, as pure functions.
+//!
+//! Promises: no clock, no randomness, no I/O: time, jitter and fresh ids are arguments; the same arguments give the
+//! same events, so a command whose append met a conflict is simply decided again.
+//! Not here: appending, waiting, timers (`node`).
+//! Start with [`post`], then [`work`] (claims and their ends) and [`change`] (cancel, retry, redact).
+
+pub mod change;
+pub mod post;
+pub mod work;
+
+use std::sync::Arc;
+
+use antiphon_schemas::{BotName, Entry, Event, MessageId, RoomName, Seq, event::Ask, wire::Status};
+
+use crate::projection::{Projections, record::Record};
+
+/// A room's share of a priority's first lane; its further posts go onto the second, which is read after the first,
+/// so that a flood in one room does not starve the rest.
+pub const FIRST_LANE_PER_ROOM: u32 = 4;
+
+/// The operator's settings that decisions depend on.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Waiting messages a bot; more are refused.
+    pub queue_max: usize,
+    /// Attempts before a message is given up.
+    pub attempts_max: u32,
+    /// Older wishes are not answered any more.
+    pub max_age_ms: u64,
+    /// How long a claim lives without a heartbeat.
+    pub lease_ms: u64,
+    /// The wait after the first failure; doubles with each further one.
+    pub retry_base_ms: u64,
+    /// The longest wait after a failure.
+    pub retry_max_ms: u64,
+    /// Who answers, and where.
+    pub bots: Vec<BotRule>,
+}
+
+/// Which posts a bot answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BotRule {
+    /// Its name.
+    pub name: BotName,
+    /// Exact room names, or `prefix*`; empty: every room.
+    pub rooms: Vec<String>,
+    /// Answers posts that name nobody; else only those that name it.
+    pub answers_all: bool,
+}
+
+impl BotRule {
+    /// Whether the bot is there in this room.
+    pub fn serves(&self, room: &RoomName) -> bool {
+        let fits = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(prefix) => room.as_str().starts_with(prefix),
+            None => room.as_str() == pattern,
+        };
+        self.rooms.is_empty() || self.rooms.iter().any(fits)
+    }
+}
+
+impl Policy {
+    /// Who answers a person's post that names nobody: the first bot that serves the room and answers all.
+    pub fn default_bot(&self, room: &RoomName) -> Option<&BotName> {
+        self.bots.iter().find(|b| b.answers_all && b.serves(room)).map(|b| &b.name)
+    }
+
+    /// Whether this bot can be asked in this room.
+    pub fn can_ask(&self, bot: &BotName, room: &RoomName) -> bool {
+        self.bots.iter().any(|b| b.name == *bot && b.serves(room))
+    }
+}
+
+/// What was read of a message from index and log before the command was handed over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fact {
+    /// Its record at [`Facts::as_of`].
+    pub record: Record,
+    /// The entry that posted it.
+    pub posted: Arc<Entry>,
+}
+
+/// All facts of a command, read at one position; what is newer stands in the projections.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facts {
+    /// The position at which they were read.
+    pub as_of: Seq,
+    /// The messages found; one that is missing did not exist then.
+    pub known: Vec<(MessageId, Fact)>,
+}
+
+impl Facts {
+    /// For commands that need none.
+    pub fn none() -> Facts {
+        Facts { as_of: Seq::MAX, known: Vec::new() }
+    }
+
+    /// Whether the projections still cover everything newer than these facts.
+    pub fn fresh(&self, state: &Projections) -> bool {
+        self.as_of >= state.newest.floor()
+    }
+
+    /// The message as of now.
+    pub fn look(&self, state: &Projections, id: &MessageId) -> Option<Fact> {
+        let known = self.known.iter().find(|(k, _)| k == id).map(|(_, fact)| fact);
+        let record = state.newest.record(id, known.map(|fact| fact.record.clone()))?;
+        let posted = state.newest.posted(id).or(known.map(|fact| &fact.posted))?.clone();
+        Some(Fact { record, posted })
+    }
+}
+
+/// What to do about a command that is not refused.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decision {
+    /// Append these events to this room, unless a newer entry touches one of the subjects.
+    Append {
+        /// The room.
+        room: RoomName,
+        /// Looked for in newer entries; empty for ids that nobody else can know.
+        subjects: Vec<MessageId>,
+        /// All or none.
+        events: Vec<Event>,
+    },
+    /// It has happened before: the entry that did it, and nothing to write.
+    Already(Arc<Entry>),
+    /// It stands as wished: nothing to write.
+    Stands(Status),
+}
+
+/// Why a command is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum Refusal {
+    #[error("the id {0} belongs to another message; leave `id` out, or choose a fresh UUID")]
+    IdTaken(MessageId),
+    #[error("a message can ask one bot; name one in `to`")]
+    OneBotOnly,
+    #[error("there is no bot `{0}` in this room; GET /api/queues lists the bots")]
+    UnknownBot(BotName),
+    #[error("{waiting} messages wait for `{bot}` already; try again later")]
+    QueueFull { bot: BotName, waiting: usize },
+    #[error("the message that `reply_to` names is not in this room")]
+    ReplyToElsewhere,
+    #[error("there is no message {0}")]
+    NoSuchMessage(MessageId),
+    #[error("the message has ended already: {}", status_word(.0))]
+    AlreadyEnded(Status),
+    #[error("only failed or dead messages can be retried; this one is {}", status_word(.0))]
+    NotFailed(Status),
+    #[error("the message is hidden; it cannot be answered again")]
+    Redacted,
+    #[error("the claim is no longer yours: `{worker}` holds the message since entry {fence}")]
+    StaleFence { worker: Arc<str>, fence: Seq },
+    #[error("the message waits for a new claim; this one is over")]
+    ClaimOver,
+}
+
+fn status_word(status: &Status) -> &'static str {
+    match status {
+        Status::None => "a message that asked nobody",
+        Status::Waiting => "waiting",
+        Status::Claimed => "claimed",
+        Status::Answered => "answered",
+        Status::Failed => "failed",
+        Status::Dead => "dead",
+        Status::Cancelled => "cancelled",
+    }
+}
+
+/// The lane for an answer asked for in a room now.
+fn lane(state: &Projections, room: &RoomName, bot: &BotName, priority: u8) -> Ask {
+    let second = state.queue.waiting_in_room(room, priority) >= FIRST_LANE_PER_ROOM;
+    Ask { bot: bot.clone(), priority, second }
+}
+
+fn room_for_one_more(state: &Projections, policy: &Policy, bot: &BotName) -> Result<(), Refusal> {
+    let waiting = state.queue.depth(bot).waiting;
+    if waiting >= policy.queue_max {
+        return Err(Refusal::QueueFull { bot: bot.clone(), waiting });
+    }
+    Ok(())
+}

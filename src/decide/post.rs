@@ -1,0 +1,103 @@
+//! Posting a message: repeated, asking somebody, or refused.
+
+use std::sync::Arc;
+
+use antiphon_schemas::{
+    BotName, Entry, Event, MessageId, RoomName,
+    event::{Author, AuthorKind, MessagePosted},
+};
+
+use super::{Decision, Facts, Policy, Refusal, lane, room_for_one_more};
+use crate::projection::Projections;
+
+/// The priority of a post that names none.
+pub const PRIORITY_DEFAULT: u8 = 5;
+
+/// A wish to say something.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Post {
+    /// Where.
+    pub room: RoomName,
+    /// The message's id.
+    pub id: MessageId,
+    /// The server made the id just now, so nobody else can have used it.
+    pub fresh: bool,
+    /// Who says it.
+    pub author: Author,
+    /// What is said; checked by whoever took it from outside.
+    pub text: Arc<str>,
+    /// Absent: the room's rule. Empty: nobody.
+    pub to: Option<Vec<BotName>>,
+    /// 0-9.
+    pub priority: u8,
+    /// An earlier message of the room.
+    pub reply_to: Option<MessageId>,
+}
+
+impl Post {
+    /// The messages that must be looked up before this can be decided.
+    pub fn needs(&self) -> Vec<MessageId> {
+        (!self.fresh).then_some(self.id).into_iter().chain(self.reply_to).collect()
+    }
+}
+
+/// Decides a post.
+///
+/// # Errors
+/// [`Refusal::IdTaken`], [`Refusal::OneBotOnly`], [`Refusal::UnknownBot`], [`Refusal::ReplyToElsewhere`],
+/// [`Refusal::QueueFull`].
+pub fn post(state: &Projections, facts: &Facts, policy: &Policy, post: &Post) -> Result<Decision, Refusal> {
+    if !post.fresh
+        && let Some(known) = facts.look(state, &post.id)
+    {
+        return if same(&known.posted, post) {
+            Ok(Decision::Already(known.posted))
+        } else {
+            Err(Refusal::IdTaken(post.id))
+        };
+    }
+    if !post.fresh && state.queue.is_promised(&post.id) {
+        return Err(Refusal::IdTaken(post.id));
+    }
+    let bot = match post.to.as_deref() {
+        Some([]) => None,
+        Some([bot]) if policy.can_ask(bot, &post.room) => Some(bot),
+        Some([bot]) => return Err(Refusal::UnknownBot(bot.clone())),
+        Some(_) => return Err(Refusal::OneBotOnly),
+        None if post.author.kind == AuthorKind::Human => policy.default_bot(&post.room),
+        None => None,
+    };
+    if let Some(target) = post.reply_to {
+        let found = facts.look(state, &target);
+        if found.is_none_or(|fact| fact.posted.header.room.as_ref() != Some(&post.room)) {
+            return Err(Refusal::ReplyToElsewhere);
+        }
+    }
+    if let Some(bot) = bot {
+        room_for_one_more(state, policy, bot)?;
+    }
+    let event = MessagePosted {
+        id: post.id,
+        author: post.author.clone(),
+        text: post.text.clone(),
+        to: post.to.clone(),
+        ask: bot.map(|bot| lane(state, &post.room, bot, post.priority)),
+        reply_to: post.reply_to,
+        hops: 0,
+    };
+    Ok(Decision::Append {
+        room: post.room.clone(),
+        subjects: if post.fresh { vec![] } else { vec![post.id] },
+        events: vec![event.into()],
+    })
+}
+
+/// Same room, text, author's name, `reply_to` and `to`.
+fn same(entry: &Entry, post: &Post) -> bool {
+    let Event::MessagePosted(posted) = &entry.event else { return false };
+    entry.header.room.as_ref() == Some(&post.room)
+        && posted.text == post.text
+        && posted.author.name == post.author.name
+        && posted.reply_to == post.reply_to
+        && posted.to == post.to
+}

@@ -1,0 +1,191 @@
+//! Claims and how they end: completed, failed, released; and what time does to a message that waits.
+
+use std::{collections::HashSet, sync::Arc};
+
+use antiphon_schemas::{
+    BotName, Event, MessageId, Seq,
+    event::{
+        Author, AuthorKind, Made, MessageClaimed, MessageCompleted, MessageDead, MessageFailed, MessageReleased,
+        ReplyPosted, release,
+    },
+    wire::Status,
+};
+use uuid::Uuid;
+
+use super::{Decision, Facts, Policy, Refusal, lane};
+use crate::projection::{
+    Projections,
+    queue::{Claim, Open, State},
+};
+
+/// A worker's wish for the next message of a bot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wish {
+    /// The bot.
+    pub bot: BotName,
+    /// Who asks.
+    pub worker: Arc<str>,
+    /// The process, for workers that live in it.
+    pub incarnation: Option<Uuid>,
+    /// A fresh id for the reply.
+    pub reply_id: MessageId,
+}
+
+/// Which claim a worker speaks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Held {
+    /// The message.
+    pub message_id: MessageId,
+    /// The claim.
+    pub fence: Seq,
+}
+
+/// How a claim ends, as its worker says it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum End {
+    /// With an answer.
+    Completed {
+        /// The bot as it shows itself.
+        author: Author,
+        /// The whole answer.
+        text: Arc<str>,
+        /// How it was made.
+        made: Made,
+    },
+    /// With an error.
+    Failed {
+        /// `code: words`.
+        reason: Arc<str>,
+        /// Whether another try may help.
+        retryable: bool,
+    },
+    /// Given back, or its lease is over; a code of [`release`].
+    Released(&'static str),
+}
+
+/// Decides who gets the next message of a bot; `None` when nothing waits that is young enough and not in `busy`.
+pub fn claim(
+    state: &Projections,
+    policy: &Policy,
+    wish: &Wish,
+    now_ms: u64,
+    busy: &HashSet<MessageId>,
+) -> Option<Decision> {
+    let ready = |id: &MessageId| !busy.contains(id) && state.queue.get(id).is_some_and(|o| !too_old(policy, o, now_ms));
+    let message_id = state.queue.waiting(&wish.bot).find(ready)?;
+    let open = state.queue.get(&message_id)?;
+    let event = MessageClaimed {
+        message_id,
+        reply_id: wish.reply_id,
+        bot: wish.bot.clone(),
+        worker: wish.worker.clone(),
+        incarnation: wish.incarnation,
+        attempt: open.attempts + 1,
+        lease_ms: policy.lease_ms,
+    };
+    Some(Decision::Append { room: open.room.clone(), subjects: vec![message_id], events: vec![event.into()] })
+}
+
+/// The open message and the live claim that `held` speaks for.
+///
+/// # Errors
+/// [`Refusal::StaleFence`] (somebody else holds it), [`Refusal::ClaimOver`] (it waits again),
+/// [`Refusal::AlreadyEnded`], [`Refusal::NoSuchMessage`].
+pub fn holder<'a>(state: &'a Projections, facts: &Facts, held: Held) -> Result<(&'a Open, &'a Claim), Refusal> {
+    let Some(open) = state.queue.get(&held.message_id) else {
+        let fact = facts.look(state, &held.message_id).ok_or(Refusal::NoSuchMessage(held.message_id))?;
+        return Err(Refusal::AlreadyEnded(fact.record.status));
+    };
+    match &open.state {
+        State::Claimed(claim) if claim.fence == held.fence => Ok((open, claim)),
+        State::Claimed(claim) => Err(Refusal::StaleFence { worker: claim.worker.clone(), fence: claim.fence }),
+        _ => Err(Refusal::ClaimOver),
+    }
+}
+
+/// Decides how a claim ends.
+///
+/// `jitter` is a random number that spreads retries.
+///
+/// # Errors
+/// As [`holder`].
+pub fn end(
+    state: &Projections,
+    facts: &Facts,
+    policy: &Policy,
+    held: Held,
+    end: &End,
+    now_ms: u64,
+    jitter: u64,
+) -> Result<Decision, Refusal> {
+    let (open, claim) = holder(state, facts, held)?;
+    let Held { message_id, fence } = held;
+    let dead = |reason: String| Event::from(MessageDead { message_id, reason: reason.into() });
+    let events = match end {
+        End::Completed { author, text, made } => {
+            let author = Author { kind: AuthorKind::Bot, ..author.clone() };
+            let (id, text, made) = (claim.reply_id, text.clone(), made.clone());
+            let ms = made.total_ms;
+            vec![
+                ReplyPosted { id, message_id, author, text, hops: 1, made }.into(),
+                MessageCompleted { message_id, reply_id: id, fence, ms }.into(),
+            ]
+        }
+        End::Failed { reason, retryable } => {
+            let again = *retryable && claim.attempt < policy.attempts_max;
+            let retry_at_ms = again.then(|| now_ms + backoff_ms(policy, claim.attempt, jitter));
+            let (reason, attempt) = (reason.clone(), claim.attempt);
+            let given_up = (*retryable && !again).then(|| dead(format!("attempts-used-up: {reason}")));
+            let failed = MessageFailed { message_id, fence, reason, attempt, retry_at_ms };
+            [Event::from(failed)].into_iter().chain(given_up).collect()
+        }
+        End::Released(reason) if *reason == release::LEASE_OVER && claim.attempt >= policy.attempts_max => {
+            vec![dead(format!("attempts-used-up: no heartbeat from `{}`", claim.worker))]
+        }
+        End::Released(reason) => {
+            let ask = lane(state, &open.room, &open.ask.bot, open.ask.priority);
+            vec![MessageReleased { message_id, fence: Some(fence), reason: (*reason).into(), ask }.into()]
+        }
+    };
+    Ok(Decision::Append { room: open.room.clone(), subjects: vec![message_id], events })
+}
+
+/// Decides what the time does to a message that nobody holds: back to its lane, or given up. `None`: nothing yet.
+pub fn due(state: &Projections, policy: &Policy, message_id: MessageId, now_ms: u64) -> Option<Decision> {
+    let open = state.queue.get(&message_id)?;
+    let event: Event = match open.state {
+        State::Claimed(_) => return None,
+        _ if too_old(policy, open, now_ms) => MessageDead { message_id, reason: "too-old".into() }.into(),
+        State::Retrying { at_ms } if at_ms <= now_ms => {
+            let ask = lane(state, &open.room, &open.ask.bot, open.ask.priority);
+            MessageReleased { message_id, fence: None, reason: release::RETRY_DUE.into(), ask }.into()
+        }
+        _ => return None,
+    };
+    Some(Decision::Append { room: open.room.clone(), subjects: vec![message_id], events: vec![event] })
+}
+
+/// When [`due`] will have something to say, in ms since 1970.
+pub fn due_at_ms(policy: &Policy, open: &Open) -> Option<u64> {
+    let too_old_at = open.asked_at_ms.saturating_add(policy.max_age_ms);
+    match open.state {
+        State::Waiting { .. } => Some(too_old_at),
+        State::Retrying { at_ms } => Some(at_ms.min(too_old_at)),
+        State::Claimed(_) => None,
+    }
+}
+
+/// Whether a status is an end.
+pub fn ended(status: Status) -> bool {
+    !matches!(status, Status::Waiting | Status::Claimed)
+}
+
+fn too_old(policy: &Policy, open: &Open, now_ms: u64) -> bool {
+    now_ms >= open.asked_at_ms.saturating_add(policy.max_age_ms)
+}
+
+/// Doubles with each attempt up to the longest wait; between half and the whole of that, by `jitter`.
+fn backoff_ms(policy: &Policy, attempt: u32, jitter: u64) -> u64 {
+    let whole = policy.retry_base_ms.saturating_mul(1 << (attempt - 1).min(20)).min(policy.retry_max_ms).max(2);
+    whole / 2 + jitter % (whole / 2 + 1)
+}

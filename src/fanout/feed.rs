@@ -1,0 +1,249 @@
+//! One room's ring of frames.
+//!
+//! ```text
+//! slots   first ……………………… end          a cursor below `first` has fallen off; one at `end` waits
+//!         [f][f][f][f][f][f]              a push takes the wakers of all that wait and wakes them outside the lock
+//! ```
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use antiphon_schemas::{MessageId, Seq};
+use bytes::{Bytes, BytesMut};
+
+use super::Frame;
+
+/// Frames a room keeps for subscribers that are a little behind; beyond it they read the log.
+const FRAMES_MAX: usize = 2_048;
+/// Bytes a room keeps, for the same reason.
+const RING_BYTES_MAX: usize = 1 << 20;
+/// Bytes handed to a connection at once: many frames in one write, little memory in a reader that has stopped.
+const CHUNK_BYTES_MAX: usize = 16 * 1024;
+/// Up to this many wakers are woken by the publisher itself; more are woken by a task of their own, so that a crowd
+/// of subscribers does not delay the next append.
+const WAKE_INLINE_MAX: usize = 32;
+
+/// One room's ring.
+#[derive(Debug, Default)]
+pub struct Feed {
+    // A std mutex: held to push or to take frames, never across an await.
+    ring: Mutex<Ring>,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    frames: VecDeque<Frame>,
+    first: u64,
+    bytes: usize,
+    waiting: Vec<Waker>,
+    closed: bool,
+    /// The last chunk made of several frames: subscribers that are equally far behind share it.
+    chunk: Option<(u64, Chunk)>,
+}
+
+#[derive(Debug, Clone)]
+struct Chunk {
+    end: u64,
+    bytes: Bytes,
+    seq: Option<Seq>,
+}
+
+/// What a subscriber finds at its cursor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// Encoded frames, and the last durable position among them.
+    Frames(Bytes, Option<Seq>),
+    /// The cursor has fallen off the ring: read the log.
+    Lagged,
+    /// The feed has ended.
+    Closed,
+}
+
+/// Subscribers to wake, outside every lock.
+#[must_use]
+#[derive(Debug)]
+pub struct Wake(Vec<Waker>);
+
+impl Wake {
+    /// Wakes them.
+    pub fn wake(self) {
+        if self.0.len() <= WAKE_INLINE_MAX {
+            self.0.into_iter().for_each(Waker::wake);
+        } else {
+            tokio::spawn(async move { self.0.into_iter().for_each(Waker::wake) });
+        }
+    }
+}
+
+impl Feed {
+    /// Appends frames; the oldest fall off.
+    pub fn push(&self, frames: impl IntoIterator<Item = Frame>) -> Wake {
+        let mut ring = self.ring();
+        for frame in frames {
+            ring.bytes += frame.bytes.len();
+            ring.frames.push_back(frame);
+        }
+        while ring.frames.len() > FRAMES_MAX || (ring.bytes > RING_BYTES_MAX && ring.frames.len() > 1) {
+            if let Some(gone) = ring.frames.pop_front() {
+                ring.bytes -= gone.bytes.len();
+                ring.first += 1;
+            }
+        }
+        Wake(std::mem::take(&mut ring.waiting))
+    }
+
+    /// The slot of the next frame to come: where a new subscriber starts.
+    pub fn end(&self) -> u64 {
+        self.ring().end()
+    }
+
+    /// Takes what is there from `cursor` on and moves it; or registers the waker.
+    pub fn poll_take(&self, cursor: &mut u64, cx: &mut Context<'_>) -> Poll<Taken> {
+        let mut ring = self.ring();
+        if *cursor < ring.first {
+            return Poll::Ready(Taken::Lagged);
+        }
+        if *cursor >= ring.end() {
+            if ring.closed {
+                return Poll::Ready(Taken::Closed);
+            }
+            ring.waiting.push(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let chunk = ring.chunk_at(*cursor);
+        *cursor = chunk.end;
+        Poll::Ready(Taken::Frames(chunk.bytes, chunk.seq))
+    }
+
+    /// Puts `instead` in the place of the frame that shows this message, so that nobody behind reads it any more.
+    pub fn replace(&self, message: MessageId, instead: &Frame) {
+        let mut ring = self.ring();
+        ring.chunk = None;
+        let mut bytes = 0isize;
+        for frame in ring.frames.iter_mut().filter(|f| f.shows == Some(message)) {
+            bytes += instead.bytes.len() as isize - frame.bytes.len() as isize;
+            *frame = instead.clone();
+        }
+        ring.bytes = ring.bytes.saturating_add_signed(bytes);
+    }
+
+    /// Ends the feed.
+    pub fn close(&self) {
+        let mut ring = self.ring();
+        ring.closed = true;
+        let wake = Wake(std::mem::take(&mut ring.waiting));
+        drop(ring);
+        wake.0.into_iter().for_each(Waker::wake);
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ring {
+    fn end(&self) -> u64 {
+        self.first + self.frames.len() as u64
+    }
+
+    fn chunk_at(&mut self, cursor: u64) -> Chunk {
+        let start = (cursor - self.first) as usize;
+        if start + 1 == self.frames.len() {
+            let frame = &self.frames[start];
+            return Chunk { end: self.end(), bytes: frame.bytes.clone(), seq: frame.seq };
+        }
+        let newest = self.end();
+        match &self.chunk {
+            // Reuse only what still reaches as far as it can: to the end of the ring, or to a full chunk.
+            Some((at, chunk)) if *at == cursor && (chunk.end == newest || chunk.bytes.len() > CHUNK_BYTES_MAX / 2) => {
+                return chunk.clone();
+            }
+            _ => {}
+        }
+        let mut bytes = BytesMut::new();
+        let (mut end, mut seq) = (cursor, None);
+        for frame in self.frames.range(start..) {
+            if !bytes.is_empty() && bytes.len() + frame.bytes.len() > CHUNK_BYTES_MAX {
+                break;
+            }
+            bytes.extend_from_slice(&frame.bytes);
+            seq = frame.seq.or(seq);
+            end += 1;
+        }
+        let chunk = Chunk { end, bytes: bytes.freeze(), seq };
+        self.chunk = Some((cursor, chunk.clone()));
+        chunk
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    fn frame(n: u64, size: usize) -> Frame {
+        Frame { bytes: Bytes::from(format!("{n:0>size$};")), seq: Some(Seq(n)), shows: None }
+    }
+
+    fn take(feed: &Feed, cursor: &mut u64) -> Option<Taken> {
+        match feed.poll_take(cursor, &mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(taken) => Some(taken),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn a_subscriber_reads_every_frame_once_in_whatever_chunks() {
+        let feed = Feed::default();
+        let (mut fast, mut slow) = (feed.end(), feed.end());
+        let (mut fast_read, mut slow_read) = (String::new(), String::new());
+        let mut read = |cursor: &mut u64, out: &mut String| {
+            while let Some(Taken::Frames(bytes, _)) = take(&feed, cursor) {
+                out.push_str(std::str::from_utf8(&bytes).unwrap());
+            }
+        };
+        for n in 0..1_000 {
+            feed.push([frame(n, 1 + (n as usize * 37) % 200)]).wake();
+            read(&mut fast, &mut fast_read);
+            if n % 97 == 0 {
+                read(&mut slow, &mut slow_read);
+            }
+        }
+        read(&mut slow, &mut slow_read);
+        assert_eq!(fast_read, slow_read);
+        assert_eq!(fast_read.matches(';').count(), 1_000);
+    }
+
+    #[test]
+    fn one_that_falls_off_the_ring_is_told_and_memory_stays_bounded() {
+        let feed = Feed::default();
+        let mut cursor = feed.end();
+        (0..3_000).for_each(|n| feed.push([frame(n, 2_000)]).wake());
+        assert!(feed.ring().bytes <= RING_BYTES_MAX + 2_001);
+        assert_eq!(take(&feed, &mut cursor), Some(Taken::Lagged));
+    }
+
+    #[test]
+    fn a_hidden_message_is_gone_from_the_ring_too() {
+        let feed = Feed::default();
+        let id = crate::log::conformance::id(7);
+        let mut cursor = feed.end();
+        feed.push([frame(1, 3), Frame { shows: Some(id), ..frame(2, 9) }, frame(3, 3)]).wake();
+        feed.replace(id, &Frame { bytes: Bytes::from_static(b"hidden;"), seq: Some(Seq(2)), shows: Some(id) });
+        assert_eq!(take(&feed, &mut cursor), Some(Taken::Frames(Bytes::from_static(b"001;hidden;003;"), Some(Seq(3)))));
+    }
+
+    #[test]
+    fn a_closed_feed_is_read_to_its_end() {
+        let feed = Feed::default();
+        let mut cursor = feed.end();
+        feed.push([frame(1, 3)]).wake();
+        feed.close();
+        assert!(matches!(take(&feed, &mut cursor), Some(Taken::Frames(..))));
+        assert_eq!(take(&feed, &mut cursor), Some(Taken::Closed));
+    }
+}

@@ -1,0 +1,81 @@
+//! How many of each event there were, and how long answers took.
+//!
+//! Not here: requests, connections, disk (metrics of the parts that own them).
+
+use std::collections::BTreeMap;
+
+use antiphon_schemas::{BotName, Entry, Event};
+use serde::{Deserialize, Serialize};
+
+/// Upper ends of the latency buckets, in ms; the last bucket takes the rest.
+pub const BUCKETS_MS: [u64; 14] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 10_000, 60_000, 600_000];
+
+/// A histogram over [`BUCKETS_MS`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Histogram {
+    /// How many fell into each bucket, the one beyond the last end included.
+    pub counts: [u64; BUCKETS_MS.len() + 1],
+    /// Their sum.
+    pub sum_ms: u64,
+}
+
+impl Histogram {
+    fn add(&mut self, ms: u64) {
+        let bucket = BUCKETS_MS.partition_point(|end| *end < ms);
+        self.counts[bucket] += 1;
+        self.sum_ms = self.sum_ms.saturating_add(ms);
+    }
+
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
+
+/// One bot's numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct BotCounts {
+    /// Answers given.
+    pub answered: u64,
+    /// Attempts that failed.
+    pub failed: u64,
+    /// Claim to first word.
+    pub first_token: Histogram,
+    /// Claim to end.
+    pub total: Histogram,
+}
+
+/// The projection.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Entries by kind; kinds of later versions are counted as `other`.
+    pub entries: BTreeMap<String, u64>,
+    /// By bot.
+    pub bots: BTreeMap<BotName, BotCounts>,
+}
+
+impl Counts {
+    /// Folds one entry in.
+    pub fn apply(&mut self, entry: &Entry) {
+        let kind = if matches!(entry.event, Event::Unknown(_)) { "other" } else { entry.event.kind() };
+        match self.entries.get_mut(kind) {
+            Some(count) => *count += 1,
+            None => drop(self.entries.insert(kind.to_string(), 1)),
+        }
+        if let Event::ReplyPosted(e) = &entry.event
+            && let Ok(bot) = BotName::new(&e.author.name)
+        {
+            let bot = self.bots.entry(bot).or_default();
+            bot.answered += 1;
+            bot.total.add(e.made.total_ms);
+            if let Some(ms) = e.made.first_token_ms {
+                bot.first_token.add(ms);
+            }
+        }
+    }
+
+    /// Counts a failed attempt of a bot.
+    pub fn failed(&mut self, bot: &BotName) {
+        self.bots.entry(bot.clone()).or_default().failed += 1;
+    }
+}

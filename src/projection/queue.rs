@@ -1,0 +1,279 @@
+//! The queue: every message that still wants an answer, and the lanes on which they wait.
+//!
+//! Lanes of a bot are read in this order: priority 9 first lane, 9 second, 8 first … 0 second; within a lane the
+//! oldest first. On the memory and file backends this projection *is* the lanes.
+//! Not here: who may claim, when a lease is over (`decide`, `node`).
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use antiphon_schemas::{
+    BotName, Entry, Event, MessageId, RoomName, Seq,
+    event::{Ask, release},
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A message that wants an answer and has not ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Open {
+    /// Its room.
+    pub room: RoomName,
+    /// Who shall answer, and how urgently.
+    pub ask: Ask,
+    /// When the answer was asked for: by the post, or by a person's retry. Its age counts from here.
+    pub asked_at_ms: u64,
+    /// Attempts begun since then; those that a restart or a goodbye cut short do not count.
+    pub attempts: u32,
+    /// Waiting, waiting for a retry, or claimed.
+    pub state: State,
+}
+
+/// Where an open message stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum State {
+    /// On its lane since this entry.
+    Waiting {
+        /// The entry that put it there: its place in the lane.
+        since: Seq,
+        /// That entry's time.
+        since_ms: u64,
+    },
+    /// Not on a lane until then.
+    Retrying {
+        /// When it goes back to its lane.
+        at_ms: u64,
+    },
+    /// A worker holds it.
+    Claimed(Claim),
+}
+
+/// A worker's hold on a message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The position of its `message.claimed`.
+    pub fence: Seq,
+    /// The id of the reply that this attempt would make.
+    pub reply_id: MessageId,
+    /// Who.
+    pub worker: Arc<str>,
+    /// The process, for claims made in process.
+    pub incarnation: Option<Uuid>,
+    /// 1 for the first try.
+    pub attempt: u32,
+    /// How long it lives without a heartbeat.
+    pub lease_ms: u64,
+    /// When it was made.
+    pub at_ms: u64,
+}
+
+/// A lane: sorts in the order in which lanes are read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct LaneKey {
+    bot: BotName,
+    /// 9 - priority.
+    rank: u8,
+    second: bool,
+}
+
+impl LaneKey {
+    fn of(ask: &Ask) -> LaneKey {
+        LaneKey { bot: ask.bot.clone(), rank: 9 - ask.priority.min(9), second: ask.second }
+    }
+}
+
+/// Numbers of one bot's queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Depth {
+    /// On a lane.
+    pub waiting: usize,
+    /// Waiting for a retry.
+    pub retrying: usize,
+    /// Held by a worker.
+    pub claimed: usize,
+}
+
+/// The projection.
+#[derive(Debug, Clone, Default)]
+pub struct Queue {
+    open: HashMap<MessageId, Open>,
+    lanes: BTreeMap<LaneKey, BTreeMap<Seq, MessageId>>,
+    in_room: HashMap<(RoomName, u8), u32>,
+    depths: HashMap<BotName, Depth>,
+    promised: HashSet<MessageId>,
+}
+
+impl PartialEq for Queue {
+    /// Equal when the same messages are open in the same state; the rest follows from that.
+    fn eq(&self, other: &Queue) -> bool {
+        self.open == other.open
+    }
+}
+
+impl Queue {
+    /// The queue with these open messages, e.g. from a snapshot.
+    pub fn with(open: impl IntoIterator<Item = (MessageId, Open)>) -> Queue {
+        let mut queue = Queue::default();
+        open.into_iter().for_each(|(id, open)| queue.put(id, open));
+        queue
+    }
+
+    /// Folds one entry in.
+    pub fn apply(&mut self, entry: &Entry) {
+        let (seq, at_ms) = (entry.header.seq, entry.header.at_ms);
+        let waiting = State::Waiting { since: seq, since_ms: at_ms };
+        match (&entry.event, &entry.header.room) {
+            (Event::MessagePosted(e), Some(room)) => {
+                if let Some(ask) = e.ask.clone() {
+                    self.put(e.id, Open { room: room.clone(), ask, asked_at_ms: at_ms, attempts: 0, state: waiting });
+                }
+            }
+            (Event::MessageClaimed(e), _) => {
+                if let Some(open) = self.take(&e.message_id) {
+                    let claim = Claim {
+                        fence: seq,
+                        reply_id: e.reply_id,
+                        worker: e.worker.clone(),
+                        incarnation: e.incarnation,
+                        attempt: e.attempt,
+                        lease_ms: e.lease_ms,
+                        at_ms,
+                    };
+                    self.put(e.message_id, Open { attempts: e.attempt, state: State::Claimed(claim), ..open });
+                }
+            }
+            (Event::MessageReleased(e), Some(room)) => {
+                let before = self.take(&e.message_id);
+                let uncounted = matches!(&*e.reason, release::RESTARTED | release::GOODBYE);
+                let (asked_at_ms, attempts) = match before {
+                    Some(open) if &*e.reason != release::RETRY_ASKED => {
+                        (open.asked_at_ms, open.attempts.saturating_sub(u32::from(uncounted)))
+                    }
+                    _ => (at_ms, 0),
+                };
+                let ask = e.ask.clone();
+                self.put(e.message_id, Open { room: room.clone(), ask, asked_at_ms, attempts, state: waiting });
+            }
+            (Event::MessageFailed(e), _) => {
+                if let (Some(open), Some(at_ms)) = (self.take(&e.message_id), e.retry_at_ms) {
+                    self.put(e.message_id, Open { state: State::Retrying { at_ms }, ..open });
+                }
+            }
+            (Event::MessageDead(e), _) => drop(self.take(&e.message_id)),
+            (Event::MessageCancelled(e), _) => drop(self.take(&e.message_id)),
+            (Event::MessageCompleted(e), _) => drop(self.take(&e.message_id)),
+            _ => {}
+        }
+    }
+
+    /// An open message.
+    pub fn get(&self, id: &MessageId) -> Option<&Open> {
+        self.open.get(id)
+    }
+
+    /// The live claim on a message.
+    pub fn claim(&self, id: &MessageId) -> Option<&Claim> {
+        match &self.open.get(id)?.state {
+            State::Claimed(claim) => Some(claim),
+            _ => None,
+        }
+    }
+
+    /// Whether a live claim has promised this id to its reply.
+    pub fn is_promised(&self, id: &MessageId) -> bool {
+        self.promised.contains(id)
+    }
+
+    /// All open messages, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&MessageId, &Open)> {
+        self.open.iter()
+    }
+
+    /// The messages that wait for `bot`, in the order in which they will be claimed.
+    pub fn waiting<'a>(&'a self, bot: &'a BotName) -> impl Iterator<Item = MessageId> + 'a {
+        self.lanes_of(bot).flat_map(|(_, lane)| lane.values().copied())
+    }
+
+    /// The lanes of `bot` that are not empty, in reading order: priority, second, how many wait.
+    pub fn lanes<'a>(&'a self, bot: &'a BotName) -> impl Iterator<Item = (u8, bool, usize)> + 'a {
+        self.lanes_of(bot).map(|(key, lane)| (9 - key.rank, key.second, lane.len()))
+    }
+
+    /// How many messages of a bot wait, wait for a retry, and are held.
+    pub fn depth(&self, bot: &BotName) -> Depth {
+        self.depths.get(bot).copied().unwrap_or_default()
+    }
+
+    /// How many messages of `room` wait at this priority, whoever shall answer.
+    pub fn waiting_in_room(&self, room: &RoomName, priority: u8) -> u32 {
+        self.in_room.get(&(room.clone(), priority)).copied().unwrap_or(0)
+    }
+
+    /// How many waiting messages would be claimed before this one; `None` if it is not on a lane.
+    ///
+    /// Cost: the length of its own lane.
+    pub fn ahead(&self, id: &MessageId) -> Option<usize> {
+        let open = self.open.get(id)?;
+        let State::Waiting { since, .. } = open.state else { return None };
+        let own = LaneKey::of(&open.ask);
+        let before: usize = self.lanes_of(&open.ask.bot).take_while(|(key, _)| **key < own).map(|(_, l)| l.len()).sum();
+        Some(before + self.lanes.get(&own).map_or(0, |lane| lane.range(..since).count()))
+    }
+
+    fn lanes_of<'a>(&'a self, bot: &'a BotName) -> impl Iterator<Item = (&'a LaneKey, &'a BTreeMap<Seq, MessageId>)> {
+        let first = LaneKey { bot: bot.clone(), rank: 0, second: false };
+        self.lanes.range(first..).take_while(move |(key, _)| key.bot == *bot)
+    }
+
+    fn put(&mut self, id: MessageId, open: Open) {
+        let depth = self.depths.entry(open.ask.bot.clone()).or_default();
+        match &open.state {
+            State::Waiting { since, .. } => {
+                depth.waiting += 1;
+                *self.in_room.entry((open.room.clone(), open.ask.priority)).or_default() += 1;
+                self.lanes.entry(LaneKey::of(&open.ask)).or_default().insert(*since, id);
+            }
+            State::Retrying { .. } => depth.retrying += 1,
+            State::Claimed(claim) => {
+                depth.claimed += 1;
+                self.promised.insert(claim.reply_id);
+            }
+        }
+        self.open.insert(id, open);
+    }
+
+    fn take(&mut self, id: &MessageId) -> Option<Open> {
+        let open = self.open.remove(id)?;
+        let depth = self.depths.entry(open.ask.bot.clone()).or_default();
+        match &open.state {
+            State::Waiting { since, .. } => {
+                depth.waiting -= 1;
+                let room = (open.room.clone(), open.ask.priority);
+                if let Some(count) = self.in_room.get_mut(&room) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.in_room.remove(&room);
+                    }
+                }
+                let key = LaneKey::of(&open.ask);
+                if let Some(lane) = self.lanes.get_mut(&key) {
+                    lane.remove(since);
+                    if lane.is_empty() {
+                        self.lanes.remove(&key);
+                    }
+                }
+            }
+            State::Retrying { .. } => depth.retrying -= 1,
+            State::Claimed(claim) => {
+                depth.claimed -= 1;
+                self.promised.remove(&claim.reply_id);
+            }
+        }
+        if *depth == Depth::default() {
+            self.depths.remove(&open.ask.bot);
+        }
+        Some(open)
+    }
+}

@@ -1,0 +1,113 @@
+//! A message as everybody sees it, from the entry that posted it and its record.
+//!
+//! Promise: the one place where a redacted text is taken out; feeds, history, snapshots and prompts all come by here.
+
+use std::sync::Arc;
+
+use antiphon_schemas::{
+    Cursor, Entry, Epoch, Event, MessageId, time,
+    wire::{Author, Message, Position, Status},
+};
+
+use super::record::{Change, Record};
+
+/// A position of this log as given out.
+pub fn position(epoch: Epoch, seq: antiphon_schemas::Seq) -> Position {
+    Position(Cursor { epoch, partition: 0, seq })
+}
+
+/// The message that an entry posts, as it was when it was posted; `None` for other entries.
+pub fn message(entry: &Entry, epoch: Epoch) -> Option<Message> {
+    let header = &entry.header;
+    let author =
+        |a: &antiphon_schemas::event::Author| Author { name: a.name.clone(), kind: a.kind, color: a.color.clone() };
+    let (id, who, text, reply_to) = match &entry.event {
+        Event::MessagePosted(e) => (e.id, author(&e.author), &e.text, e.reply_to),
+        Event::ReplyPosted(e) => (e.id, author(&e.author), &e.text, Some(e.message_id)),
+        _ => return None,
+    };
+    let mut message = Message {
+        id,
+        room: header.room.clone()?,
+        author: who,
+        text: text.clone(),
+        at: time::rfc3339(header.at_ms).into(),
+        reply_to,
+        position: position(epoch, header.seq),
+        status: Status::None,
+        reason: None,
+        redacted: false,
+        bot: None,
+        model: None,
+        options: None,
+        prompt_sha256: None,
+        context: None,
+        first_token_ms: None,
+        total_ms: None,
+        deltas: None,
+        finish: None,
+        usage: None,
+    };
+    match &entry.event {
+        Event::MessagePosted(e) => {
+            message.bot = e.ask.as_ref().map(|ask| ask.bot.clone());
+            message.status = if e.ask.is_some() { Status::Waiting } else { Status::None };
+        }
+        Event::ReplyPosted(e) => {
+            let made = &e.made;
+            message.model = Some(made.model.clone());
+            message.options = Some(made.options.clone());
+            message.prompt_sha256 = Some(made.prompt_sha256.clone());
+            message.context = Some(made.context.clone());
+            message.first_token_ms = made.first_token_ms;
+            message.total_ms = Some(made.total_ms);
+            message.deltas = Some(made.deltas);
+            message.finish = Some(made.finish.clone());
+            message.usage = made.usage;
+        }
+        _ => {}
+    }
+    Some(message)
+}
+
+/// The message that an entry posts, as it stands by its record.
+pub fn message_now(entry: &Entry, epoch: Epoch, record: &Record) -> Option<Message> {
+    let mut message = message(entry, epoch)?;
+    message.status = record.status;
+    message.reason = record.reason.clone();
+    if record.redacted {
+        redact(&mut message);
+    }
+    Some(message)
+}
+
+/// What a later entry does to a message already shown; `None` if nothing that shows.
+pub fn changed(message: &Message, change: &Change) -> Option<Message> {
+    if change.status.is_none() && !change.redacted {
+        return None;
+    }
+    let mut changed = message.clone();
+    if let Some(status) = change.status {
+        changed.status = status;
+        changed.reason = change.reason.clone();
+    }
+    if change.redacted {
+        redact(&mut changed);
+    }
+    Some(changed)
+}
+
+/// The ids of the messages that an entry posts: one or none.
+pub fn posted_id(entry: &Entry) -> Option<MessageId> {
+    match &entry.event {
+        Event::MessagePosted(e) => Some(e.id),
+        Event::ReplyPosted(e) => Some(e.id),
+        _ => None,
+    }
+}
+
+/// Takes the text out.
+pub fn redact(message: &mut Message) {
+    message.text = Arc::from("");
+    message.redacted = true;
+}
