@@ -11,6 +11,8 @@
 //! A new kind or example: add it to `examples`, then
 //! `ANTIPHON_WRITE_GOLDEN=1 cargo test --release -p antiphon-schemas --test golden`. What is there is never overwritten.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot read its files fails")]
+
 mod examples;
 
 use std::{
