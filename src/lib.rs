@@ -6,5 +6,6 @@
 pub mod clock;
 pub mod decide;
 pub mod fanout;
+pub mod index;
 pub mod log;
 pub mod projection;

@@ -1,0 +1,166 @@
+//! What the goldens say: of every kind one entry with all it can hold and one with the least.
+//!
+//! An example is never changed once its golden is stored; a field added to an event stands here as absent.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use antiphon_schemas::{
+    BotName, Entry, Event, Header, MessageId, RequestId, RoomName, Seq,
+    entry::VERSION,
+    event::{
+        Ask, Author, AuthorKind, Made, MessageCancelled, MessageClaimed, MessageCompleted, MessageDead, MessageFailed,
+        MessagePosted, MessageRedacted, MessageReleased, ReplyPosted, Unknown, Usage, release,
+    },
+};
+use bytes::Bytes;
+use serde_json::json;
+use uuid::Uuid;
+
+/// All examples, by the name of their files.
+pub(crate) fn all() -> Vec<(String, Entry)> {
+    let full = full().into_iter().enumerate().map(|(i, event)| {
+        let name = format!("{}.full", event.kind());
+        (
+            name,
+            entry(Seq::MAX.0 - i as u64, 1_795_336_020_125, Some("2004-12-25.train-c~_"), [0xa0 + i as u8; 16], event),
+        )
+    });
+    let minimal = minimal().into_iter().enumerate().map(|(i, event)| {
+        let name = format!("{}.minimal", event.kind());
+        (name, entry(1 + i as u64, 0, None, [i as u8; 16], event))
+    });
+    let unknown = entry(7, 1_000, Some("r"), [0xcc; 16], unknown());
+    full.chain(minimal).chain([("weather.changed.unknown".into(), unknown)]).collect()
+}
+
+fn full() -> Vec<Event> {
+    let fence = Seq(9_007_199_254_740_000);
+    let reason: Arc<str> = "model-failed: 503 from „ollama“ 🌩".into();
+    let ask = Ask { bot: bot("oracle"), priority: 9, second: true };
+    vec![
+        MessagePosted {
+            id: id(1),
+            author: Author { name: "Zoë 🐦".into(), kind: AuthorKind::Bot, color: Some("128192255".into()) },
+            text: "Grüße,\n\t\"世界\" \u{10ffff}\u{1}".into(),
+            to: Some(vec![bot("echo"), bot("B.o_t~1-")]),
+            ask: Some(ask.clone()),
+            reply_to: Some(id(2)),
+            hops: 255,
+        }
+        .into(),
+        MessageClaimed {
+            message_id: id(1),
+            reply_id: id(3),
+            bot: bot("echo"),
+            worker: "node-1/echo".into(),
+            incarnation: Some(Uuid::from_u128(0x1234_5678_9abc_def0_1234_5678_9abc_def0)),
+            attempt: u32::MAX,
+            lease_ms: 10_000,
+        }
+        .into(),
+        MessageReleased { message_id: id(1), fence: Some(fence), reason: release::LEASE_OVER.into(), ask }.into(),
+        MessageFailed {
+            message_id: id(1),
+            fence,
+            reason: reason.clone(),
+            attempt: 4,
+            retry_at_ms: Some(1_795_336_025_125),
+        }
+        .into(),
+        MessageDead { message_id: id(1), reason }.into(),
+        MessageCancelled { message_id: id(u128::MAX) }.into(),
+        MessageRedacted { message_id: id(u128::MAX - 1) }.into(),
+        ReplyPosted {
+            id: id(3),
+            message_id: id(1),
+            author: Author { name: "echo".into(), kind: AuthorKind::Bot, color: Some("#80c0ff".into()) },
+            text: "Well … 🎶".repeat(40).into(),
+            hops: 1,
+            made: Made {
+                model: "ollama:llama3.2".into(),
+                options: BTreeMap::from([
+                    ("temperature".into(), json!(0.25)),
+                    ("num_ctx".into(), json!(8_192)),
+                    ("stop".into(), json!(["</s>", null, true, -1, { "nested": 1.0e-9 }])),
+                ]),
+                prompt_sha256: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".into(),
+                context: vec![id(4), id(5)],
+                first_token_ms: Some(180),
+                total_ms: 86_400_000,
+                deltas: 1_000,
+                finish: "length".into(),
+                usage: Some(Usage { prompt_tokens: 8_000, completion_tokens: 70_000 }),
+            },
+        }
+        .into(),
+        MessageCompleted { message_id: id(1), reply_id: id(3), fence, ms: 4_294_967_296 }.into(),
+    ]
+}
+
+fn minimal() -> Vec<Event> {
+    let ask = Ask { bot: bot("b"), priority: 0, second: false };
+    vec![
+        MessagePosted {
+            id: id(0),
+            author: Author { name: "a".into(), kind: AuthorKind::Human, color: None },
+            text: "".into(),
+            to: None,
+            ask: None,
+            reply_to: None,
+            hops: 0,
+        }
+        .into(),
+        MessageClaimed {
+            message_id: id(0),
+            reply_id: id(0),
+            bot: bot("b"),
+            worker: "".into(),
+            incarnation: None,
+            attempt: 0,
+            lease_ms: 0,
+        }
+        .into(),
+        MessageReleased { message_id: id(0), fence: None, reason: "".into(), ask }.into(),
+        MessageFailed { message_id: id(0), fence: Seq(0), reason: "".into(), attempt: 0, retry_at_ms: None }.into(),
+        MessageDead { message_id: id(0), reason: "".into() }.into(),
+        MessageCancelled { message_id: id(0) }.into(),
+        MessageRedacted { message_id: id(0) }.into(),
+        ReplyPosted {
+            id: id(0),
+            message_id: id(0),
+            author: Author { name: "b".into(), kind: AuthorKind::Bot, color: None },
+            text: "".into(),
+            hops: 0,
+            made: Made::default(),
+        }
+        .into(),
+        MessageCompleted { message_id: id(0), reply_id: id(0), fence: Seq(0), ms: 0 }.into(),
+    ]
+}
+
+/// A kind of a later version: a map with a field that nobody here knows.
+fn unknown() -> Event {
+    let data = Bytes::from_static(b"\x82\xa3sky\xa4blue\xa7degrees\x15");
+    Event::Unknown(Unknown { kind: "weather.changed".into(), data, subjects: vec![id(8), id(9)] })
+}
+
+fn entry(seq: u64, at_ms: u64, room: Option<&str>, salt: [u8; 16], event: Event) -> Entry {
+    let header = Header {
+        seq: Seq(seq),
+        at_ms,
+        request: RequestId(Uuid::from_u128(u128::from(seq) << 64 | 0xfeed)),
+        kind: event.kind().into(),
+        room: room.map(|r| RoomName::new(r).unwrap()),
+        subjects: event.subjects(),
+        version: VERSION,
+    };
+    Entry { header, body: Entry::body_of(&event, salt).unwrap(), event }
+}
+
+fn id(n: u128) -> MessageId {
+    MessageId(Uuid::from_u128(n << 96 | n))
+}
+
+fn bot(name: &str) -> BotName {
+    BotName::new(name).unwrap()
+}
