@@ -8,4 +8,5 @@ pub mod decide;
 pub mod fanout;
 pub mod index;
 pub mod log;
+pub mod node;
 pub mod projection;

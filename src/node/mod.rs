@@ -1,0 +1,356 @@
+//! A node: the one owner of this process's state. It decides against it, appends, applies, publishes.
+//!
+//! ```text
+//!  callers ─ request ─▶ ┌ conductor ─────────────────────────────────────────────┐
+//!                       │ decide ▶ log.append (one call in flight) ▶ apply ▶ push │─▶ feeds ─▶ subscribers
+//!  callers ◀─ answer ── └───────────────▲───────────────────────── │ ────────────┘
+//!                        timers ────────┘                          ▼ indexer
+//! ```
+//!
+//! Promises:
+//! - requests that arrive while an append is under way share the next one; each keeps its own verdict;
+//! - an answer is given after the entries are durable *and* applied: who has the answer can read what it says;
+//! - state and feeds change under one lock, so a subscriber's snapshot and its place in the ring fit exactly;
+//! - at most [`REQUESTS_MAX`] requests wait; whoever comes then waits for a place.
+//!
+//! Not here: what may happen (`decide`), bots (`work`), HTTP.
+//! Start with [`Node`], then `conductor`; `read` and `follow` are the reading side.
+
+mod conductor;
+mod follow;
+mod read;
+mod snapshot;
+mod start;
+mod timer;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    time::Duration,
+};
+
+use antiphon_schemas::{
+    BotName, Entry, Event, MessageId, RoomName, Seq, time,
+    wire::{Changed, Posted, Status},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub use follow::{Followed, Follower};
+pub use read::Range;
+pub use start::{Settings, start};
+
+use crate::{
+    clock::Clock,
+    decide::{
+        Facts, Policy, Refusal,
+        change::Change,
+        post::Post,
+        work::{End, Held, Wish},
+    },
+    fanout::Feeds,
+    index::Index,
+    log::{self, Info, Log},
+    projection::{Projections, view},
+};
+
+/// Requests that wait for the conductor; it takes them all at each turn, so this bounds memory, not speed.
+pub const REQUESTS_MAX: usize = 4_096;
+/// How often a command is decided again after a conflict, and facts are read again that went stale.
+const TRIES_MAX: u32 = 8;
+/// The longest reply; what a model writes beyond it is refused.
+pub const REPLY_BYTES_MAX: usize = 512 * 1024;
+
+/// Why a node could not do as asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The rules say no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Too many others touched the same message at once; try again.
+    #[error("too much happens to this message at once; try again")]
+    Busy,
+    /// The log says no.
+    #[error(transparent)]
+    Log(#[from] log::Error),
+    /// The index cannot be read.
+    #[error("the index cannot be read: {0}; restart the server, or delete the folder `index` to have it built anew")]
+    Index(String),
+    /// The view did not reach the position in time.
+    #[error("the view has not reached that position yet; try again")]
+    Behind,
+    /// A piece of a reply came out of order.
+    #[error("the next piece has index {expected}")]
+    DeltaGap {
+        /// The index of the piece that is wanted.
+        expected: u32,
+    },
+    /// A reply beyond [`REPLY_BYTES_MAX`].
+    #[error("the reply is longer than {REPLY_BYTES_MAX} bytes")]
+    ReplyTooLong,
+    /// The server is stopping.
+    #[error("the server is stopping; try again in a moment")]
+    Stopping,
+}
+
+/// A handle on the node; cheap to clone.
+#[derive(Clone)]
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    log: Arc<dyn Log>,
+    info: Info,
+    clock: Clock,
+    policy: Arc<Policy>,
+    // A std lock: written by the conductor for short work in memory, read by everybody, never held across an await.
+    state: RwLock<State>,
+    feeds: Feeds,
+    index: Index,
+    indexed: watch::Receiver<Seq>,
+    applied: watch::Sender<Seq>,
+    requests: mpsc::Sender<Request>,
+    incarnation: Uuid,
+    /// Cancelled once everything is closed and the last snapshot written.
+    stopped: CancellationToken,
+}
+
+/// What the conductor owns and everybody reads.
+#[derive(Debug)]
+pub struct State {
+    /// The folds of the log.
+    pub projections: Projections,
+    /// The replies being written, by the message that they answer.
+    pub writing: HashMap<MessageId, Writing>,
+    /// The last entry applied: what a snapshot names its position by.
+    last: Option<Arc<Entry>>,
+}
+
+/// A reply while it is being written. Live only: the log has the claim before and the whole text after.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Writing {
+    /// The room.
+    pub room: RoomName,
+    /// The id that the reply will have.
+    pub reply_id: MessageId,
+    /// Who writes.
+    pub bot: BotName,
+    /// The index of the next delta.
+    pub next_index: u32,
+    /// The text so far.
+    pub text: String,
+}
+
+/// A claim, given to whoever asked for work.
+#[derive(Debug)]
+pub struct Claimed {
+    /// Which message, which claim.
+    pub held: Held,
+    /// The id that the reply will have.
+    pub reply_id: MessageId,
+    /// The room.
+    pub room: RoomName,
+    /// 1 for the first try.
+    pub attempt: u32,
+    /// How long it lives without a heartbeat.
+    pub lease: Duration,
+    /// Cancelled when the claim is over, however it ended: stop working.
+    pub over: CancellationToken,
+}
+
+/// A live word from whoever holds a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Word {
+    /// It is alive.
+    Heartbeat,
+    /// What it is doing.
+    Stage(Arc<str>),
+    /// The next piece of the reply.
+    Delta {
+        /// 0, 1, 2 …
+        index: u32,
+        /// The piece.
+        text: Arc<str>,
+    },
+}
+
+/// What a node is asked to do.
+enum Request {
+    Command { command: Command, facts: Facts, answer: oneshot::Sender<Result<Answer, Error>> },
+    Claim { wish: Wish, answer: oneshot::Sender<Claimed> },
+    Word { held: Held, word: Word, answer: oneshot::Sender<Result<(), Error>> },
+    Stop { done: oneshot::Sender<()> },
+}
+
+/// A wish that may end in an append.
+#[derive(Debug, Clone)]
+enum Command {
+    Post(Post),
+    Change(MessageId, Change),
+    End(Held, End),
+    Due(MessageId),
+    Claim(Wish),
+}
+
+/// What became of a command.
+enum Answer {
+    /// Facts went stale before the decision: read them again.
+    Stale,
+    /// Appended.
+    Entries(Vec<Arc<Entry>>),
+    /// It had happened before.
+    Already(Arc<Entry>),
+    /// Nothing had to change.
+    Stands(Status),
+}
+
+impl Node {
+    /// Epoch, partition, backend, durability of the log.
+    pub fn info(&self) -> &Info {
+        &self.inner.info
+    }
+
+    /// The operator's settings for decisions.
+    pub fn policy(&self) -> &Policy {
+        &self.inner.policy
+    }
+
+    /// This process's own id; claims made in it carry it.
+    pub fn incarnation(&self) -> Uuid {
+        self.inner.incarnation
+    }
+
+    /// The wall clock.
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
+    /// The state as of now. Hold it briefly: the conductor waits for it.
+    pub fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.inner.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last position applied.
+    pub fn position(&self) -> Seq {
+        *self.inner.applied.borrow()
+    }
+
+    /// The last position that the index shows.
+    pub fn indexed(&self) -> Seq {
+        *self.inner.indexed.borrow()
+    }
+
+    /// The last durable position of the log.
+    pub fn tail(&self) -> Seq {
+        self.inner.log.tail()
+    }
+
+    /// A fresh message id: UUIDv7 of now.
+    pub fn fresh_id(&self) -> MessageId {
+        MessageId(Uuid::now_v7())
+    }
+
+    /// Posts a message. Returns where it stands, and whether it stood there before.
+    ///
+    /// Guarantee: durable and applied when this returns. Idempotent by the message's id. Cost: a share of one fsync.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] as `decide::post`; [`Error::Log`], [`Error::Busy`], [`Error::Stopping`]: try again, with
+    /// the same id.
+    pub async fn post(&self, post: Post) -> Result<(Posted, bool), Error> {
+        let needs = post.needs();
+        let (entry, repeated) = match self.command(Command::Post(post), &needs).await? {
+            Answer::Entries(entries) => (entries.into_iter().next(), false),
+            Answer::Already(entry) => (Some(entry), true),
+            _ => (None, false),
+        };
+        let Some(Entry { header, event: Event::MessagePosted(posted), .. }) = entry.as_deref() else {
+            return Err(Error::Busy);
+        };
+        let room = header.room.clone().ok_or(Error::Busy)?;
+        let position = view::position(self.inner.info.epoch, header.seq);
+        Ok((Posted { id: posted.id, room, position, at: time::rfc3339(header.at_ms) }, repeated))
+    }
+
+    /// Cancels, retries or hides a message.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] as `decide::change`; else as [`Node::post`].
+    pub async fn change(&self, id: MessageId, change: Change) -> Result<Changed, Error> {
+        let answer = self.command(Command::Change(id, change), &[id]).await?;
+        let status = match (answer, change) {
+            (Answer::Stands(status), _) => status,
+            (_, Change::Cancel) => Status::Cancelled,
+            (_, Change::Retry) => Status::Waiting,
+            (_, Change::Redact) => self.record(id).await?.map_or(Status::None, |record| record.status),
+        };
+        Ok(Changed { id, status, position: view::position(self.inner.info.epoch, self.position()) })
+    }
+
+    /// Waits for the next message of a bot and claims it.
+    ///
+    /// Guarantee: a claim whose caller is gone is released at once. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Error::Stopping`]; [`Error::Log`] if the log takes no writes.
+    pub async fn claim(&self, bot: &BotName, worker: &Arc<str>, incarnation: Option<Uuid>) -> Result<Claimed, Error> {
+        let wish = Wish { bot: bot.clone(), worker: worker.clone(), incarnation, reply_id: self.fresh_id() };
+        let (answer, claimed) = oneshot::channel();
+        self.send(Request::Claim { wish, answer }).await?;
+        claimed.await.map_err(|_| Error::Stopping)
+    }
+
+    /// Says something live about a claimed message: a heartbeat, a stage, the next piece of the reply.
+    ///
+    /// A piece with an index below the next one is ignored.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the claim is over: stop working. [`Error::DeltaGap`]: send the expected one.
+    pub async fn say(&self, held: Held, word: Word) -> Result<(), Error> {
+        let (answer, said) = oneshot::channel();
+        self.send(Request::Word { held, word, answer }).await?;
+        said.await.map_err(|_| Error::Stopping)?
+    }
+
+    /// Ends a claim: completed, failed or released.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the claim was over before: nothing is written. [`Error::Log`]: try again.
+    pub async fn end(&self, held: Held, end: End) -> Result<(), Error> {
+        self.command(Command::End(held, end), &[held.message_id]).await.map(|_| ())
+    }
+
+    /// Stops the conductor: no more requests are taken, what is under way is finished, feeds end, log and index are
+    /// closed. Twice is fine.
+    pub async fn stop(&self) {
+        let (done, stopped) = oneshot::channel();
+        if self.inner.requests.send(Request::Stop { done }).await.is_ok() {
+            let _ = stopped.await;
+        }
+        self.inner.stopped.cancelled().await;
+    }
+
+    /// Ends the feeds, so that streams to subscribers end.
+    pub fn end_feeds(&self) {
+        self.inner.feeds.close();
+    }
+
+    async fn command(&self, command: Command, needs: &[MessageId]) -> Result<Answer, Error> {
+        for _ in 0..TRIES_MAX {
+            let facts = self.facts(needs).await?;
+            let (answer, decided) = oneshot::channel();
+            self.send(Request::Command { command: command.clone(), facts, answer }).await?;
+            match decided.await.map_err(|_| Error::Stopping)?? {
+                Answer::Stale => continue,
+                answer => return Ok(answer),
+            }
+        }
+        Err(Error::Busy)
+    }
+
+    async fn send(&self, request: Request) -> Result<(), Error> {
+        self.inner.requests.send(request).await.map_err(|_| Error::Stopping)
+    }
+}

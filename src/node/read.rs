@@ -1,0 +1,306 @@
+//! Reading: messages from memory where they are recent, from index and log where they are older.
+//!
+//! Promise: every message comes by `projection::view`, so a hidden text never leaves.
+
+use std::{sync::Arc, time::Duration};
+
+use antiphon_schemas::{
+    Entry, MessageId, RoomName, Seq, time,
+    wire::{AuthorKind, Lane, Message, Queue, Queues, Room, Rooms, Step, Timeline},
+};
+
+use super::{Error, Node};
+use crate::{
+    decide::{Fact, Facts},
+    fanout::frame,
+    index::{Page, Reader},
+    projection::{
+        queue::State,
+        record::Record,
+        view::{self, position},
+    },
+};
+
+/// How long a reader waits for the view or the index to reach a position.
+const REACH: Duration = Duration::from_secs(5);
+/// Rooms in one answer.
+const ROOMS_MAX: usize = 500;
+
+/// Which of a room's messages.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Range {
+    /// Newer than this; then the oldest of them come first in the choice.
+    pub after: Option<Seq>,
+    /// Older than this; without `after` the newest of them are chosen.
+    pub before: Option<Seq>,
+    /// How many at most.
+    pub limit: usize,
+    /// Only what people, or only what programs said.
+    pub kind: Option<AuthorKind>,
+}
+
+impl Range {
+    fn has(&self, message: &Message) -> bool {
+        let seq = message.position.0.seq;
+        self.after.is_none_or(|after| seq > after)
+            && self.before.is_none_or(|before| seq < before)
+            && self.kind.is_none_or(|kind| message.author.kind == kind)
+    }
+}
+
+impl Node {
+    /// Reads what a command needs to know about these messages.
+    pub(super) async fn facts(&self, ids: &[MessageId]) -> Result<Facts, Error> {
+        if ids.is_empty() {
+            return Ok(Facts::none());
+        }
+        let reader = self.inner.index.reader();
+        let mut facts = Facts { as_of: reader.position(), known: Vec::new() };
+        for id in ids {
+            if self.state().projections.newest.posted(id).is_some() {
+                continue;
+            }
+            let Some(record) = reader.record(*id).map_err(index_error)? else { continue };
+            if let Some(posted) = self.entries_at(&[record.posted()]).await?.pop() {
+                facts.known.push((*id, Fact { record, posted }));
+            }
+        }
+        Ok(facts)
+    }
+
+    /// Where a message stands, or `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Log`], [`Error::Index`].
+    pub async fn record(&self, id: MessageId) -> Result<Option<Record>, Error> {
+        Ok(self.fact(id).await?.map(|fact| fact.record))
+    }
+
+    /// A message as everybody sees it.
+    ///
+    /// # Errors
+    /// [`Error::Log`], [`Error::Index`].
+    pub async fn message(&self, id: MessageId) -> Result<Option<Message>, Error> {
+        let fact = self.fact(id).await?;
+        Ok(fact.and_then(|fact| view::message_now(&fact.posted, self.info().epoch, &fact.record)))
+    }
+
+    /// The messages of a room in a range, oldest first, and the position of the view.
+    ///
+    /// # Errors
+    /// [`Error::Behind`] if the index does not catch up in time; [`Error::Log`], [`Error::Index`].
+    pub async fn messages(&self, room: &RoomName, range: Range) -> Result<(Vec<Arc<Message>>, Seq), Error> {
+        let newest_only = range.after.is_none() && range.before.is_none() && range.kind.is_none();
+        let (window, at) = {
+            let state = self.state();
+            let limit = if newest_only { range.limit } else { usize::MAX };
+            let after = range.after.unwrap_or(Seq::ZERO);
+            (state.projections.recent.window(room, after, limit), state.projections.position)
+        };
+        let floor = window.floor.unwrap_or(at);
+        let mut messages: Vec<_> = window.messages.into_iter().filter(|m| range.has(m)).collect();
+        let forward = range.after.is_some();
+        if !forward && messages.len() > range.limit {
+            messages.drain(..messages.len() - range.limit);
+        }
+        let older = if forward { range.after < Some(floor) } else { messages.len() < range.limit && floor > Seq::ZERO };
+        if older {
+            let before = range.before.unwrap_or(Seq::MAX).min(floor.next());
+            let missing = if forward { range.limit } else { range.limit - messages.len() };
+            let page =
+                Page { after: range.after, before: Some(before), limit: missing, newest: !forward, kind: range.kind };
+            let mut older = self.indexed_messages(room, page, floor).await?;
+            older.append(&mut messages);
+            messages = older;
+        }
+        messages.truncate(range.limit);
+        Ok((messages, at))
+    }
+
+    /// Messages that are in the index, once it has reached `floor`.
+    pub(super) async fn indexed_messages(
+        &self,
+        room: &RoomName,
+        page: Page,
+        floor: Seq,
+    ) -> Result<Vec<Arc<Message>>, Error> {
+        self.index_reached(floor).await?;
+        let reader = self.inner.index.reader();
+        let seqs = reader.messages(room, page).map_err(index_error)?;
+        let mut messages = Vec::with_capacity(seqs.len());
+        for entry in self.entries_at(&seqs).await? {
+            let Some(id) = view::posted_id(&entry) else { continue };
+            let record = self.record_in(&reader, &id)?.unwrap_or_default();
+            messages.extend(view::message_now(&entry, self.info().epoch, &record).map(Arc::new));
+        }
+        Ok(messages)
+    }
+
+    /// The last messages of a room before a position that a model may see: none that are hidden.
+    ///
+    /// # Errors
+    /// As [`Node::messages`].
+    pub async fn context(&self, room: &RoomName, before: Seq, limit: usize) -> Result<Vec<Arc<Message>>, Error> {
+        let range = Range { before: Some(before), limit, ..Range::default() };
+        let (messages, _) = self.messages(room, range).await?;
+        Ok(messages.into_iter().filter(|m| !m.redacted).collect())
+    }
+
+    /// Every event about a message, with the time between them; `None` if there is no such message.
+    ///
+    /// # Errors
+    /// [`Error::Log`], [`Error::Index`].
+    pub async fn timeline(&self, id: MessageId) -> Result<Option<Timeline>, Error> {
+        let Some(fact) = self.fact(id).await? else { return Ok(None) };
+        let epoch = self.info().epoch;
+        let mut steps: Vec<Step> = Vec::new();
+        let mut last_ms = fact.posted.header.at_ms;
+        for entry in self.entries_at(&fact.record.positions).await? {
+            let shown = view::posted_id(&entry);
+            let redacted = match shown {
+                Some(shown) => self.record(shown).await?.is_some_and(|record| record.redacted),
+                None => false,
+            };
+            steps.push(Step {
+                event: entry.event.kind().into(),
+                position: position(epoch, entry.header.seq),
+                at: time::rfc3339(entry.header.at_ms),
+                ms: entry.header.at_ms - last_ms,
+                data: frame::value_of(&entry, epoch, redacted),
+            });
+            last_ms = entry.header.at_ms;
+        }
+        Ok(Some(Timeline { id, steps, total_ms: last_ms - fact.posted.header.at_ms }))
+    }
+
+    /// The rooms by name, a page at a time.
+    ///
+    /// # Errors
+    /// [`Error::Behind`], [`Error::Index`].
+    pub async fn rooms(&self, after: Option<&RoomName>) -> Result<Rooms, Error> {
+        self.index_reached(self.position()).await?;
+        let page = self.inner.index.reader().rooms(after.map(|a| a.as_str()), ROOMS_MAX).map_err(index_error)?;
+        let next = (page.len() == ROOMS_MAX).then(|| page.last().map(|room| room.room.clone())).flatten();
+        let room = |room: crate::index::RoomSummary| Room {
+            room: room.room,
+            messages: room.messages,
+            last_at: time::rfc3339(room.last_at_ms),
+            position: position(self.info().epoch, room.last_seq),
+        };
+        Ok(Rooms { rooms: page.into_iter().map(room).collect(), next })
+    }
+
+    /// Every bot's queue. `of` tells a bot's model and why it is paused.
+    pub fn queues(&self, of: impl Fn(&str) -> (Option<String>, Option<String>)) -> Queues {
+        let now_ms = self.clock().now_ms();
+        let state = self.state();
+        let queue = &state.projections.queue;
+        let mut oldest = std::collections::HashMap::new();
+        for (_, open) in queue.iter() {
+            if let State::Waiting { since_ms, .. } = open.state {
+                let oldest = oldest.entry(&open.ask.bot).or_insert(since_ms);
+                *oldest = since_ms.min(*oldest);
+            }
+        }
+        let queues = self.policy().bots.iter().map(|bot| {
+            let depth = queue.depth(&bot.name);
+            let (model, paused) = of(bot.name.as_str());
+            let lanes = queue.lanes(&bot.name);
+            Queue {
+                bot: bot.name.clone(),
+                model,
+                waiting: depth.waiting as u64,
+                retrying: depth.retrying as u64,
+                claimed: depth.claimed as u64,
+                oldest_wait_ms: oldest.get(&bot.name).map_or(0, |since| now_ms.saturating_sub(*since)),
+                lanes: lanes.map(|(priority, second, n)| Lane { priority, second, waiting: n as u64 }).collect(),
+                paused,
+            }
+        });
+        Queues { queues: queues.collect(), position: position(self.info().epoch, state.projections.position) }
+    }
+
+    /// Waits, 5 s at most, until the view has reached a position.
+    ///
+    /// # Errors
+    /// [`Error::Behind`] when the time is over.
+    pub async fn reached(&self, seq: Seq) -> Result<(), Error> {
+        let mut applied = self.inner.applied.subscribe();
+        let reached = tokio::time::timeout(REACH, applied.wait_for(|at| *at >= seq)).await;
+        reached.ok().and_then(Result::ok).map(|_| ()).ok_or(Error::Behind)
+    }
+
+    pub(super) async fn index_reached(&self, seq: Seq) -> Result<(), Error> {
+        if let Some(failure) = self.inner.index.failed() {
+            return Err(Error::Index(failure.to_string()));
+        }
+        let mut indexed = self.inner.indexed.clone();
+        let reached = tokio::time::timeout(REACH, indexed.wait_for(|at| *at >= seq)).await;
+        reached.ok().and_then(Result::ok).map(|_| ()).ok_or(Error::Behind)
+    }
+
+    /// The entries of a room in `(after, upto]`, some of them, and how far they reach.
+    pub(super) async fn room_entries(
+        &self,
+        room: &RoomName,
+        after: Seq,
+        upto: Seq,
+    ) -> Result<(Vec<Arc<Entry>>, Seq), Error> {
+        /// Entries read at once: bounds what a subscriber that is far behind holds in memory.
+        const PAGE: usize = 256;
+        let reader = self.inner.index.reader();
+        let indexed = reader.position().min(upto);
+        if upto.0 - after.0 <= PAGE as u64 || indexed <= after {
+            let mut entries = self.inner.log.read(after, PAGE).await?;
+            entries.retain(|e| e.header.seq <= upto);
+            let end = entries.last().map_or(upto, |e| e.header.seq);
+            entries.retain(|e| e.header.room.as_ref() == Some(room));
+            return Ok((entries, end));
+        }
+        let seqs = reader.entries(room, after, indexed, PAGE).map_err(index_error)?;
+        let end = if seqs.len() < PAGE { indexed } else { seqs.last().copied().unwrap_or(indexed) };
+        Ok((self.entries_at(&seqs).await?, end))
+    }
+
+    /// Whether the text that an entry shows is hidden.
+    pub(super) fn is_hidden(&self, reader: &Reader, entry: &Entry) -> Result<bool, Error> {
+        let Some(id) = view::posted_id(entry) else { return Ok(false) };
+        Ok(self.record_in(reader, &id)?.is_some_and(|record| record.redacted))
+    }
+
+    fn record_in(&self, reader: &Reader, id: &MessageId) -> Result<Option<Record>, Error> {
+        let indexed = reader.record(*id).map_err(index_error)?;
+        Ok(self.state().projections.newest.record(id, indexed))
+    }
+
+    async fn fact(&self, id: MessageId) -> Result<Option<Fact>, Error> {
+        for _ in 0..super::TRIES_MAX {
+            let facts = self.facts(&[id]).await?;
+            let state = self.state();
+            if facts.fresh(&state.projections) {
+                return Ok(facts.look(&state.projections, &id));
+            }
+        }
+        Err(Error::Busy)
+    }
+
+    /// The entries at these positions, in order.
+    async fn entries_at(&self, seqs: &[Seq]) -> Result<Vec<Arc<Entry>>, Error> {
+        let mut entries: Vec<Arc<Entry>> = Vec::with_capacity(seqs.len());
+        let mut rest = seqs;
+        while let Some(first) = rest.first() {
+            let run = rest.iter().zip(first.0..).take_while(|(seq, expected)| seq.0 == *expected).count();
+            let read = self.inner.log.read(Seq(first.0 - 1), run).await?;
+            if read.is_empty() {
+                return Err(Error::Index(format!("it names entry {first}, which the log does not have")));
+            }
+            rest = &rest[read.len()..];
+            entries.extend(read);
+        }
+        Ok(entries)
+    }
+}
+
+pub(super) fn index_error(failure: crate::index::Error) -> Error {
+    Error::Index(failure.to_string())
+}

@@ -1,0 +1,84 @@
+//! Snapshots: what a restart cannot read back from index and log, at one position, in one file.
+//!
+//! ```text
+//! magic "antsnap1" │ crc32c of the rest u32 │ MessagePack of {epoch, hash of the entry at the position, kept}
+//! ```
+//!
+//! Promises: written aside, synced, renamed, folder synced, so there is always a whole one or none; one that does not
+//! fit the log (other epoch, other entry at its position) or does not read is ignored: the log is folded from the start.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use antiphon_schemas::{Epoch, Seq};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    log::Log,
+    projection::Kept,
+};
+
+const MAGIC: &[u8; 8] = b"antsnap1";
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    epoch: Epoch,
+    hash: [u8; 32],
+    kept: Kept,
+}
+
+/// Where a data folder's snapshot is.
+pub(super) fn path(data: &Path) -> PathBuf {
+    data.join("snapshot")
+}
+
+/// Writes the snapshot of projections whose last entry has this hash.
+pub(super) fn write(data: &Path, epoch: Epoch, hash: [u8; 32], projections: Kept) -> io::Result<()> {
+    let stored = Stored { epoch, hash, kept: projections };
+    let body = rmp_serde::to_vec_named(&stored).map_err(io::Error::other)?;
+    let aside = data.join("snapshot.new");
+    let mut file = File::create(&aside)?;
+    file.write_all(MAGIC)?;
+    file.write_all(&crc32c::crc32c(&body).to_le_bytes())?;
+    file.write_all(&body)?;
+    file.sync_all()?;
+    fs::rename(&aside, path(data))?;
+    File::open(data)?.sync_all()
+}
+
+/// The snapshot, if there is one that fits the log; else the beginning.
+pub(super) async fn read(data: &Path, log: &dyn Log) -> Kept {
+    let bytes = match fs::read(path(data)) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Kept::default(),
+        Err(e) => {
+            tracing::warn!(error = %e, "the snapshot cannot be read; folding the log from its start");
+            return Kept::default();
+        }
+    };
+    match parse(&bytes) {
+        Some(stored) if fits(&stored, log).await => stored.kept,
+        _ => {
+            tracing::warn!("the snapshot does not fit the log; folding the log from its start");
+            Kept::default()
+        }
+    }
+}
+
+fn parse(bytes: &[u8]) -> Option<Stored> {
+    let (crc, body) = bytes.strip_prefix(MAGIC)?.split_first_chunk::<4>()?;
+    (crc32c::crc32c(body) == u32::from_le_bytes(*crc)).then(|| rmp_serde::from_slice(body).ok())?
+}
+
+async fn fits(stored: &Stored, log: &dyn Log) -> bool {
+    let position = stored.kept.position;
+    if stored.epoch != log.info().epoch || position == Seq::ZERO {
+        return false;
+    }
+    let entry = log.read(Seq(position.0 - 1), 1).await.ok().and_then(|mut entries| entries.pop());
+    entry.is_some_and(|entry| entry.header.seq == position && entry.hash() == stored.hash)
+}
+
