@@ -6,7 +6,9 @@
 pub mod clock;
 pub mod decide;
 pub mod fanout;
+pub mod http;
 pub mod index;
 pub mod log;
 pub mod node;
 pub mod projection;
+pub mod work;

@@ -29,8 +29,8 @@ use super::{
     Answer, Claimed, Command, Error, Inner, REPLY_BYTES_MAX, Request, State, TRIES_MAX, Word, Writing, timer::Timers,
 };
 use crate::{
-    decide::{self, Decision, Facts, work},
     decide::work::{End, Held, Wish},
+    decide::{self, Decision, Facts, work},
     fanout::{Frame, feed::Wake, frame},
     index::Indexer,
     log::{self, Append, BATCH_MAX, Draft, Pending, Verdict},
@@ -121,7 +121,9 @@ impl Conductor {
             }
         }
         self.stop().await;
-        stopping.into_iter().for_each(|done| drop(done.send(())));
+        for done in stopping {
+            let _ = done.send(());
+        }
     }
 
     /// Arms the timers of what is open, and gives back what this data folder's earlier processes held.
@@ -149,6 +151,7 @@ impl Conductor {
     fn take(&mut self, request: Request, stopping: &mut Vec<oneshot::Sender<()>>) {
         match request {
             Request::Stop { done } => stopping.push(done),
+            Request::Probe => self.inner.canary.push([frame::live("canary", &())]).wake(),
             Request::Word { held, word, answer } => drop(answer.send(self.word(held, word))),
             Request::Command { answer, .. } if !stopping.is_empty() => drop(answer.send(Err(Error::Stopping))),
             Request::Claim { .. } if !stopping.is_empty() => {}
@@ -412,9 +415,7 @@ impl Conductor {
         let Some(writing) = state.writing.get_mut(&message_id) else { return Ok(()) };
         let frame = match word {
             Word::Heartbeat => None,
-            Word::Stage(stage) => {
-                Some(frame::live("reply.progress", &Progress { message_id, stage, ahead: None }))
-            }
+            Word::Stage(stage) => Some(frame::live("reply.progress", &Progress { message_id, stage, ahead: None })),
             Word::Delta { index, .. } if index < writing.next_index => None,
             Word::Delta { index, .. } if index > writing.next_index => {
                 return Err(Error::DeltaGap { expected: writing.next_index });
@@ -543,4 +544,3 @@ fn hidden(state: &State, entry: &Entry, id: MessageId) -> Frame {
 fn read(inner: &Inner) -> std::sync::RwLockReadGuard<'_, State> {
     inner.state.read().unwrap_or_else(PoisonError::into_inner)
 }
-

@@ -77,7 +77,13 @@ impl Follower {
         let floor = window.floor.unwrap_or(joined.position);
         let mut messages: Vec<Arc<Message>> = window.messages;
         if messages.len() < limit && floor > Seq::ZERO {
-            let page = Page { after: None, before: Some(floor.next()), limit: limit - messages.len(), newest: true, kind: None };
+            let page = Page {
+                after: None,
+                before: Some(floor.next()),
+                limit: limit - messages.len(),
+                newest: true,
+                kind: None,
+            };
             let mut older = node.indexed_messages(&room, page, floor).await?;
             older.append(&mut messages);
             messages = older;

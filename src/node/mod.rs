@@ -49,7 +49,7 @@ use crate::{
         post::Post,
         work::{End, Held, Wish},
     },
-    fanout::Feeds,
+    fanout::{Feed, Feeds},
     index::Index,
     log::{self, Info, Log},
     projection::{Projections, view},
@@ -59,6 +59,8 @@ use crate::{
 pub const REQUESTS_MAX: usize = 4_096;
 /// How often a command is decided again after a conflict, and facts are read again that went stale.
 const TRIES_MAX: u32 = 8;
+/// How long a probe may take before the node counts as not ready.
+const PROBE_MAX: Duration = Duration::from_secs(2);
 /// The longest reply; what a model writes beyond it is refused.
 pub const REPLY_BYTES_MAX: usize = 512 * 1024;
 
@@ -108,6 +110,8 @@ struct Inner {
     // A std lock: written by the conductor for short work in memory, read by everybody, never held across an await.
     state: RwLock<State>,
     feeds: Feeds,
+    /// The feed through which a probe comes back.
+    canary: Feed,
     index: Index,
     indexed: watch::Receiver<Seq>,
     applied: watch::Sender<Seq>,
@@ -181,6 +185,7 @@ enum Request {
     Command { command: Command, facts: Facts, answer: oneshot::Sender<Result<Answer, Error>> },
     Claim { wish: Wish, answer: oneshot::Sender<Claimed> },
     Word { held: Held, word: Word, answer: oneshot::Sender<Result<(), Error>> },
+    Probe,
     Stop { done: oneshot::Sender<()> },
 }
 
@@ -320,6 +325,23 @@ impl Node {
     /// [`Error::Refused`] when the claim was over before: nothing is written. [`Error::Log`]: try again.
     pub async fn end(&self, held: Held, end: End) -> Result<(), Error> {
         self.command(Command::End(held, end), &[held.message_id]).await.map(|_| ())
+    }
+
+    /// Proves that the node works: the log takes a (empty) batch, and a live event comes back through a feed.
+    ///
+    /// Nothing of it goes into the log.
+    ///
+    /// # Errors
+    /// [`Error::Log`] if the log takes nothing, [`Error::Stopping`] if the conductor does not answer in time.
+    pub async fn probe(&self) -> Result<(), Error> {
+        let mut slot = self.inner.canary.end();
+        self.inner.log.append(Vec::new()).await?;
+        let round_trip = async {
+            self.send(Request::Probe).await?;
+            std::future::poll_fn(|cx| self.inner.canary.poll_take(&mut slot, cx)).await;
+            Ok(())
+        };
+        tokio::time::timeout(PROBE_MAX, round_trip).await.unwrap_or(Err(Error::Stopping))
     }
 
     /// Stops the conductor: no more requests are taken, what is under way is finished, feeds end, log and index are

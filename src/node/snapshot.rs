@@ -16,10 +16,7 @@ use std::{
 use antiphon_schemas::{Epoch, Seq};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    log::Log,
-    projection::Kept,
-};
+use crate::{log::Log, projection::Kept};
 
 const MAGIC: &[u8; 8] = b"antsnap1";
 
@@ -81,4 +78,3 @@ async fn fits(stored: &Stored, log: &dyn Log) -> bool {
     let entry = log.read(Seq(position.0 - 1), 1).await.ok().and_then(|mut entries| entries.pop());
     entry.is_some_and(|entry| entry.header.seq == position && entry.hash() == stored.hash)
 }
-

@@ -23,7 +23,7 @@ use super::{Error, Inner, Node, REQUESTS_MAX, State, Writing, conductor::Conduct
 use crate::{
     clock::Clock,
     decide::Policy,
-    fanout::{Feeds, frame},
+    fanout::{Feed, Feeds, frame},
     index::{Index, Indexer},
     log::Log,
     projection::{Kept, Limits, Projections, queue},
@@ -79,6 +79,7 @@ pub async fn start(settings: Settings) -> Result<Node, Error> {
         policy: Arc::new(policy),
         state: RwLock::new(State { writing: adopted(&projections), projections, last }),
         feeds: Feeds::default(),
+        canary: Feed::default(),
         index,
         requests,
         incarnation: Uuid::new_v4(),

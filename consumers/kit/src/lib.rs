@@ -20,17 +20,26 @@ pub use outbox::{Closed, DELTA_GATHER, Outbox, OutboxReader, Piece, outbox};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// A boxed future, so that consumers can be kept behind `dyn`.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 /// Something that answers deliveries, one at a time per call, any number of calls side by side.
 pub trait Consumer: Send + Sync + 'static {
     /// Works on one delivery. Pieces of the reply go to `outbox` as they come; the outcome is returned.
     ///
     /// Guarantee wanted: the pieces sent concatenate to exactly the `text` of [`Outcome::Reply`]. The future may be
     /// dropped at any `.await` (cancel, lost claim); it must then free what it holds, e.g. close the model's connection.
-    fn handle<'a>(
-        &'a self,
-        delivery: Delivery,
-        outbox: &'a mut Outbox,
-    ) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+    fn handle<'a>(&'a self, delivery: Delivery, outbox: &'a mut Outbox) -> BoxFuture<'a, Outcome>;
+
+    /// Waits until it makes sense to hand it work. A consumer whose model is down keeps its runtime from claiming.
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    /// Why it takes no work at the moment, for people.
+    fn paused(&self) -> Option<String> {
+        None
+    }
 }
 
 /// One message to answer.

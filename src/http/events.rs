@@ -1,0 +1,201 @@
+//! `GET /api/rooms/{room}/events`: a room's feed over SSE.
+//!
+//! Promises: works with the browser's own `EventSource`; `Last-Event-ID` beats `?after=` (a browser reconnects with
+//! the old address); overload is answered `200`, `retry:` and `busy`, since `EventSource` gives up for good on other
+//! statuses; a subscriber holds at most one chunk of frames.
+//! Not here: what is in the feed (`node::follow`).
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use antiphon_schemas::{Cursor, Seq, wire::feed::Busy};
+use axum::{
+    body::Body,
+    extract::State,
+    http::{HeaderMap, HeaderValue, Response, header},
+};
+use bytes::{Bytes, BytesMut};
+use http_body::Frame;
+use tracing::warn;
+
+use super::{
+    App, Problem,
+    input::{Params, RoomPath},
+    messages::LIMIT_MAX,
+};
+use crate::{
+    fanout::frame,
+    node::{Error, Followed, Follower},
+};
+
+/// Messages in a first snapshot if nobody says.
+const SNAPSHOT_DEFAULT: usize = 100;
+/// Browsers come back after this time, and up to as much again, so that they do not all come at once.
+const RETRY_MS: u64 = 1_000;
+/// With too many subscribers they come back later.
+const BUSY_RETRY_MS: u64 = 5_000;
+
+pub(super) async fn follow(
+    State(app): State<App>,
+    RoomPath(room): RoomPath,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response<Body>, Problem> {
+    params.only(&["after", "limit"])?;
+    let limit = params.limit(SNAPSHOT_DEFAULT, LIMIT_MAX)?;
+    let after = params.cursor("after")?;
+    let last_id = headers.get("last-event-id").map(|v| v.to_str().unwrap_or("")).filter(|id| !id.is_empty());
+    let Some(guard) = Subscriber::enter(&app) else {
+        let data = Busy { retry_ms: BUSY_RETRY_MS };
+        return Ok(stream(Body::from(join([retry(BUSY_RETRY_MS), frame::live("busy", &data).bytes]))));
+    };
+    let from = match (last_id.map(str::parse::<Cursor>), after) {
+        (Some(Ok(cursor)), _) | (None, Some(Some(cursor))) => From::Cursor(cursor),
+        (Some(Err(_)), _) => From::Reset("bad-cursor"),
+        (None, Some(None)) => From::Beginning,
+        (None, None) => From::Now,
+    };
+    let node = app.node().clone();
+    let from = match from {
+        From::Cursor(cursor) => Follower::obstacle(&node, &cursor).map_or(From::Cursor(cursor), From::Reset),
+        from => from,
+    };
+    let (step, first) = match from {
+        From::Cursor(cursor) => (Step::Log(catch_up(Follower::resume(node, room, cursor.seq))), Bytes::new()),
+        From::Beginning => (Step::Log(catch_up(Follower::resume(node, room, Seq::ZERO))), Bytes::new()),
+        From::Now => {
+            let (follower, bytes) = Follower::snapshot(node, room, limit, None).await?;
+            (Step::Ring(follower), bytes)
+        }
+        From::Reset(reason) => {
+            let (follower, bytes) = Follower::snapshot(node, room, limit, Some(reason)).await?;
+            (Step::Ring(follower), bytes)
+        }
+    };
+    let first = join([retry(RETRY_MS), first]);
+    Ok(stream(Body::new(Feed { first: Some(first), step, _guard: guard })))
+}
+
+/// Where a subscriber starts.
+enum From {
+    Now,
+    Beginning,
+    Cursor(Cursor),
+    Reset(&'static str),
+}
+
+/// Counts a subscriber for as long as it lives.
+struct Subscriber(Arc<AtomicUsize>);
+
+impl Subscriber {
+    fn enter(app: &App) -> Option<Subscriber> {
+        let count = &app.0.subscribers;
+        let subscriber = Subscriber(count.clone());
+        (count.fetch_add(1, Ordering::Relaxed) < app.0.limits.subscribers_max).then_some(subscriber)
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+type CatchUp = Pin<Box<dyn Future<Output = (Follower, Result<(Bytes, bool), Error>)> + Send>>;
+
+fn catch_up(mut follower: Follower) -> CatchUp {
+    Box::pin(async move {
+        let page = follower.catch_up().await;
+        (follower, page)
+    })
+}
+
+enum Step {
+    Log(CatchUp),
+    Ring(Follower),
+    End,
+}
+
+/// The body of one subscription.
+struct Feed {
+    first: Option<Bytes>,
+    step: Step,
+    _guard: Subscriber,
+}
+
+impl http_body::Body for Feed {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        loop {
+            let bytes = match std::mem::replace(&mut self.step, Step::End) {
+                Step::End => return Poll::Ready(None),
+                Step::Log(mut page) => match page.as_mut().poll(cx) {
+                    Poll::Pending => {
+                        self.step = Step::Log(page);
+                        return Poll::Pending;
+                    }
+                    Poll::Ready((follower, Ok((bytes, at_ring)))) => {
+                        self.step = if at_ring { Step::Ring(follower) } else { Step::Log(catch_up(follower)) };
+                        bytes
+                    }
+                    // The stream ends; the subscriber comes back with its last id and tries again.
+                    Poll::Ready((_, Err(failure))) => {
+                        warn!(error = %failure, "a subscriber cannot catch up");
+                        return Poll::Ready(None);
+                    }
+                },
+                Step::Ring(mut follower) => match follower.poll_next(cx) {
+                    Poll::Pending => {
+                        self.step = Step::Ring(follower);
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(Followed::Frames(bytes)) => {
+                        self.step = Step::Ring(follower);
+                        bytes
+                    }
+                    Poll::Ready(Followed::Behind) => {
+                        self.step = Step::Log(catch_up(follower));
+                        Bytes::new()
+                    }
+                    Poll::Ready(Followed::Closed) => return Poll::Ready(None),
+                },
+            };
+            if !bytes.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+        }
+    }
+}
+
+/// `retry:` with jitter; not an event.
+fn retry(ms: u64) -> Bytes {
+    Bytes::from(format!("retry: {}\n\n", ms + rand::random_range(0..=ms)))
+}
+
+fn join(parts: [Bytes; 2]) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(parts[0].len() + parts[1].len());
+    parts.iter().for_each(|part| bytes.extend_from_slice(part));
+    bytes.freeze()
+}
+
+fn stream(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}

@@ -1,0 +1,150 @@
+//! What comes in: bodies, names, ids, positions and query parameters, each checked, each refused with a sentence.
+
+use std::{collections::HashMap, time::Duration};
+
+use antiphon_schemas::{Cursor, MessageId, RoomName, Seq};
+use axum::{
+    body::Body,
+    extract::{FromRequestParts, Path, Query},
+    http::{HeaderMap, StatusCode, header, request::Parts},
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+
+use super::{App, Problem};
+
+/// A body that takes longer than this to arrive is given up.
+const BODY_MAX: Duration = Duration::from_secs(30);
+
+/// A JSON body of at most `bytes_max`.
+pub(super) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<T, Problem> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let kind = kind.split(';').next().unwrap_or("").trim();
+    if !kind.eq_ignore_ascii_case("application/json") {
+        let detail = "send the body as JSON, with the header `content-type: application/json`";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", detail));
+    }
+    let bytes = collect(headers, body, bytes_max).await?;
+    serde_json::from_slice(&bytes).map_err(|e| match e.classify() {
+        serde_json::error::Category::Data => {
+            Problem::bad("wrong-type", format!("the body does not fit: {e}; see /openapi.json"))
+        }
+        _ => Problem::bad("bad-json", format!("the body is not JSON: {e}")),
+    })
+}
+
+async fn collect(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+    let too_large = || {
+        let detail = format!("the body may have {bytes_max} bytes at most");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
+    };
+    let declared =
+        headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+    if declared.is_some_and(|len| len > bytes_max as u64) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_MAX, Limited::new(body, bytes_max).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(e)) if e.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
+        Ok(Err(e)) => Err(Problem::bad("bad-body", format!("the body did not arrive whole: {e}"))),
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", "the body took too long to arrive")),
+    }
+}
+
+/// The `{room}` of a path.
+pub(super) struct RoomPath(pub(super) RoomName);
+
+impl FromRequestParts<App> for RoomPath {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let text = segment(parts, app).await?;
+        RoomName::new(&text).map(RoomPath).map_err(|why| Problem::bad("bad-room", why.to_string()))
+    }
+}
+
+/// The `{id}` of a path.
+pub(super) struct IdPath(pub(super) MessageId);
+
+impl FromRequestParts<App> for IdPath {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let text = segment(parts, app).await?;
+        text.parse()
+            .map(IdPath)
+            .map_err(|_| Problem::bad("bad-id", "a message id is a UUID, e.g. 0195f7a2-6c00-7000-8000-000000000000"))
+    }
+}
+
+async fn segment(parts: &mut Parts, app: &App) -> Result<String, Problem> {
+    let path = Path::<String>::from_request_parts(parts, app).await;
+    path.map(|Path(text)| text).map_err(|_| Problem::bad("bad-path", "the path is not valid UTF-8"))
+}
+
+/// The query's parameters; unknown ones are refused by [`Params::only`].
+pub(super) struct Params(HashMap<String, String>);
+
+impl FromRequestParts<App> for Params {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let query = Query::from_request_parts(parts, app).await;
+        query.map(|Query(map)| Params(map)).map_err(|e| Problem::bad("bad-query", e.to_string()))
+    }
+}
+
+impl Params {
+    /// Refuses parameters that are not among `known`.
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), Problem> {
+        match self.0.keys().find(|key| !known.contains(&key.as_str())) {
+            Some(key) => Err(Problem::bad(
+                "unknown-parameter",
+                format!("there is no parameter `{key}` here; known are: {}", known.join(", ")),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// The text of a parameter.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// A number of 1 to `max`.
+    pub(super) fn limit(&self, default: usize, max: usize) -> Result<usize, Problem> {
+        let Some(text) = self.text("limit") else { return Ok(default) };
+        let limit = text.parse().ok().filter(|limit| (1..=max).contains(limit));
+        limit.ok_or_else(|| Problem::bad("bad-limit", format!("`limit` is a number from 1 to {max}")))
+    }
+
+    /// A position as given out, or `0` for the beginning, of this log's epoch.
+    pub(super) fn position(&self, name: &str, app: &App) -> Result<Option<Seq>, Problem> {
+        let Some(cursor) = self.cursor(name)? else { return Ok(None) };
+        let Some(cursor) = cursor else { return Ok(Some(Seq::ZERO)) };
+        let info = app.node().info();
+        if (cursor.epoch, cursor.partition) != (info.epoch, info.partition) {
+            let detail = format!(
+                "`{name}` is a position of another log (this one's epoch is {}); read again from the newest",
+                info.epoch
+            );
+            return Err(Problem::new(StatusCode::CONFLICT, "other-epoch", detail));
+        }
+        Ok(Some(cursor.seq))
+    }
+
+    /// A position as given out, of whatever epoch; `Some(None)` for `0`.
+    pub(super) fn cursor(&self, name: &str) -> Result<Option<Option<Cursor>>, Problem> {
+        match self.text(name) {
+            None => Ok(None),
+            Some("0") => Ok(Some(None)),
+            Some(text) => {
+                let bad = |_| {
+                    Problem::bad(
+                        "bad-position",
+                        format!("`{name}` is a position as the server gave it out, or 0 for the beginning"),
+                    )
+                };
+                text.parse().map(|cursor| Some(Some(cursor))).map_err(bad)
+            }
+        }
+    }
+}

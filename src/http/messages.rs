@@ -1,0 +1,162 @@
+//! Posting, reading, cancelling, retrying and hiding messages.
+
+use antiphon_schemas::{
+    event::{Author, AuthorKind},
+    wire::{Changed, Message, Messages, PostMessage, Posted, Timeline},
+};
+use axum::{
+    Extension, Json,
+    body::Body,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
+use tracing::debug;
+
+use super::{
+    App, Peer, Problem, guard,
+    input::{self, IdPath, Params, RoomPath},
+};
+use crate::{
+    decide::{
+        Refusal,
+        change::Change,
+        post::{PRIORITY_DEFAULT, Post},
+    },
+    node::Range,
+    projection::view,
+};
+
+/// Longest author's name, in bytes.
+const NAME_BYTES_MAX: usize = 128;
+/// Longest colour.
+const COLOR_BYTES_MAX: usize = 32;
+/// Messages in one answer.
+pub(super) const LIMIT_MAX: usize = 500;
+/// Messages in one answer if nobody says.
+const LIMIT_DEFAULT: usize = 50;
+
+/// `POST /api/rooms/{room}/messages`
+pub(super) async fn post(
+    State(app): State<App>,
+    RoomPath(room): RoomPath,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<Posted>), Problem> {
+    let text_bytes_max = app.0.limits.text_bytes_max;
+    // A text of escapes is six times as long in JSON; the rest of the body is small.
+    let body: PostMessage = input::json(&headers, body, text_bytes_max * 6 + 8 * 1024).await?;
+    check_text(&body.text, text_bytes_max)?;
+    check_name(&body.author.name)?;
+    check_color(body.author.color.as_deref())?;
+    let kind = body.author.kind.unwrap_or_default();
+    if kind == AuthorKind::Bot && !guard::from_loopback(peer, &headers) {
+        let detail = "`author.kind` is for imports and is accepted from this machine itself only; leave it out";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "import-only", detail));
+    }
+    let priority = body.priority.unwrap_or(PRIORITY_DEFAULT);
+    if priority > 9 {
+        return Err(Problem::bad("bad-priority", "`priority` is a number from 0 to 9; 9 is answered first"));
+    }
+    let author = Author { name: body.author.name.into(), kind, color: body.author.color.map(Into::into) };
+    let post = Post {
+        room,
+        id: body.id.unwrap_or_else(|| app.node().fresh_id()),
+        fresh: body.id.is_none(),
+        author,
+        text: body.text.into(),
+        to: body.to,
+        priority,
+        reply_to: body.reply_to,
+    };
+    let (posted, repeated) = app.node().post(post).await?;
+    debug!(id = %posted.id, room = %posted.room, position = %posted.position.0, repeated, "posted");
+    Ok((if repeated { StatusCode::OK } else { StatusCode::CREATED }, Json(posted)))
+}
+
+/// `GET /api/rooms/{room}/messages`
+pub(super) async fn list(
+    State(app): State<App>,
+    RoomPath(room): RoomPath,
+    params: Params,
+) -> Result<Json<Messages>, Problem> {
+    params.only(&["after", "before", "limit", "at_least", "kind"])?;
+    let kind = match params.text("kind") {
+        None => None,
+        Some("human") => Some(AuthorKind::Human),
+        Some("bot") => Some(AuthorKind::Bot),
+        Some(_) => return Err(Problem::bad("bad-kind", "`kind` is `human` or `bot`")),
+    };
+    let range = Range {
+        after: params.position("after", &app)?,
+        before: params.position("before", &app)?,
+        limit: params.limit(LIMIT_DEFAULT, LIMIT_MAX)?,
+        kind,
+    };
+    if let Some(at_least) = params.position("at_least", &app)? {
+        app.node().reached(at_least).await?;
+    }
+    let (messages, at) = app.node().messages(&room, range).await?;
+    Ok(Json(Messages { messages, position: view::position(app.node().info().epoch, at) }))
+}
+
+/// `GET /api/messages/{id}`
+pub(super) async fn one(State(app): State<App>, IdPath(id): IdPath) -> Result<Json<Message>, Problem> {
+    Ok(Json(app.node().message(id).await?.ok_or(Refusal::NoSuchMessage(id))?))
+}
+
+/// `GET /api/messages/{id}/timeline`
+pub(super) async fn timeline(State(app): State<App>, IdPath(id): IdPath) -> Result<Json<Timeline>, Problem> {
+    Ok(Json(app.node().timeline(id).await?.ok_or(Refusal::NoSuchMessage(id))?))
+}
+
+/// `POST /api/messages/{id}/cancel`
+pub(super) async fn cancel(state: State<App>, id: IdPath) -> Result<Json<Changed>, Problem> {
+    change(state, id, Change::Cancel).await
+}
+
+/// `POST /api/messages/{id}/retry`
+pub(super) async fn retry(state: State<App>, id: IdPath) -> Result<Json<Changed>, Problem> {
+    change(state, id, Change::Retry).await
+}
+
+/// `DELETE /api/messages/{id}`
+pub(super) async fn redact(state: State<App>, id: IdPath) -> Result<Json<Changed>, Problem> {
+    change(state, id, Change::Redact).await
+}
+
+async fn change(State(app): State<App>, IdPath(id): IdPath, change: Change) -> Result<Json<Changed>, Problem> {
+    Ok(Json(app.node().change(id, change).await?))
+}
+
+fn check_text(text: &str, bytes_max: usize) -> Result<(), Problem> {
+    if text.trim().is_empty() {
+        return Err(Problem::bad("empty-text", "`text` is empty; say something"));
+    }
+    if text.len() > bytes_max {
+        let detail = format!("`text` has {} bytes, and {bytes_max} are allowed; post it in parts", text.len());
+        return Err(Problem::bad("text-too-long", detail));
+    }
+    if text.contains('\0') {
+        return Err(Problem::bad("bad-text", "`text` holds a NUL character; take it out"));
+    }
+    Ok(())
+}
+
+fn check_name(name: &str) -> Result<(), Problem> {
+    if name.trim().is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        let detail =
+            format!("`author.name` has 1 to {NAME_BYTES_MAX} bytes, not only blanks, and no control characters");
+        return Err(Problem::bad("bad-name", detail));
+    }
+    Ok(())
+}
+
+fn check_color(color: Option<&str>) -> Result<(), Problem> {
+    let fits = |c: &str| (1..=COLOR_BYTES_MAX).contains(&c.len()) && c.bytes().all(|b| (b' '..=b'~').contains(&b));
+    if color.is_some_and(|color| !fits(color)) {
+        let detail = format!("`author.color` has 1 to {COLOR_BYTES_MAX} printable ASCII characters, e.g. #80c0ff");
+        return Err(Problem::bad("bad-color", detail));
+    }
+    Ok(())
+}

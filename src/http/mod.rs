@@ -1,0 +1,123 @@
+//! HTTP: the surface for browsers, apps and monitors.
+//!
+//! Promises:
+//! - every refusal is `application/problem+json` with a stable code and a sentence on what to do (`problem`);
+//! - a post is answered when it is durable and everybody can see it;
+//! - every body, page, stream and connection has a bound; full is said, not suffered;
+//! - no page of another site can post, cancel or read here: JSON bodies, origin and host are checked (`guard`).
+//!
+//! Not here: what may happen (`decide`), state (`node`). Axum and status codes live here and nowhere else.
+//! Start with [`router`]; the table of routes with their documentation is `openapi`.
+
+mod events;
+mod guard;
+mod input;
+mod listen;
+mod messages;
+mod metrics;
+mod monitor;
+mod openapi;
+mod page;
+mod problem;
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicUsize},
+};
+
+use antiphon_kit::Consumer;
+use antiphon_schemas::BotName;
+use axum::{
+    Router,
+    extract::Request,
+    middleware,
+    routing::{get, post},
+};
+pub use listen::{Listening, serve};
+pub use problem::Problem;
+
+use self::metrics::HttpMetrics;
+use crate::node::Node;
+
+/// Bounds and rules of the surface.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Longest text of a post.
+    pub text_bytes_max: usize,
+    /// Open event streams.
+    pub subscribers_max: usize,
+    /// Only requests that name this machine by a loopback name are answered: pages of other sites cannot reach a
+    /// server on loopback by giving their own name its address.
+    pub loopback_names_only: bool,
+}
+
+/// A bot, for the monitor.
+#[derive(Clone)]
+pub struct BotStatus {
+    /// Its name.
+    pub name: BotName,
+    /// Its model.
+    pub model: String,
+    /// Says whether it is paused.
+    pub consumer: Arc<dyn Consumer>,
+}
+
+/// What handlers share.
+#[derive(Clone)]
+pub struct App(Arc<Shared>);
+
+struct Shared {
+    node: Node,
+    limits: Limits,
+    bots: Vec<BotStatus>,
+    metrics: HttpMetrics,
+    subscribers: Arc<AtomicUsize>,
+    readiness: monitor::Readiness,
+}
+
+/// Who is at the other end of the connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+impl App {
+    /// The surface of a node.
+    pub fn new(node: Node, limits: Limits, bots: Vec<BotStatus>) -> App {
+        App(Arc::new(Shared {
+            node,
+            limits,
+            bots,
+            metrics: HttpMetrics::default(),
+            subscribers: Arc::default(),
+            readiness: monitor::Readiness::default(),
+        }))
+    }
+
+    fn node(&self) -> &Node {
+        &self.0.node
+    }
+}
+
+/// All routes.
+pub fn router(app: App) -> Router {
+    Router::new()
+        .route("/api/rooms", get(monitor::rooms))
+        .route("/api/rooms/{room}/messages", get(messages::list).post(messages::post))
+        .route("/api/rooms/{room}/events", get(events::follow))
+        .route("/api/messages/{id}", get(messages::one).delete(messages::redact))
+        .route("/api/messages/{id}/timeline", get(messages::timeline))
+        .route("/api/messages/{id}/cancel", post(messages::cancel))
+        .route("/api/messages/{id}/retry", post(messages::retry))
+        .route("/api/queues", get(monitor::queues))
+        .route("/health/live", get(monitor::live))
+        .route("/health/ready", get(monitor::ready))
+        .route("/metrics", get(metrics::scrape))
+        .route("/openapi.json", get(openapi::document))
+        .route("/", get(page::index))
+        .route("/r/{room}", get(page::index))
+        .route("/web/{file}", get(page::file))
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .fallback(|request: Request| async move { problem::no_such_path(request.uri().path()) })
+        .layer(middleware::from_fn_with_state(app.clone(), guard::check))
+        .layer(middleware::from_fn_with_state(app.clone(), metrics::count))
+        .with_state(app)
+}

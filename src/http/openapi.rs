@@ -1,0 +1,290 @@
+//! `GET /openapi.json`: OpenAPI 3.1, made from one table of routes and the schemas of the wire types.
+
+use antiphon_schemas::wire;
+use axum::Json;
+use schemars::{SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+/// A route: method, path, summary, parameters of the query, body, answers.
+struct Route {
+    method: &'static str,
+    path: &'static str,
+    summary: &'static str,
+    query: &'static [(&'static str, &'static str)],
+    body: Option<&'static str>,
+    answers: &'static [(u16, &'static str, &'static str)],
+    problems: &'static [(u16, &'static str)],
+}
+
+const NO_PROBLEMS: &[(u16, &str)] = &[];
+const UNAVAILABLE: (u16, &str) = (503, "log-failed, log-full, index-failed, behind, busy, stopping: try again");
+const NO_MESSAGE: (u16, &str) = (404, "no-such-message");
+
+const ROUTES: &[Route] = &[
+    Route {
+        method: "post",
+        path: "/api/rooms/{room}/messages",
+        summary: "Post a message. Answered once it is durable; the same id and content again is answered 200 with the same body.",
+        query: &[],
+        body: Some("PostMessage"),
+        answers: &[(201, "Posted", "posted"), (200, "Posted", "it had been posted before")],
+        problems: &[
+            (
+                400,
+                "bad-json, wrong-type, empty-text, text-too-long, bad-text, bad-name, bad-color, bad-priority, bad-room, one-bot-only, unknown-bot, reply-to-elsewhere",
+            ),
+            (403, "import-only, foreign-host, foreign-origin"),
+            (408, "body-too-slow"),
+            (409, "id-taken"),
+            (413, "body-too-large"),
+            (415, "not-json"),
+            (503, "queue-full, log-failed, log-full, index-failed, busy, stopping: try again with the same id"),
+        ],
+    },
+    Route {
+        method: "get",
+        path: "/api/rooms/{room}/messages",
+        summary: "A room's messages, oldest first; without after and before the newest.",
+        query: &[
+            ("after", "only newer ones: a position, or 0"),
+            ("before", "only older ones: a position, or 0"),
+            ("limit", "1-500, default 50"),
+            ("at_least", "wait, 5 s at most, until the view has this position"),
+            ("kind", "human or bot"),
+        ],
+        body: None,
+        answers: &[(200, "Messages", "the messages")],
+        problems: &[
+            (400, "bad-room, bad-position, bad-limit, bad-kind, unknown-parameter"),
+            (409, "other-epoch"),
+            UNAVAILABLE,
+        ],
+    },
+    Route {
+        method: "get",
+        path: "/api/rooms/{room}/events",
+        summary: "Follow a room over SSE: snapshot, then every event. Last-Event-ID or after resumes.",
+        query: &[
+            ("after", "resume after a position; 0 replays the room"),
+            ("limit", "messages in the snapshot: 1-500, default 100"),
+        ],
+        body: None,
+        answers: &[(200, "text/event-stream", "the feed; x-events names the data of each event")],
+        problems: &[(400, "bad-room, bad-position, bad-limit, unknown-parameter"), UNAVAILABLE],
+    },
+    Route {
+        method: "get",
+        path: "/api/messages/{id}",
+        summary: "One message or reply.",
+        query: &[],
+        body: None,
+        answers: &[(200, "Message", "the message")],
+        problems: &[(400, "bad-id"), NO_MESSAGE, UNAVAILABLE],
+    },
+    Route {
+        method: "delete",
+        path: "/api/messages/{id}",
+        summary: "Hide a message: its text leaves feeds, history and prompts; open work on it is cancelled.",
+        query: &[],
+        body: None,
+        answers: &[(200, "Changed", "hidden")],
+        problems: &[(400, "bad-id"), (403, "foreign-host, foreign-origin"), NO_MESSAGE, UNAVAILABLE],
+    },
+    Route {
+        method: "get",
+        path: "/api/messages/{id}/timeline",
+        summary: "Every event about a message, with the milliseconds between them.",
+        query: &[],
+        body: None,
+        answers: &[(200, "Timeline", "the steps")],
+        problems: &[(400, "bad-id"), NO_MESSAGE, UNAVAILABLE],
+    },
+    Route {
+        method: "post",
+        path: "/api/messages/{id}/cancel",
+        summary: "The answer is no longer wanted. Repeated: 200.",
+        query: &[],
+        body: None,
+        answers: &[(200, "Changed", "cancelled")],
+        problems: &[
+            (400, "bad-id"),
+            (403, "foreign-host, foreign-origin"),
+            NO_MESSAGE,
+            (409, "already-ended"),
+            UNAVAILABLE,
+        ],
+    },
+    Route {
+        method: "post",
+        path: "/api/messages/{id}/retry",
+        summary: "Try a failed or dead message again.",
+        query: &[],
+        body: None,
+        answers: &[(200, "Changed", "waiting again")],
+        problems: &[
+            (400, "bad-id, unknown-bot"),
+            (403, "foreign-host, foreign-origin"),
+            NO_MESSAGE,
+            (409, "not-failed, redacted"),
+            (503, "queue-full and as elsewhere"),
+        ],
+    },
+    Route {
+        method: "get",
+        path: "/api/rooms",
+        summary: "The rooms by name, 500 at a time.",
+        query: &[("after", "the last room of the page before")],
+        body: None,
+        answers: &[(200, "Rooms", "the rooms")],
+        problems: &[(400, "bad-room, unknown-parameter"), UNAVAILABLE],
+    },
+    Route {
+        method: "get",
+        path: "/api/queues",
+        summary: "Every bot's queue.",
+        query: &[],
+        body: None,
+        answers: &[(200, "Queues", "the queues")],
+        problems: NO_PROBLEMS,
+    },
+    Route {
+        method: "get",
+        path: "/health/live",
+        summary: "The process answers.",
+        query: &[],
+        body: None,
+        answers: &[(200, "Health", "live")],
+        problems: NO_PROBLEMS,
+    },
+    Route {
+        method: "get",
+        path: "/health/ready",
+        summary: "The log takes appends and live events come back.",
+        query: &[],
+        body: None,
+        answers: &[(200, "Health", "ready"), (503, "Health", "not ready, and why")],
+        problems: NO_PROBLEMS,
+    },
+    Route {
+        method: "get",
+        path: "/metrics",
+        summary: "Numbers for Prometheus.",
+        query: &[],
+        body: None,
+        answers: &[(200, "application/openmetrics-text", "the numbers")],
+        problems: NO_PROBLEMS,
+    },
+];
+
+/// The document.
+pub(super) async fn document() -> Json<Value> {
+    Json(build())
+}
+
+fn build() -> Value {
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.definitions_path = "/components/schemas".into();
+    let mut generator: SchemaGenerator = settings.into_generator();
+    macro_rules! add { ($($type:ty),*) => { $(generator.subschema_for::<$type>();)* } }
+    add!(
+        wire::PostMessage,
+        wire::Posted,
+        wire::Message,
+        wire::Messages,
+        wire::Rooms,
+        wire::Queues,
+        wire::Timeline,
+        wire::Changed,
+        wire::Problem
+    );
+    add!(
+        super::monitor::Health,
+        wire::feed::Snapshot,
+        wire::feed::Claimed,
+        wire::feed::Released,
+        wire::feed::Failed,
+        wire::feed::Dead
+    );
+    add!(
+        wire::feed::About,
+        wire::feed::Completed,
+        wire::feed::Started,
+        wire::feed::Delta,
+        wire::feed::Reset,
+        wire::feed::Progress
+    );
+    add!(wire::feed::ReplySnapshot, wire::feed::Heartbeat, wire::feed::Busy, wire::feed::Restart);
+    let schemas = generator.take_definitions(true);
+    let mut paths = Map::new();
+    for route in ROUTES {
+        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        path[route.method] = operation(route);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Antiphon",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "People post into rooms, bots answer, browsers watch the words arrive.",
+            "license": { "name": "MIT OR Apache-2.0" }
+        },
+        "paths": paths,
+        "components": { "schemas": schemas },
+        "x-events": {
+            "snapshot": "Snapshot", "message.posted": "Message", "reply.posted": "Message", "message.claimed": "Claimed",
+            "message.released": "Released", "message.failed": "Failed", "message.dead": "Dead", "message.cancelled": "About",
+            "message.redacted": "About", "message.completed": "Completed", "reply.started": "Started", "reply.delta": "Delta",
+            "reply.reset": "Reset", "reply.progress": "Progress", "reply.snapshot": "ReplySnapshot", "heartbeat": "Heartbeat",
+            "busy": "Busy", "reset": "Restart"
+        }
+    })
+}
+
+fn operation(route: &Route) -> Value {
+    let reference = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
+    let in_path = ["room", "id"].into_iter().filter(|name| route.path.contains(&format!("{{{name}}}")));
+    let in_path =
+        in_path.map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
+    let in_query = route.query.iter().map(|(name, about)| {
+        json!({ "name": name, "in": "query", "required": false, "description": about, "schema": { "type": "string" } })
+    });
+    let mut answers = Map::new();
+    for (status, kind, about) in route.answers {
+        let content = match kind.contains('/') {
+            true => json!({ *kind: { "schema": { "type": "string" } } }),
+            false => json!({ "application/json": { "schema": reference(kind) } }),
+        };
+        answers.insert(status.to_string(), json!({ "description": about, "content": content }));
+    }
+    for (status, codes) in route.problems {
+        let content = json!({ "application/problem+json": { "schema": reference("Problem") } });
+        answers.insert(status.to_string(), json!({ "description": codes, "content": content }));
+    }
+    let mut operation = json!({
+        "summary": route.summary,
+        "operationId": format!("{}{}", route.method, route.path.replace(['/', '{', '}', '.'], "_")),
+        "parameters": in_path.chain(in_query).collect::<Vec<_>>(),
+        "responses": answers,
+    });
+    if let Some(body) = route.body {
+        operation["requestBody"] =
+            json!({ "required": true, "content": { "application/json": { "schema": reference(body) } } });
+    }
+    operation
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_schema_that_is_named_is_there() {
+        let document = build();
+        let text = document.to_string();
+        let named = text.split("#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap());
+        let events = document["x-events"].as_object().unwrap().values().map(|v| v.as_str().unwrap());
+        for name in named.chain(events) {
+            assert!(document["components"]["schemas"].get(name).is_some(), "{name}");
+        }
+    }
+}
