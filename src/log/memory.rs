@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use antiphon_schemas::{Entry, Epoch, Seq};
 use tokio::sync::watch;
 
-use super::{Append, BATCH_MAX, Error, Info, Judge, Log, Pending, READ_BYTES_MAX, Verdict};
+use super::{Append, Error, Info, Judge, Log, Pending, READ_BYTES_MAX, Verdict, check_batch, check_entries};
 use crate::clock::Clock;
 
 /// A log that lives as long as the process.
@@ -96,7 +96,11 @@ impl Log for MemoryLog {
 
     fn load(&self, entries: Vec<Arc<Entry>>) -> Pending<'_, ()> {
         let mut state = self.state();
-        let result = if state.closed { Err(Error::Closed) } else { state.judge.load(&entries) };
+        let result = if state.closed {
+            Err(Error::Closed)
+        } else {
+            check_entries(&entries).and_then(|()| state.judge.load(&entries))
+        };
         if result.is_ok() {
             state.entries.extend(entries);
             self.tail.send_replace(state.judge.tail());
@@ -108,26 +112,6 @@ impl Log for MemoryLog {
         self.state().closed = true;
         Box::pin(std::future::ready(Ok(())))
     }
-}
-
-/// What every backend refuses before it looks at its state.
-pub(super) fn check_batch(batch: &[Append]) -> Result<(), Error> {
-    const DRAFTS_MAX: usize = 16;
-    if batch.len() > BATCH_MAX {
-        return Err(Error::Invalid(format!("{} appends in one call; {BATCH_MAX} are allowed", batch.len())));
-    }
-    for append in batch {
-        if append.drafts.is_empty() || append.drafts.len() > DRAFTS_MAX {
-            return Err(Error::Invalid(format!(
-                "{} events in one append; 1-{DRAFTS_MAX} are allowed",
-                append.drafts.len()
-            )));
-        }
-        if let Some(draft) = append.drafts.iter().find(|d| d.body.len() > antiphon_schemas::entry::BODY_BYTES_MAX) {
-            return Err(Error::Invalid(format!("a body of {} bytes is too large", draft.body.len())));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -20,7 +20,9 @@ pub mod memory;
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use antiphon_schemas::{
-    Cursor, Entry, Epoch, Event, MessageId, RequestId, RoomName, Seq, entry::SALT_BYTES, event::CodecError,
+    Cursor, Entry, Epoch, Event, MessageId, RequestId, RoomName, Seq,
+    entry::{BODY_BYTES_MAX, SALT_BYTES},
+    event::CodecError,
 };
 use bytes::Bytes;
 
@@ -28,6 +30,8 @@ use bytes::Bytes;
 pub const SCAN_MAX: u64 = 256;
 /// Appends in one call; a caller with more makes another call.
 pub const BATCH_MAX: usize = 1_024;
+/// Events in one append.
+pub const DRAFTS_MAX: usize = 16;
 /// Bytes of entries that one [`Log::read`] gathers before it stops (it returns at least one entry if there is one).
 pub const READ_BYTES_MAX: usize = 1 << 20;
 
@@ -196,6 +200,40 @@ pub trait Log: Send + Sync + 'static {
     /// # Errors
     /// As [`Log::append`], for what was under way.
     fn close(&self) -> Pending<'_, ()>;
+}
+
+/// What every backend refuses before it looks at its state.
+pub(crate) fn check_batch(batch: &[Append]) -> Result<(), Error> {
+    if batch.len() > BATCH_MAX {
+        return Err(Error::Invalid(format!("{} appends in one call; {BATCH_MAX} are allowed", batch.len())));
+    }
+    for append in batch {
+        let drafts = append.drafts.len();
+        if !(1..=DRAFTS_MAX).contains(&drafts) {
+            return Err(Error::Invalid(format!("{drafts} events in one append; 1-{DRAFTS_MAX} are allowed")));
+        }
+        for draft in &append.drafts {
+            check_entry(draft.event.kind(), draft.event.subjects().len(), draft.body.len())?;
+        }
+    }
+    Ok(())
+}
+
+/// As [`check_batch`], for entries that are taken over.
+pub(crate) fn check_entries(entries: &[Arc<Entry>]) -> Result<(), Error> {
+    entries.iter().try_for_each(|e| check_entry(&e.header.kind, e.header.subjects.len(), e.body.len()))
+}
+
+fn check_entry(kind: &str, subjects: usize, body_bytes: usize) -> Result<(), Error> {
+    // The header counts both in one byte.
+    const LEN_MAX: usize = u8::MAX as usize;
+    if kind.len() > LEN_MAX || subjects > LEN_MAX {
+        return Err(Error::Invalid(format!("a kind of {} bytes with {subjects} subjects; 255 are allowed", kind.len())));
+    }
+    if !(SALT_BYTES..=BODY_BYTES_MAX).contains(&body_bytes) {
+        return Err(Error::Invalid(format!("a body of {body_bytes} bytes; {SALT_BYTES}-{BODY_BYTES_MAX} are allowed")));
+    }
+    Ok(())
 }
 
 /// The last position and everything needed to judge an append: shared by the backends that judge in process.

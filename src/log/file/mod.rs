@@ -1,1 +1,319 @@
-//! The embedded log: append-only segments in one folder, one writer, many readers.
+//! The embedded log: append-only segments in one folder, one commit thread, many readers.
+//!
+//! ```text
+//! data folder:  lock          held while a process uses the folder; its process id stands in it
+//!               meta          epochs and format version
+//!               log/0000000000000001.seg, …   segments, named by their first position
+//!               salvaged-…/   what `--salvage` set aside
+//! ```
+//!
+//! Promises, besides those of `log` (checked by the conformance suite, by the tests here on a disk that tears, forgets and
+//! fails, and by `tests/sim` with `kill -9`):
+//! - an acknowledged entry is on the disk (`fdatasync`) before the acknowledgement;
+//! - whatever a crash tore is cut whole on open: a batch is there or not; damage to anything older is refused by name;
+//! - a full disk answers [`Error::Full`] and writes nothing; when there is space again the log goes on;
+//! - after a failed write or sync nothing is acknowledged until a restart ([`Error::Poisoned`]);
+//! - opening reads one or two segments, however long the log is.
+//!
+//! Start with `format`, then `writer` and `reader`; `recovery` is the part to be careful with. `disk` is the seam for tests.
+
+pub mod disk;
+mod format;
+mod meta;
+mod queue;
+mod reader;
+mod recovery;
+mod salvage;
+mod segment;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
+
+use antiphon_schemas::{Entry, Seq};
+use bytes::BytesMut;
+use tokio::sync::{oneshot, watch};
+
+use self::{
+    disk::{Disk, Lock, LockError, RealDisk},
+    queue::{Job, Queue, Work},
+    reader::Reader,
+    writer::{Segment, Writer},
+};
+use super::{Append, Error, Info, Judge, Log, Pending, Verdict, check_batch, check_entries};
+use crate::clock::Clock;
+
+/// The smallest segment: a few records.
+const SEGMENT_BYTES_MIN: u64 = 4 << 10;
+
+/// Settings of the file log.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// A segment is closed before it grows beyond this (one batch that is larger gets one of its own). At least 4 KiB.
+    pub segment_bytes: u64,
+    /// On damage, keep what is before it and set the rest aside, instead of refusing to open.
+    pub salvage: bool,
+    /// Bodies of the newest entries that are kept in memory, so that those who follow the log need no disk.
+    pub recent_bytes_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { segment_bytes: 64 << 20, salvage: false, recent_bytes_max: 4 << 20 }
+    }
+}
+
+/// Why a log could not be opened; each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder cannot be made or written to.
+    #[error("cannot use the data folder `{}`: {why}; make it writable, or choose another with --data", folder.display())]
+    Folder {
+        /// The data folder.
+        folder: PathBuf,
+        /// What the system said.
+        why: io::Error,
+    },
+    /// Another process uses the folder.
+    #[error("the data folder `{}` is in use by {}; stop it, or choose another folder with --data", folder.display(), pid.map_or("another process".into(), |pid| format!("process {pid}")))]
+    Locked {
+        /// The data folder.
+        folder: PathBuf,
+        /// Who uses it, if it could be read.
+        pid: Option<u32>,
+    },
+    /// Stored bytes are not what was written, and it is not a torn tail.
+    #[error("the log is damaged: `{}` at byte {offset}: {why}; restore the data folder from a backup, or start with --salvage to keep what is before it and set the rest aside", file.display())]
+    Damaged {
+        /// The damaged file.
+        file: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What is wrong.
+        why: String,
+    },
+    /// Another version of this program wrote it.
+    #[error("`{}` has format version {found}, this program knows {known}; use the version of antiphon that wrote it", file.display())]
+    OtherVersion {
+        /// The file.
+        file: PathBuf,
+        /// The version that it has.
+        found: u32,
+        /// The version that we write.
+        known: u32,
+    },
+    /// The disk said no while an existing log was read or mended.
+    #[error("cannot open the log: `{}`: {source}", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// What opening found and did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Bytes of a write that a crash tore, and that were cut: nobody had been told of them. 0 after an orderly stop.
+    pub cut_bytes: u64,
+    /// What `--salvage` found and set aside, as a sentence for the operator.
+    pub salvaged: Option<String>,
+}
+
+/// The log in a folder. Dropping it finishes what was let in and waits for that.
+#[derive(Debug)]
+pub struct FileLog {
+    info: Info,
+    recovery: Recovery,
+    queue: Arc<Queue>,
+    reader: Arc<Reader>,
+    tail: watch::Receiver<Seq>,
+    // Std mutexes: held to take something out, never across an await.
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
+    lock: Mutex<Option<Lock>>,
+}
+
+impl FileLog {
+    /// Opens the log in a folder of this machine, or makes one; see [`FileLog::open`].
+    ///
+    /// # Errors
+    /// As [`FileLog::open`].
+    pub fn open_folder(path: impl AsRef<Path>, options: Options, clock: Clock) -> Result<FileLog, OpenError> {
+        FileLog::open(Arc::new(RealDisk), path, options, clock)
+    }
+
+    /// Opens the log in a folder on `disk`, or makes one, and takes the folder's lock.
+    ///
+    /// Cost: reads one or two segments; blocks, so call it before serving.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing was changed unless it is `Io` (then: as after a crash).
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        path: impl AsRef<Path>,
+        options: Options,
+        clock: Clock,
+    ) -> Result<FileLog, OpenError> {
+        let folder = path.as_ref().to_path_buf();
+        let unusable = |why| OpenError::Folder { folder: folder.clone(), why };
+        disk.create_folder(&folder).map_err(unusable)?;
+        let lock = match disk.lock(&folder.join("lock")) {
+            Ok(lock) => lock,
+            Err(LockError::Held { pid }) => return Err(OpenError::Locked { folder, pid }),
+            Err(LockError::Io(why)) => return Err(unusable(why)),
+        };
+        let opened = recovery::open(&*disk, &folder, options.salvage)?;
+        let recovery = opened.recovery;
+        if recovery.cut_bytes > 0 {
+            tracing::warn!(bytes = recovery.cut_bytes, "cut a write that the last stop had torn; nobody was told of it");
+        }
+        if let Some(salvaged) = &recovery.salvaged {
+            tracing::warn!("{salvaged}");
+        }
+        let first = *opened.segments.last().expect("a log has a segment");
+        let last = opened.newest.back().cloned();
+        let segments = opened.segments;
+        let newest = opened.newest.iter().cloned();
+        let reader = Reader::new(disk.clone(), folder.clone(), options.recent_bytes_max, segments, newest);
+        reader.add_marks(first, &opened.marks);
+        let reader = Arc::new(reader);
+        let judge = Judge::resume(opened.newest);
+        let (tail_sender, tail) = watch::channel(judge.tail());
+        let ahead = opened.file.len().map_err(|source| OpenError::Io { file: segment::path(&folder, first), source })?;
+        let writer = Writer {
+            disk,
+            folder,
+            epoch: opened.meta.epoch(),
+            segment_bytes: options.segment_bytes.max(SEGMENT_BYTES_MIN),
+            clock,
+            judge,
+            last,
+            segment: Segment { first, file: opened.file, seed: opened.seed, offset: opened.end.offset, ahead },
+            reader: reader.clone(),
+            tail: tail_sender,
+            buffer: BytesMut::new(),
+        };
+        let queue = Arc::new(Queue::default());
+        let thread = thread::Builder::new().name("log-commit".into()).spawn({
+            let queue = queue.clone();
+            move || writer.run(&queue)
+        });
+        let info = Info {
+            epoch: opened.meta.epoch(),
+            partition: 0,
+            backend: "file",
+            durability: "an acknowledged entry is on this machine's disk (fdatasync)".into(),
+        };
+        let thread = Mutex::new(Some(thread.map_err(|why| OpenError::Folder { folder: path.as_ref().into(), why })?));
+        Ok(FileLog { info, recovery, queue, reader, tail, thread, lock: Mutex::new(Some(lock)) })
+    }
+
+    /// What opening found and did.
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// The answer of the commit thread, or why there will be none.
+    async fn answer<T>(&self, answer: oneshot::Receiver<Result<T, Error>>) -> Result<T, Error> {
+        answer.await.unwrap_or_else(|_| Err(self.queue.ended().unwrap_or_else(broken_off)))
+    }
+}
+
+impl Log for FileLog {
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    fn tail(&self) -> Seq {
+        *self.tail.borrow()
+    }
+
+    fn append(&self, batch: Vec<Append>) -> Pending<'_, Vec<Verdict>> {
+        if let Err(error) = check_batch(&batch) {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        let (sender, answer) = oneshot::channel();
+        let entries = batch.iter().map(|append| append.drafts.len()).sum();
+        let bytes_max = batch.iter().flat_map(|append| &append.drafts).map(draft_bytes_max).sum();
+        self.queue.push(Job { work: Work::Append(batch, sender), entries, bytes_max });
+        Box::pin(self.answer(answer))
+    }
+
+    fn read(&self, after: Seq, entries_max: usize) -> Pending<'_, Vec<Arc<Entry>>> {
+        let tail = self.tail();
+        if after >= tail || entries_max == 0 {
+            return Box::pin(std::future::ready(Ok(Vec::new())));
+        }
+        if let Some(entries) = self.reader.from_memory(after, entries_max) {
+            return Box::pin(std::future::ready(Ok(entries)));
+        }
+        let reader = self.reader.clone();
+        Box::pin(async move {
+            let read = tokio::task::spawn_blocking(move || reader.from_disk(after, entries_max, tail));
+            read.await.unwrap_or_else(|error| Err(Error::Io(format!("the read broke off: {error}"))))
+        })
+    }
+
+    fn beyond(&self, seq: Seq) -> Pending<'_, ()> {
+        let mut tail = self.tail.clone();
+        Box::pin(async move { tail.wait_for(|tail| *tail > seq).await.map(|_| ()).map_err(|_| Error::Closed) })
+    }
+
+    fn load(&self, entries: Vec<Arc<Entry>>) -> Pending<'_, ()> {
+        if let Err(error) = check_entries(&entries) {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        let (sender, answer) = oneshot::channel();
+        let bytes_max = entries.iter().map(|entry| entry_bytes_max(entry)).sum();
+        self.queue.push(Job { entries: entries.len(), work: Work::Load(entries, sender), bytes_max });
+        Box::pin(self.answer(answer))
+    }
+
+    fn close(&self) -> Pending<'_, ()> {
+        self.queue.close();
+        let mut tail = self.tail.clone();
+        Box::pin(async move {
+            // The sender goes when the thread ends.
+            while tail.changed().await.is_ok() {}
+            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+            match self.queue.ended() {
+                None | Some(Error::Closed) => Ok(()),
+                Some(error) => Err(error),
+            }
+        })
+    }
+}
+
+impl Drop for FileLog {
+    fn drop(&mut self) {
+        self.queue.close();
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // A panic there was told to every caller already.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The commit thread panicked.
+fn broken_off() -> Error {
+    Error::Poisoned("the commit thread broke off".into())
+}
+
+fn draft_bytes_max(draft: &super::Draft) -> u64 {
+    let room = draft.room.as_ref().map_or(0, |room| room.as_str().len());
+    let subjects = draft.event.subjects().len();
+    format::record_bytes_max(draft.event.kind().len(), room, subjects, draft.body.len())
+}
+
+fn entry_bytes_max(entry: &Entry) -> u64 {
+    let header = &entry.header;
+    let room = header.room.as_ref().map_or(0, |room| room.as_str().len());
+    format::record_bytes_max(header.kind.len(), room, header.subjects.len(), entry.body.len())
+}

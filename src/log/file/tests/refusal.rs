@@ -1,0 +1,156 @@
+//! What the log refuses, in words that say what to do; and what `--salvage` makes of it.
+
+use super::*;
+use crate::log::file::{OpenError, disk::Disk};
+
+#[test]
+fn a_folder_in_use_is_refused_with_the_holders_process_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || FileLog::open_folder(folder.path(), small(), Clock::system());
+    let log = open().unwrap();
+    let refusal = open().unwrap_err();
+    assert!(matches!(&refusal, OpenError::Locked { pid: Some(pid), .. } if *pid == std::process::id()), "{refusal}");
+    assert!(refusal.to_string().contains(&format!("in use by process {}; stop it", std::process::id())));
+    drop(log);
+    open().unwrap();
+}
+
+#[tokio::test]
+async fn a_closed_log_lets_the_next_process_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || FileLog::open_folder(folder.path(), small(), Clock::system());
+    let log = open().unwrap();
+    put(&log, 1, "a").await.unwrap();
+    log.close().await.unwrap();
+    assert_eq!(read_all(&open().unwrap()).await, read_all(&log).await, "and can still be read");
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_refused_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "in the way").unwrap();
+    let refusal = FileLog::open_folder(folder.path().join("file/data"), small(), Clock::system()).unwrap_err();
+    let line = refusal.to_string();
+    assert!(line.starts_with("cannot use the data folder `") && line.contains("--data") && !line.contains('\n'), "{line}");
+}
+
+#[tokio::test]
+async fn another_format_version_is_refused_and_not_salvaged() {
+    let disk = SimDisk::default();
+    filled(&open(&disk, false).unwrap()).await;
+    let meta = Path::new(FOLDER).join("meta");
+    disk.create(&meta).unwrap().write_at(b"antiphon log\nformat 2\n", 0).unwrap();
+    for salvage in [false, true] {
+        let refusal = open(&disk, salvage).unwrap_err();
+        assert!(matches!(&refusal, OpenError::OtherVersion { file, found: 2, known: 1 } if *file == meta), "{refusal}");
+    }
+}
+
+/// Goal: whatever byte of an older write is changed, opening names the file; salvage keeps exactly what is before.
+#[tokio::test]
+async fn a_flipped_byte_in_the_last_segment_is_refused_by_name_and_can_be_salvaged() {
+    let pristine = SimDisk::default();
+    let log = open(&pristine, false).unwrap();
+    let written = filled(&log).await;
+    let epoch = log.info().epoch;
+    drop(log);
+    let last = segments(&pristine).pop().unwrap();
+    let first_in_last: u64 = last.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    let bytes = pristine.bytes(&last);
+    let end = bytes.iter().rposition(|b| *b != 0).unwrap();
+    // The last write can be taken for a torn one: nothing follows it. All before it is damage.
+    let last_write = end + 1 - written.last().unwrap().body.len() - 32 - written.last().unwrap().header_bytes().len();
+    assert!(last_write > 1_000, "several writes are in the last segment");
+    for offset in (0..last_write).step_by(13) {
+        let disk = pristine.lose_power(1);
+        disk.flip(&last, offset);
+        let refusal = open(&disk, false).unwrap_err();
+        assert!(matches!(&refusal, OpenError::Damaged { file, .. } if *file == last), "byte {offset}: {refusal}");
+        assert!(refusal.to_string().contains("--salvage"));
+
+        let log = open(&disk, true).unwrap();
+        let salvaged = log.recovery().salvaged.clone().unwrap();
+        assert!(salvaged.contains("set aside in `data/salvaged-"), "{salvaged}");
+        assert_ne!(log.info().epoch, epoch, "positions given out before may now mean something else");
+        let kept = read_all(&log).await;
+        assert_eq!(kept, written[..kept.len()]);
+        assert!(kept.len() as u64 >= first_in_last - 1 && kept.len() < written.len());
+        let entry = put(&log, 1, "goes on").await.unwrap().remove(0);
+        assert_eq!(entry.header.seq.0, kept.len() as u64 + 1);
+        let aside = disk.paths().into_iter().find(|p| p.to_str().unwrap().contains("salvaged-")).unwrap();
+        let mut expected = bytes.clone();
+        expected[offset] ^= 0x40;
+        assert_eq!(disk.bytes(&aside), expected, "the damaged segment is kept as it was");
+        drop(log);
+        let log = open(&disk, false).unwrap();
+        assert_eq!((read_all(&log).await.len(), &log.recovery().salvaged), (kept.len() + 1, &None));
+    }
+}
+
+#[tokio::test]
+async fn a_flipped_byte_in_an_older_segment_is_named_when_read_and_can_be_salvaged() {
+    let disk = SimDisk::default();
+    let written = filled(&open(&disk, false).unwrap()).await;
+    let older = segments(&disk).remove(1);
+    disk.flip(&older, 1_000);
+    let log = open(&disk, false).unwrap();
+    let mut after = Seq::ZERO;
+    let error = loop {
+        match log.read(after, 100).await {
+            Ok(entries) => after = entries.last().expect("the damage comes first").header.seq,
+            Err(error) => break error,
+        }
+    };
+    let name = older.display().to_string();
+    assert!(matches!(&error, Error::Damaged { place, .. } if place.contains(&name)), "{error}");
+    put(&log, 1, "writing goes on").await.unwrap();
+    drop(log);
+    let log = open(&disk, true).unwrap();
+    let kept = read_all(&log).await;
+    assert!(!kept.is_empty() && kept.len() < 20, "{} entries", kept.len());
+    assert_eq!(kept, written[..kept.len()]);
+    put(&log, 1, "goes on").await.unwrap();
+}
+
+#[tokio::test]
+async fn removed_and_swapped_segments_are_found() {
+    let pristine = SimDisk::default();
+    filled(&open(&pristine, false).unwrap()).await;
+    let names = segments(&pristine);
+    assert!(names.len() > 4);
+
+    let disk = pristine.lose_power(1);
+    disk.remove(&names[0]).unwrap();
+    let refusal = open(&disk, false).unwrap_err();
+    assert!(refusal.to_string().contains("the first segment is missing"), "{refusal}");
+
+    for remove in 1..names.len() - 1 {
+        let disk = pristine.lose_power(1);
+        disk.remove(&names[remove]).unwrap();
+        let refusal = open(&disk, false).unwrap_err();
+        assert!(matches!(&refusal, OpenError::Damaged { .. }), "{refusal}");
+        let kept = read_all(&open(&disk, true).unwrap()).await;
+        let first: usize = names[remove].file_stem().unwrap().to_str().unwrap().parse().unwrap();
+        assert_eq!(kept.len(), first - 1);
+    }
+
+    // The last segment of another log of the same length: sound in itself, but it does not belong.
+    let other = SimDisk::default();
+    filled(&open(&other, false).unwrap()).await;
+    let disk = pristine.lose_power(1);
+    let last = names.last().unwrap();
+    disk.create(last).unwrap().write_at(&other.bytes(last), 0).unwrap();
+    let refusal = open(&disk, false).unwrap_err();
+    assert!(matches!(&refusal, OpenError::Damaged { file, .. } if file == last), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_lost_meta_is_refused_and_can_be_salvaged() {
+    let disk = SimDisk::default();
+    let written = filled(&open(&disk, false).unwrap()).await;
+    disk.remove(&Path::new(FOLDER).join("meta")).unwrap();
+    let refusal = open(&disk, false).unwrap_err();
+    assert!(matches!(&refusal, OpenError::Damaged { .. }), "{refusal}");
+    assert_eq!(read_all(&open(&disk, true).unwrap()).await, written);
+    assert_eq!(read_all(&open(&disk, false).unwrap()).await, written);
+}
