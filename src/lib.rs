@@ -4,5 +4,6 @@
 //! `fanout`, `work`, `http`; `server` wires them, `cli` starts it. ARCHITECTURE.md is the map.
 
 pub mod clock;
+pub mod config;
 pub mod log;
 pub mod projection;
