@@ -8,6 +8,7 @@ pub mod decide;
 pub mod fanout;
 pub mod http;
 pub mod index;
+pub mod config;
 pub mod log;
 pub mod node;
 pub mod projection;

@@ -1,0 +1,153 @@
+//! One layer of settings: what the flags, the environment or the file say, and nothing where they are silent.
+//!
+//! The same struct is the flags (clap), the keys of `antiphon.toml` (serde) and the `ANTIPHON_*` variables (`env`),
+//! so a setting is named, typed and described once.
+//! Not here: defaults and bounds (`check`).
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use serde::Deserialize;
+
+use super::Secret;
+
+/// Where the log lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogKind {
+    /// Segments in the data folder; an acknowledged post survives a power cut.
+    #[default]
+    File,
+    /// In memory; gone when the process ends. For tries and tests.
+    Memory,
+}
+
+impl LogKind {
+    /// As written in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogKind::File => "file",
+            LogKind::Memory => "memory",
+        }
+    }
+}
+
+/// Settings that only the command line has, and the layer of flags.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Flags {
+    /// Configuration file [default: ./antiphon.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Open a log that is corrupt in the middle, going on after the last entry that can be read
+    #[arg(long)]
+    pub salvage: bool,
+    /// The other settings.
+    #[command(flatten)]
+    pub layer: Layer,
+}
+
+macro_rules! layer {
+    ($($(#[$attribute:meta])* $name:ident: $type:ty,)*) => {
+        /// Every setting, where somebody said something about it. Documented in docs/configuration.md.
+        #[derive(Debug, Clone, Default, PartialEq, clap::Args, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Layer {
+            $($(#[$attribute])* pub $name: Option<$type>,)*
+        }
+
+        impl Layer {
+            /// The names of all settings, as written in `antiphon.toml`.
+            pub const KEYS: &[&str] = &[$(stringify!($name)),*];
+
+            /// This layer where it says something, `lower` elsewhere.
+            pub fn or(self, lower: Layer) -> Layer {
+                Layer { $($name: self.$name.or(lower.$name),)* }
+            }
+
+            /// The settings about which this layer says something.
+            pub fn set_keys(&self) -> Vec<&'static str> {
+                let mut keys = Vec::new();
+                $(if self.$name.is_some() { keys.push(stringify!($name)); })*
+                keys
+            }
+        }
+    };
+}
+
+layer! {
+    /// Address to listen on; `localhost:PORT` works too [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    listen: String,
+    /// Allow an address that other machines can reach. There are no access tokens yet: anybody there can read and post
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    expose: bool,
+    /// Folder of the log, the index and the snapshots [default: ./antiphon-data]
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Where the log lives [default: file]
+    #[arg(long, value_name = "KIND")]
+    log: LogKind,
+    /// Size of a log segment [default: 67108864]
+    #[arg(long, value_name = "BYTES", help_heading = "Limits")]
+    segment_bytes: u64,
+    /// How long a claim lives without a heartbeat [default: 10000]
+    #[arg(long, value_name = "MS", help_heading = "Work")]
+    lease_ms: u64,
+    /// A message that waited longer than this is no longer answered [default: 3600]
+    #[arg(long, value_name = "S", help_heading = "Work")]
+    max_age_s: u64,
+    /// Tries before a message is given up [default: 5]
+    #[arg(long, value_name = "N", help_heading = "Work")]
+    attempts_max: u64,
+    /// Wait before the second try; it doubles with each further one [default: 1000]
+    #[arg(long, value_name = "MS", help_heading = "Work")]
+    retry_base_ms: u64,
+    /// Longest wait between two tries [default: 60000]
+    #[arg(long, value_name = "MS", help_heading = "Work")]
+    retry_max_ms: u64,
+    /// Messages that may wait for one bot; more are refused with 503 [default: 10000]
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    queue_max: u64,
+    /// Longest text of a message [default: 16384]
+    #[arg(long, value_name = "BYTES", help_heading = "Limits")]
+    text_bytes_max: u64,
+    /// Messages of each room that are kept in memory [default: 500]
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    recent_messages: u64,
+    /// Rooms that are kept in memory [default: 1024]
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    rooms_in_memory: u64,
+    /// Open event streams; further ones are told to come back [default: 10000]
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    subscribers_max: u64,
+    /// Model of the bots that name none: builtin, ollama:NAME or openai:NAME [default: what is found at start]
+    #[arg(long, value_name = "MODEL", help_heading = "Models")]
+    model: String,
+    /// Pause between the words of the built-in model, 0 for none [default: 30]
+    #[arg(long = "pace", alias = "pace-ms", value_name = "MS", help_heading = "Models")]
+    pace_ms: u64,
+    /// Longest standstill while a model loads [default: 300]
+    #[arg(long, value_name = "S", help_heading = "Models")]
+    load_s: u64,
+    /// Longest wait for the first word once the model is loaded [default: 120]
+    #[arg(long, value_name = "S", help_heading = "Models")]
+    first_token_s: u64,
+    /// Longest gap between two words [default: 60]
+    #[arg(long, value_name = "S", help_heading = "Models")]
+    gap_s: u64,
+    /// Longest time for a whole answer, loading not counted [default: 600]
+    #[arg(long, value_name = "S", help_heading = "Models")]
+    total_s: u64,
+    /// Where Ollama listens [default: http://127.0.0.1:11434]
+    #[arg(long, value_name = "URL", help_heading = "Models")]
+    ollama_url: String,
+    /// Where an OpenAI-compatible server listens [default: https://api.openai.com/v1]
+    #[arg(long, value_name = "URL", help_heading = "Models")]
+    openai_base_url: String,
+    /// Key for that server. Not a flag: everybody on the machine can read a process's arguments
+    #[arg(skip)]
+    openai_api_key: Secret,
+    /// File that holds the key for the OpenAI-compatible server
+    #[arg(long, value_name = "FILE", help_heading = "Models")]
+    openai_api_key_file: PathBuf,
+}

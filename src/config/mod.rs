@@ -1,0 +1,322 @@
+//! The configuration: flags over the environment over `antiphon.toml` over defaults, checked before anything starts.
+//!
+//! Promises:
+//! - an unknown key in the file is an error that names it, its line and the nearest known key;
+//! - a value or a combination that makes no sense is refused with a sentence that says what to do;
+//! - the key for a model server is never printed ([`Secret`]);
+//! - every setting stands in docs/configuration.md and antiphon.example.toml with its default (checked by a test).
+//!
+//! Not here: reading the process's arguments and environment (`cli`), asking a model server whether it is there.
+//! Start with [`Config`]; [`Layer`] is what one source says, `check` holds defaults and bounds.
+
+mod check;
+mod env;
+mod file;
+mod layer;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use antiphon_kit::Filters;
+use antiphon_schemas::{BotName, RoomName};
+use serde::Deserialize;
+use serde_json::Value;
+
+pub use env::{CONFIG_FILE, Env, TRACE_FILTER, variable};
+pub use file::BOT_KEYS;
+use file::FromFile;
+pub use layer::{Flags, Layer, LogKind};
+
+/// The file that is read if it is there and none is named.
+pub const FILE: &str = "antiphon.toml";
+
+/// Everything that can be set, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Address of the HTTP server; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// Other machines may reach [`listen`](Config::listen). Always true if it is not a loopback address.
+    pub expose: bool,
+    /// Folder of the log, the index and the snapshots; need not exist.
+    pub data: PathBuf,
+    /// Where the log lives.
+    pub log: LogKind,
+    /// Open a corrupt log and go on.
+    pub salvage: bool,
+    /// Size of a log segment: 1 MiB to 1 GiB.
+    pub segment_bytes: u64,
+    /// How long a claim lives without a heartbeat: 100 ms to 10 min.
+    pub lease: Duration,
+    /// How often a claim is renewed: a third of the lease, at most 3 s.
+    pub heartbeat: Duration,
+    /// A message older than this is no longer answered.
+    pub max_age: Duration,
+    /// Tries before a message is given up, at least 1.
+    pub attempts_max: u32,
+    /// Wait before the second try.
+    pub retry_base: Duration,
+    /// Longest wait between two tries; never below [`retry_base`](Config::retry_base).
+    pub retry_max: Duration,
+    /// Messages that may wait for one bot.
+    pub queue_max: usize,
+    /// Longest text, in bytes: at most 64 KiB.
+    pub text_bytes_max: usize,
+    /// Messages of each room kept in memory.
+    pub recent_messages: usize,
+    /// Rooms kept in memory.
+    pub rooms_in_memory: usize,
+    /// Open event streams.
+    pub subscribers_max: usize,
+    /// Pause between the words of the built-in model; zero for none.
+    pub pace: Duration,
+    /// How long a model may take.
+    pub clocks: Clocks,
+    /// Where Ollama listens, with scheme and port, without a slash at the end.
+    pub ollama_url: String,
+    /// Where an OpenAI-compatible server listens, if somebody said so; else [`OPENAI_BASE_URL`].
+    pub openai_base_url: Option<String>,
+    /// Its key, if there is one.
+    pub openai_api_key: Option<Secret>,
+    /// `builtin`, `ollama:NAME` or `openai:NAME` for bots that name none; absent: what is found at start.
+    pub model: Option<String>,
+    /// The bots in the order of the file; names are unique. Empty only if the file says `bots = []`.
+    pub bots: Vec<Bot>,
+    /// Who said what.
+    pub sources: Sources,
+}
+
+/// Where OpenAI itself listens: used if there is a key and no other address.
+pub const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
+
+/// How long a model may take before the attempt has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clocks {
+    /// A standstill while the model loads.
+    pub load: Duration,
+    /// From the loaded model to its first word.
+    pub first_token: Duration,
+    /// Between two words.
+    pub gap: Duration,
+    /// The whole answer, loading not counted.
+    pub total: Duration,
+}
+
+/// One bot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bot {
+    /// Its name, also as shown.
+    pub name: BotName,
+    /// Its colour, as people give theirs.
+    pub color: Option<String>,
+    /// The system prompt.
+    pub persona: String,
+    /// Its model: its own, else the one of [`Config::model`], else what is found at start.
+    pub model: Option<String>,
+    /// Passed on to the model as they are.
+    pub options: BTreeMap<String, Value>,
+    /// What is cut from the model's words.
+    pub filters: Filters,
+    /// Where it answers.
+    pub rooms: Vec<RoomPattern>,
+    /// Which posts it answers.
+    pub answers: Answers,
+    /// Replies side by side, if the file says; else [`slots_default`] of its model.
+    pub slots: Option<usize>,
+    /// Messages of the room in the prompt.
+    pub context_messages: usize,
+}
+
+/// Which posts a bot answers when the post names nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answers {
+    #[default]
+    /// All, if it is the first such bot in the file for the room.
+    All,
+    /// Only those that name it.
+    Addressed,
+}
+
+/// A room, or all rooms whose names begin alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoomPattern {
+    /// This room.
+    Exact(RoomName),
+    /// Rooms whose names begin so; empty for all.
+    Prefix(String),
+}
+
+impl RoomPattern {
+    /// Whether the room is one of these.
+    pub fn matches(&self, room: &RoomName) -> bool {
+        match self {
+            RoomPattern::Exact(name) => name == room,
+            RoomPattern::Prefix(prefix) => room.as_str().starts_with(prefix.as_str()),
+        }
+    }
+}
+
+impl Bot {
+    /// Whether it may answer in the room.
+    pub fn may_answer_in(&self, room: &RoomName) -> bool {
+        self.rooms.iter().any(|pattern| pattern.matches(room))
+    }
+}
+
+/// How many replies a bot writes at once if nobody says: a local Ollama answers one at a time by default.
+pub fn slots_default(model: &str) -> usize {
+    if model.starts_with("ollama:") { 1 } else { 4 }
+}
+
+/// Who said what: for `doctor`, and for the start's messages.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sources {
+    /// The file that was read.
+    pub file: Option<PathBuf>,
+    /// The settings that somebody set, by name: `flag`, the variable, or `file`. `bots` is among them.
+    pub set: BTreeMap<&'static str, String>,
+    /// What was passed over, in sentences.
+    pub warnings: Vec<String>,
+}
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `text`.
+    pub fn new(text: impl Into<String>) -> Secret {
+        Secret(text.into())
+    }
+
+    /// The text itself, for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Why there is no configuration; each is one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file that was named cannot be read.
+    #[error("cannot read {what} {}: {source}; check the path", path.display())]
+    Unreadable {
+        /// What it should have been.
+        what: &'static str,
+        /// The path as given.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file says something that cannot be understood.
+    #[error("{} line {line}: {why}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A setting has a value that it cannot have.
+    #[error("{key}: {why}")]
+    Invalid {
+        /// The setting, or the variable.
+        key: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+}
+
+impl Config {
+    /// Reads all sources and checks the result. `dir` is where [`FILE`] is looked for.
+    ///
+    /// Guarantee: looks at nothing but its arguments, the configuration file and the key file.
+    ///
+    /// # Errors
+    /// [`Error`], one line that says what to do.
+    pub fn load(flags: &Flags, env: &Env, dir: &Path) -> Result<Config, Error> {
+        let from_env = env::read(env)?;
+        let named = flags.config.clone().or_else(|| env.get(CONFIG_FILE).filter(|v| !v.is_empty()).map(PathBuf::from));
+        let (file, text) = match named {
+            Some(path) => {
+                let text = read("the configuration file", &path)?;
+                (Some(path), text)
+            }
+            None => {
+                let path = dir.join(FILE);
+                match fs::read_to_string(&path) {
+                    Ok(text) => (Some(path), text),
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => (None, String::new()),
+                    Err(source) => return Err(Error::Unreadable { what: "the configuration file", path, source }),
+                }
+            }
+        };
+        let mut from_file = file::parse(&text, file.as_deref().unwrap_or(Path::new(FILE)))?;
+        let mut flag_layer = flags.layer.clone();
+        let mut env_layer = from_env.layer;
+
+        let mut set = BTreeMap::new();
+        set.extend(from_file.layer.set_keys().into_iter().map(|key| (key, "file".to_owned())));
+        set.extend(from_file.bots.iter().map(|_| ("bots", "file".to_owned())));
+        set.extend(env_layer.set_keys().into_iter().map(|key| (key, from_env.names[key].clone())));
+        set.extend(flag_layer.set_keys().into_iter().map(|key| (key, "flag".to_owned())));
+        let sources = Sources { file, set, warnings: from_env.warnings };
+
+        // Within its layer a key file stands for the key, so a lower layer's key cannot hide it.
+        for layer in [&mut flag_layer, &mut env_layer, &mut from_file.layer] {
+            if let (None, Some(path)) = (&layer.openai_api_key, &layer.openai_api_key_file) {
+                layer.openai_api_key = Some(Secret::new(read("the key file", path)?));
+            }
+        }
+        check::merge(flag_layer, env_layer, from_file, flags.salvage, sources)
+    }
+
+    /// The bot that answers a post in `room` that names nobody: the first in the file that may and answers all.
+    pub fn default_bot(&self, room: &RoomName) -> Option<&Bot> {
+        self.bots.iter().find(|bot| bot.answers == Answers::All && bot.may_answer_in(room))
+    }
+}
+
+fn read(what: &'static str, path: &Path) -> Result<String, Error> {
+    fs::read_to_string(path).map_err(|source| Error::Unreadable { what, path: path.into(), source })
+}
+
+/// The known name that somebody who wrote `word` most likely meant.
+fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    // A third of the letters may be wrong; more is another word.
+    let far = (word.len() / 3).max(1);
+    let plain = |text: &str| text.to_ascii_lowercase().replace('-', "_");
+    let word = plain(word);
+    known.map(|k| (distance(&word, &plain(k)), k)).filter(|(d, _)| *d <= far).min_by_key(|(d, _)| *d).map(|(_, k)| k)
+}
+
+/// Letters to insert, take out or change to make `b` of `a` (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let change = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,224 @@
+//! The configuration seen from outside: sources and their order, what is refused and how, and that all is documented.
+
+use std::fs;
+
+use clap::Args;
+
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../antiphon.example.toml");
+const DOCS: &str = include_str!("../../docs/configuration.md");
+
+#[derive(clap::Parser)]
+struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+fn load(flags: &str, env: &[(&str, &str)], file: &str) -> Result<Config, Error> {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join(FILE), file).unwrap();
+    let flags = <Cli as clap::Parser>::try_parse_from(["x"].into_iter().chain(flags.split_whitespace())).unwrap().flags;
+    Config::load(&flags, &env.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(), dir.path())
+}
+
+fn defaults() -> Config {
+    load("", &[], "").unwrap()
+}
+
+#[track_caller]
+fn refused(flags: &str, env: &[(&str, &str)], file: &str, words: &[&str]) {
+    let why = load(flags, env, file).expect_err("refused").to_string();
+    assert!(!why.contains('\n'), "one line: {why}");
+    words.iter().for_each(|word| assert!(why.contains(word), "`{word}` is not in: {why}"));
+}
+
+#[test]
+fn flags_beat_the_environment_which_beats_the_file_which_beats_the_defaults() {
+    let (env, file) = (("ANTIPHON_LEASE_MS", "300"), "lease_ms = 200\nqueue_max = 7");
+    assert_eq!(defaults().lease, Duration::from_secs(10));
+    assert_eq!(load("", &[], file).unwrap().lease.as_millis(), 200);
+    assert_eq!(load("", &[env], file).unwrap().lease.as_millis(), 300);
+    let config = load("--lease-ms 400", &[env], file).unwrap();
+    assert_eq!(config.lease.as_millis(), 400);
+    assert_eq!(config.queue_max, 7);
+    assert_eq!(config.sources.set, [("lease_ms", "flag".into()), ("queue_max", "file".into())].into());
+    let config = load("", &[env, ("ANTIPHON_LEAS_MS", "1"), ("ANTIPHON_PORT", "tcp://10.0.0.1")], "").unwrap();
+    assert_eq!(config.sources.set["lease_ms"], "ANTIPHON_LEASE_MS");
+    assert!(config.sources.warnings[0].contains("did you mean ANTIPHON_LEASE_MS?"), "{:?}", config.sources.warnings);
+    assert_eq!(config.sources.warnings.len(), 2);
+}
+
+#[test]
+fn the_flags_that_others_rely_on_are_there() {
+    let config = load(
+        "--listen 127.0.0.1:0 --data /d --log memory --model ollama:llama3.2 --pace 0 --lease-ms 100 --max-age-s 1 \
+         --expose --salvage",
+        &[],
+        "",
+    )
+    .unwrap();
+    assert_eq!(config.listen.port(), 0);
+    assert_eq!((config.data.to_str(), config.log, config.pace), (Some("/d"), LogKind::Memory, Duration::ZERO));
+    assert_eq!((config.lease.as_millis(), config.heartbeat.as_micros()), (100, 33_333));
+    assert_eq!((config.max_age.as_secs(), config.expose, config.salvage), (1, true, true));
+    assert_eq!(config.model.as_deref(), Some("ollama:llama3.2"));
+    assert_eq!(config.bots[0].model.as_deref(), Some("ollama:llama3.2"));
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line_and_the_nearest_one() {
+    refused("", &[], "\n\nlisen = 1", &["antiphon.toml line 3", "`lisen`", "did you mean `listen`?"]);
+    refused("", &[], "lease-ms = 1", &["did you mean `lease_ms`?"]);
+    refused("", &[], "colour = 1", &["line 1", "unknown key `colour`", "docs/configuration.md"]);
+    refused("", &[], "[[bots]]\nname='a'\ncolour='b'", &["line 3", "in [[bots]]", "did you mean `color`?"]);
+    refused("", &[], "[[bots]]\nname='a'\nlisten='b'", &["`listen`", "top of the file"]);
+    refused("", &[], "persona = 'p'", &["belongs under [[bots]]"]);
+    refused("", &[], "[server]\nlisten = ''", &["unknown key `server`"]);
+    refused("", &[], "listen = 5", &["line 1", "string"]);
+    refused("", &[], "a = \nb = 2", &["line 1"]);
+    refused("--config /no/such/file", &[], "", &["/no/such/file", "cannot read"]);
+}
+
+#[test]
+fn values_that_make_no_sense_are_refused_with_a_sentence() {
+    refused("--listen 0.0.0.0:80", &[], "", &["--expose", "no access tokens", "127.0.0.1:80"]);
+    refused("--listen nowhere", &[], "", &["`nowhere`", "127.0.0.1:8080"]);
+    refused("--lease-ms 99", &[], "", &["lease_ms", "100 to 600000"]);
+    refused("", &[("ANTIPHON_LEASE_MS", "soon")], "", &["ANTIPHON_LEASE_MS", "`soon`", "digit"]);
+    refused("", &[("ANTIPHON_LOG_BACKEND", "redis")], "", &["ANTIPHON_LOG_BACKEND", "`redis`", "memory"]);
+    refused("", &[("ANTIPHON_LOG", "memory")], "", &["ANTIPHON_LOG_BACKEND=memory"]);
+    refused("", &[], "log = 'redis'", &["line 1", "memory"]);
+    refused("", &[], "queue_max = -1", &["line 1"]);
+    refused("--model gpt", &[], "", &["`gpt`", "builtin, ollama:NAME or openai:NAME"]);
+    refused("--model ollama:", &[], "", &["ollama:NAME"]);
+    refused("--retry-base-ms 5 --retry-max-ms 4", &[], "", &["retry_base_ms", "retry_max_ms"]);
+    refused("--gap-s 700", &[], "", &["gap_s", "total_s"]);
+    refused("--text-bytes-max 65537", &[], "", &["text_bytes_max"]);
+    refused("--ollama-url ftp://x", &[], "", &["ollama_url"]);
+    refused("", &[], "[[bots]]\nname='a'\n[[bots]]\nname='A'", &["two are named `A`"]);
+    refused("", &[], "[[bots]]\ncolor='a'", &["no `name`"]);
+    refused("", &[], "[[bots]]\nname='a b'", &["`a b`"]);
+    refused("", &[], "[[bots]]\nname='a'\ntrim_after=['']", &["bots.a.trim_after", "empty string"]);
+    refused("", &[], "[[bots]]\nname='a'\nrooms=['a*b']", &["bots.a.rooms", "`a*b`"]);
+    refused("", &[], "[[bots]]\nname='a'\nmodel='x'", &["bots.a.model"]);
+    refused("", &[], "[[bots]]\nname='a'\nslots=0", &["bots.a.slots", "1 to 1024"]);
+    refused("", &[], "[[bots]]\nname='a'\nanswers='some'", &["line 3", "addressed"]);
+}
+
+#[test]
+fn expose_can_be_said_in_every_source() {
+    let open = "--listen 0.0.0.0:80";
+    assert!(load(open, &[("ANTIPHON_EXPOSE", "1")], "").unwrap().expose);
+    assert!(load(open, &[], "expose = true").unwrap().expose);
+    assert!(load(&format!("{open} --expose"), &[], "expose = false").unwrap().expose);
+    refused(&format!("{open} --expose=false"), &[], "expose = true", &["--expose"]);
+    assert!(load("--listen [::1]:80", &[], "").is_ok());
+    assert_eq!(load("--listen localhost:80", &[], "").unwrap().listen.to_string(), "127.0.0.1:80");
+}
+
+#[test]
+fn ollama_host_may_lack_scheme_and_port() {
+    for (given, url) in [
+        ("", "http://127.0.0.1:11434"),
+        ("box", "http://box:11434"),
+        ("box:99", "http://box:99"),
+        (":99", "http://127.0.0.1:99"),
+        ("0.0.0.0:99", "http://127.0.0.1:99"),
+        ("0.0.0.0", "http://127.0.0.1:11434"),
+        ("[::1]:99", "http://[::1]:99"),
+        ("[::]", "http://[::1]:11434"),
+        ("http://box:1/", "http://box:1"),
+        ("https://box/ollama", "https://box:443/ollama"),
+    ] {
+        assert_eq!(load("", &[("OLLAMA_HOST", given)], "").unwrap().ollama_url, url, "{given}");
+    }
+    let both = [("OLLAMA_HOST", "a"), ("ANTIPHON_OLLAMA_URL", "http://b:1")];
+    assert_eq!(load("", &both, "").unwrap().ollama_url, "http://b:1");
+}
+
+#[test]
+fn the_key_comes_from_variable_or_file_and_is_never_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("key");
+    fs::write(&file, "sk-from-file\n").unwrap();
+    let file = file.to_str().unwrap();
+    let key = |flags: &str, env: &[(&str, &str)], toml: &str| {
+        let config = load(flags, env, toml).unwrap();
+        assert!(!format!("{config:?}").contains("sk-"), "{config:?}");
+        config.openai_api_key.map(|k| k.expose().to_owned())
+    };
+    assert_eq!(key("", &[], ""), None);
+    let toml = "openai_api_key = 'sk-toml'";
+    assert_eq!(key("", &[], toml).as_deref(), Some("sk-toml"));
+    assert_eq!(key("", &[("OPENAI_API_KEY", " sk-env ")], toml).as_deref(), Some("sk-env"));
+    assert_eq!(key("", &[("OPENAI_API_KEY_FILE", file)], toml).as_deref(), Some("sk-from-file"));
+    let ours_first = [("ANTIPHON_OPENAI_API_KEY_FILE", file), ("OPENAI_API_KEY", "sk-env")];
+    assert_eq!(key("", &ours_first, "").as_deref(), Some("sk-from-file"));
+    let env = [("OPENAI_API_KEY", "sk-env")];
+    assert_eq!(key(&format!("--openai-api-key-file {file}"), &env, "").as_deref(), Some("sk-from-file"));
+    refused("", &[("OPENAI_API_KEY", "a\u{7}b")], "", &["openai_api_key", "header"]);
+    refused("--openai-api-key-file /no/such/key", &[], "", &["/no/such/key"]);
+    assert!(load("", &[("OPENAI_BASE_URL", "http://h:1/v1/")], "").unwrap().openai_base_url.unwrap().ends_with("/v1"));
+}
+
+#[test]
+fn without_bots_there_is_one_that_answers_everywhere() {
+    let config = defaults();
+    let bot = config.default_bot(&RoomName::new("anywhere").unwrap()).unwrap();
+    assert_eq!((bot.name.as_str(), bot.model.as_deref(), bot.context_messages), ("antiphon", None, 20));
+    assert!(bot.persona.contains("antiphon"));
+    assert_eq!(load("", &[], "bots = []").unwrap().bots, []);
+}
+
+#[test]
+fn the_first_bot_of_the_file_that_may_and_answers_all_is_the_rooms_default() {
+    let config = load(
+        "--model builtin",
+        &[],
+        "[[bots]]\nname='quiet'\nanswers='addressed'\n\
+         [[bots]]\nname='helper'\nrooms=['help-*', 'desk']\nmodel='ollama:m'\n\
+         [[bots]]\nname='rest'\n",
+    )
+    .unwrap();
+    let default = |room| config.default_bot(&RoomName::new(room).unwrap()).unwrap().name.as_str();
+    assert_eq!(
+        [default("help-1"), default("desk"), default("desk2"), default("lobby")],
+        ["helper", "helper", "rest", "rest"]
+    );
+    let models: Vec<_> = config.bots.iter().map(|b| b.model.as_deref().unwrap()).collect();
+    assert_eq!(models, ["builtin", "ollama:m", "builtin"]);
+    assert_eq!([slots_default("builtin"), slots_default("ollama:m"), slots_default("openai:m")], [4, 1, 4]);
+}
+
+#[test]
+fn the_example_holds_every_setting_with_its_default() {
+    let text: Vec<&str> =
+        EXAMPLE.lines().map(|l| l.strip_prefix('#').filter(|l| !l.starts_with(' ')).unwrap_or(l)).collect();
+    let parsed = file::parse(&text.join("\n"), Path::new("antiphon.example.toml")).unwrap();
+    assert_eq!(parsed.layer.set_keys(), Layer::KEYS);
+    let bots = text.iter().skip_while(|l| **l != "[[bots]]").filter_map(|l| l.split_once(" = ")).map(|(k, _)| k);
+    assert_eq!(bots.collect::<Vec<_>>(), BOT_KEYS);
+    // Settings without a fixed default are examples only.
+    let without = ["model", "openai_base_url", "openai_api_key", "openai_api_key_file"];
+    let lines: Vec<&str> = text.into_iter().take_while(|l| *l != "[[bots]]").collect();
+    let fixed =
+        lines.into_iter().filter(|l| without.iter().all(|k| !l.starts_with(&format!("{k} =")))).collect::<Vec<_>>();
+    let mut config = load("", &[], &fixed.join("\n")).unwrap();
+    assert_eq!(config.sources.set.len(), Layer::KEYS.len() - without.len());
+    config.sources = Sources::default();
+    assert_eq!(config, Config { sources: Sources::default(), ..defaults() });
+    assert!(load("", &[], EXAMPLE).is_ok(), "the example as it stands can be copied");
+}
+
+#[test]
+fn every_setting_is_documented_and_has_a_flag() {
+    for key in Layer::KEYS.iter().chain(BOT_KEYS) {
+        assert!(DOCS.contains(&format!("| `{key}` |")), "docs/configuration.md lacks `{key}`");
+    }
+    let command = Layer::augment_args(clap::Command::new("x"));
+    for key in Layer::KEYS.iter().filter(|k| **k != "openai_api_key") {
+        let flag = command.get_arguments().find(|a| a.get_id() == key).expect("a flag");
+        assert!(flag.get_long().is_some() && flag.get_help().is_some(), "{key}");
+    }
+}
