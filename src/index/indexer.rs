@@ -51,6 +51,11 @@ impl Indexer {
     /// # Errors
     /// [`Error::Io`] if the system gives no thread.
     pub fn start(index: Index) -> Result<Indexer, Error> {
+        Indexer::flushing(index, FLUSH_EVERY)
+    }
+
+    /// As [`Indexer::start`], durable as often as a test wishes.
+    pub(super) fn flushing(index: Index, flush_every: Duration) -> Result<Indexer, Error> {
         let position = index.position();
         let (queue, work) = channel();
         let (applied_tx, applied) = watch::channel(position);
@@ -63,6 +68,7 @@ impl Indexer {
             position,
             applied: applied_tx,
             durable: durable_tx,
+            flush_every,
             dirty_since: None,
         };
         let thread = thread::Builder::new().name("index".into()).spawn(move || writer.run());
@@ -113,6 +119,7 @@ struct Writer {
     position: Seq,
     applied: watch::Sender<Seq>,
     durable: watch::Sender<Seq>,
+    flush_every: Duration,
     /// When the oldest change that is not durable was made.
     dirty_since: Option<Instant>,
 }
@@ -138,7 +145,7 @@ impl Writer {
                 self.apply(&batch.entries)?;
             }
             drop(batch);
-            if closing || self.dirty_since.is_some_and(|since| since.elapsed() >= FLUSH_EVERY) {
+            if closing || self.dirty_since.is_some_and(|since| since.elapsed() >= self.flush_every) {
                 self.flush()?;
             }
             if closing {
@@ -152,7 +159,7 @@ impl Writer {
         let mut batch = Batch::default();
         let first = match self.dirty_since {
             None => self.work.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(since) => self.work.recv_timeout(FLUSH_EVERY.saturating_sub(since.elapsed())),
+            Some(since) => self.work.recv_timeout(self.flush_every.saturating_sub(since.elapsed())),
         };
         let mut next = match first {
             Ok(work) => Some(work),

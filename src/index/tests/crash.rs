@@ -1,0 +1,96 @@
+//! Deaths: what is there afterwards is a moment that was durable, and going on from it gives the same index.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use super::*;
+
+/// A copy of the file while the indexer stands still is what a kill leaves: redb holds the rest in memory.
+#[tokio::test]
+async fn a_crash_goes_back_to_the_last_durable_moment_and_the_log_leads_on_from_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("index.redb"), folder.path().join("copy.redb"));
+    let log = traffic(3_000);
+    let index = Index::open(Some(&path), EPOCH, Seq::ZERO).unwrap();
+    apply_durably(&index, &log[..1_000]).await;
+    let indexer = Indexer::flushing(index.clone(), NEVER).unwrap();
+    for batch in log[1_000..2_000].chunks(64) {
+        applied(&indexer, batch).await;
+    }
+    model::assert_is_fold_of(&index.reader(), &log[..2_000]);
+    fs::copy(&path, &copy).unwrap();
+
+    let after = Index::open(Some(&copy), EPOCH, Seq(2_000)).unwrap();
+    model::assert_is_fold_of(&after.reader(), &log[..1_000]);
+    apply_durably(&after, &log[1_000..]).await;
+    model::assert_is_fold_of(&after.reader(), &log);
+}
+
+const CHILD: &str = "ANTIPHON_INDEX_CHILD";
+const LOG: usize = 60_000;
+const KILLS: usize = 6;
+
+/// The test runs itself as a child that indexes into a file, kills it at some moment, looks, and lets another go on.
+#[tokio::test]
+async fn a_process_killed_while_it_indexes_leaves_a_moment_that_was_durable() {
+    let log = traffic(LOG);
+    if let Some(path) = std::env::var_os(CHILD) {
+        return index_until_killed(Path::new(&path), &log).await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index.redb");
+    let mut position = 0;
+    for round in 0..KILLS {
+        let durable = kill_a_child(&path, 1 + 3 * round);
+        let index = Index::open(Some(&path), EPOCH, Seq(LOG as u64)).unwrap();
+        let found = index.position().0;
+        assert!(found >= durable && found > position, "at {found} after {durable} was durable and {position} before");
+        model::assert_is_fold_of(&index.reader(), &log[..found as usize]);
+        position = found;
+    }
+    let index = Index::open(Some(&path), EPOCH, Seq(LOG as u64)).unwrap();
+    apply_durably(&index, &log[position as usize..]).await;
+    model::assert_is_fold_of(&index.reader(), &log);
+}
+
+/// Starts a child, kills it (SIGKILL) when it has said so often that it became durable; returns the last it said.
+fn kill_a_child(path: &Path, after_flushes: usize) -> u64 {
+    let name = "index::tests::crash::a_process_killed_while_it_indexes_leaves_a_moment_that_was_durable";
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(CHILD, path)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    // The harness's own line may stand before the first.
+    let durable = lines.filter_map(|line| line.split_once("durable ")?.1.parse().ok()).nth(after_flushes);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    durable.expect("the child became durable often enough before it came to the end of the log")
+}
+
+async fn index_until_killed(path: &Path, log: &[Arc<Entry>]) {
+    let index = Index::open(Some(path), EPOCH, Seq(LOG as u64)).unwrap();
+    let from = index.position().0 as usize;
+    let indexer = Indexer::flushing(index, Duration::from_millis(1)).unwrap();
+    let mut durable = indexer.durable();
+    let say = async {
+        while durable.changed().await.is_ok() {
+            println!("durable {}", *durable.borrow_and_update());
+            std::io::stdout().flush().unwrap();
+        }
+    };
+    let work = async {
+        for batch in log[from..].chunks(50) {
+            applied(&indexer, batch).await;
+        }
+        indexer.close();
+    };
+    tokio::join!(say, work);
+}
