@@ -67,7 +67,7 @@ async fn apply(index: &Index, entries: &[Arc<Entry>], batch: usize) {
     indexer.close();
     let rate = entries.len() as f64 / visible.as_secs_f64();
     println!(
-        "index apply, batches of {batch:>5}: {:>8.0} entries/s, at most {} entries a commit seen, close {} ms",
+        "index apply, batches of {batch:>5}: {:>8.0} entries/s, about {} entries a commit, close {} ms",
         rate,
         entries.len() as u64 / commits.max(1),
         flush.elapsed().as_millis(),

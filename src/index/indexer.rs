@@ -61,16 +61,8 @@ impl Indexer {
         let (applied_tx, applied) = watch::channel(position);
         let (durable_tx, durable) = watch::channel(position);
         let room = Arc::new(Semaphore::new(QUEUE_ENTRIES_MAX));
-        let writer = Writer {
-            index,
-            work,
-            room: room.clone(),
-            position,
-            applied: applied_tx,
-            durable: durable_tx,
-            flush_every,
-            dirty_since: None,
-        };
+        let writer =
+            Writer { index, work, position, applied: applied_tx, durable: durable_tx, flush_every, dirty_since: None };
         let thread = thread::Builder::new().name("index".into()).spawn(move || writer.run());
         let thread = thread.map_err(|error| Error::Io(format!("no thread for the index: {error}")))?;
         Ok(Indexer { queue, room, applied, durable, thread: Mutex::new(Some(thread)) })
@@ -114,8 +106,8 @@ impl Indexer {
 /// The thread's own state.
 struct Writer {
     index: Index,
+    /// Dropped with the thread, and with it the shares of whatever is still queued: nobody waits in vain.
     work: Receiver<Work>,
-    room: Arc<Semaphore>,
     position: Seq,
     applied: watch::Sender<Seq>,
     durable: watch::Sender<Seq>,
@@ -135,7 +127,6 @@ impl Writer {
             // Only this thread sets it, once.
             let _ = self.index.shared.failed.set(error);
         }
-        self.room.close();
     }
 
     fn work(&mut self) -> Result<(), Error> {

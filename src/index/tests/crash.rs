@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     path::Path,
     process::{Command, Stdio},
 };
@@ -31,52 +31,61 @@ async fn a_crash_goes_back_to_the_last_durable_moment_and_the_log_leads_on_from_
 }
 
 const CHILD: &str = "ANTIPHON_INDEX_CHILD";
-const LOG: usize = 60_000;
+const UPTO: &str = "ANTIPHON_INDEX_CHILD_UPTO";
 const KILLS: usize = 6;
+const PART: usize = 10_000;
 
 /// The test runs itself as a child that indexes into a file, kills it at some moment, looks, and lets another go on.
 #[tokio::test]
 async fn a_process_killed_while_it_indexes_leaves_a_moment_that_was_durable() {
-    let log = traffic(LOG);
-    if let Some(path) = std::env::var_os(CHILD) {
-        return index_until_killed(Path::new(&path), &log).await;
+    let log = traffic(KILLS * PART);
+    if let (Some(path), Ok(upto)) = (std::env::var_os(CHILD), std::env::var(UPTO)) {
+        return index_until_killed(Path::new(&path), &log[..upto.parse().unwrap()]).await;
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("index.redb");
+    let open = || Index::open(Some(&path), EPOCH, Seq(log.len() as u64)).unwrap();
     let mut position = 0;
     for round in 0..KILLS {
-        let durable = kill_a_child(&path, 1 + 3 * round);
-        let index = Index::open(Some(&path), EPOCH, Seq(LOG as u64)).unwrap();
+        let durable = kill_a_child(&path, (round + 1) * PART, round);
+        let index = open();
         let found = index.position().0;
         assert!(found >= durable && found > position, "at {found} after {durable} was durable and {position} before");
         model::assert_is_fold_of(&index.reader(), &log[..found as usize]);
         position = found;
     }
-    let index = Index::open(Some(&path), EPOCH, Seq(LOG as u64)).unwrap();
+    let index = open();
     apply_durably(&index, &log[position as usize..]).await;
     model::assert_is_fold_of(&index.reader(), &log);
 }
 
-/// Starts a child, kills it (SIGKILL) when it has said so often that it became durable; returns the last it said.
-fn kill_a_child(path: &Path, after_flushes: usize) -> u64 {
+/// Starts a child, kills it (SIGKILL) once it said so often that more became durable; returns the last it said.
+fn kill_a_child(path: &Path, upto: usize, after_flushes: usize) -> u64 {
     let name = "index::tests::crash::a_process_killed_while_it_indexes_leaves_a_moment_that_was_durable";
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])
         .env(CHILD, path)
+        .env(UPTO, upto.to_string())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    // The harness's own line may stand before the first.
+    // The harness's own words may stand before the first.
     let durable = lines.filter_map(|line| line.split_once("durable ")?.1.parse().ok()).nth(after_flushes);
     child.kill().unwrap();
     child.wait().unwrap();
-    durable.expect("the child became durable often enough before it came to the end of the log")
+    durable.expect("a child goes on until it is killed")
 }
 
 async fn index_until_killed(path: &Path, log: &[Arc<Entry>]) {
-    let index = Index::open(Some(path), EPOCH, Seq(LOG as u64)).unwrap();
+    // Ends with its parent, however that ends.
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read(&mut [0]);
+        std::process::exit(1);
+    });
+    let index = Index::open(Some(path), EPOCH, Seq(log.len() as u64)).unwrap();
     let from = index.position().0 as usize;
     let indexer = Indexer::flushing(index, Duration::from_millis(1)).unwrap();
     let mut durable = indexer.durable();
@@ -90,7 +99,6 @@ async fn index_until_killed(path: &Path, log: &[Arc<Entry>]) {
         for batch in log[from..].chunks(50) {
             applied(&indexer, batch).await;
         }
-        indexer.close();
     };
     tokio::join!(say, work);
 }
