@@ -90,7 +90,7 @@ impl Said<'_> {
 
     fn by_question(&self) -> Option<String> {
         let asks = self.text.trim_end().ends_with(['?', '？']);
-        if !asks || self.clauses.is_empty() { None } else { self.choose(script::QUESTION, &[]) }
+        if !asks || !self.readable() { None } else { self.choose(script::QUESTION, &[]) }
     }
 
     /// Every third time at most, as else it would speak of nothing else.
@@ -101,7 +101,7 @@ impl Said<'_> {
     fn by_topic(&self) -> String {
         let replies = match () {
             () if self.clauses.is_empty() => script::WORDLESS,
-            () if self.english() || self.text.is_ascii() => script::TOPIC,
+            () if self.readable() => script::TOPIC,
             () => script::FOREIGN,
         };
         self.choose(replies, &[]).unwrap_or_else(|| script::LAST_RESORT.into())
@@ -153,6 +153,11 @@ impl Said<'_> {
         let words = self.clauses.iter().flatten();
         let notable = words.filter(|word| word.key.chars().count() > 3 && !script::COMMON.contains(&word.key.as_str()));
         notable.rev().max_by_key(|word| word.key.chars().count()).map(|word| quote(std::slice::from_ref(word)))
+    }
+
+    /// Whether there are words, and some that the script can speak of.
+    fn readable(&self) -> bool {
+        !self.clauses.is_empty() && (self.english() || self.text.is_ascii())
     }
 
     fn english(&self) -> bool {
@@ -257,7 +262,7 @@ mod tests {
         let reply = reply_after(&earlier, "do you remember what I said?");
         assert!(reply.contains("my cat has run away"), "{reply}");
         let replies: Vec<_> =
-            (0..40).map(|n| reply_after(&earlier, &format!("the weather report number {n}"))).collect();
+            (0..40).map(|n| reply_after(&earlier, &format!("the cucumber report number {n}"))).collect();
         assert!(replies.iter().any(|reply| reply.contains("your cat has run away")), "{replies:#?}");
         assert!(!replies.iter().any(|reply| reply.contains("yacht")));
     }

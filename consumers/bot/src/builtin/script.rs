@@ -109,7 +109,7 @@ pub(super) const RULES: &[Rule] = &[
                     "I see nothing from you in this room before that, {name}.",
                 ],
             ),
-            ("* do you speak/know/understand *", &["I know some English, and not very much about {3}. Try me."]),
+            ("* do you speak/know/understand *", &["I know some English, but of {2} I cannot say much. Try me."]),
         ],
     ),
     rule(

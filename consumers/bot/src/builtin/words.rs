@@ -26,22 +26,22 @@ pub(super) struct Word {
 /// Words between two marks of punctuation.
 pub(super) type Clause = Vec<Word>;
 
+/// Marks that belong to a word when they stand between two of its letters or digits.
+const INSIDE: &str = "'-.:@&=%";
+
 /// The clauses of a text, without empty ones.
 pub(super) fn clauses(text: &str) -> Vec<Clause> {
     let chars: Vec<char> = text.chars().take(CHARS_MAX).map(|c| if c == '’' { '\'' } else { c }).collect();
     let (mut clauses, mut clause, mut word) = (Vec::new(), Clause::new(), String::new());
     for (i, &c) in chars.iter().enumerate() {
         let near = |at: Option<usize>| at.and_then(|at| chars.get(at)).is_some_and(|c| c.is_alphanumeric());
-        let inside = near(i.checked_sub(1)) && near(Some(i + 1));
-        if c.is_alphanumeric()
-            || matches!(c, '_' | '+' | '#' | '~' | '/')
-            || (inside && !c.is_whitespace() && !c.is_control())
-        {
+        let inside = near(i.checked_sub(1)) && near(Some(i + 1)) && INSIDE.contains(c);
+        if c.is_alphanumeric() || matches!(c, '_' | '+' | '#' | '~' | '/') || inside {
             word.push(c);
             continue;
         }
         end_word(&mut word, &mut clause);
-        if matches!(c, '.' | '!' | '?' | ';' | ',' | ':' | '\n' | '(' | ')' | '…' | '。' | '？' | '！' | '、') {
+        if matches!(c, '.' | '!' | '?' | ';' | ',' | '\n' | '(' | ')' | '…' | '。' | '？' | '！' | '、') {
             end_clause(&mut clause, &mut clauses);
         }
     }
