@@ -1,0 +1,191 @@
+//! The process's one HTTP client, and what its errors mean for an answer.
+//!
+//! Promises: addresses of this machine are never asked through a proxy; redirects are not followed (a `POST` would
+//! become a `GET`); nothing of a URL's password or of a key reaches an error; at most [`ERROR_BYTES_MAX`] of an error's
+//! body are read.
+//! Not here: total timeouts, which are the bot's clocks.
+
+use std::{env, time::Duration};
+
+use reqwest::{Client, ClientBuilder, NoProxy, Proxy, Response, StatusCode, Url, redirect};
+use serde_json::Value;
+
+use crate::model::{ModelError, codes};
+
+/// A machine that is there takes a connection well within this.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// A connection whose other end was switched off is noticed although nothing is sent on it.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// More than enough for one error message.
+const ERROR_BYTES_MAX: usize = 16 << 10;
+
+/// The client for all models: one pool of connections, no total timeout. Make one per process and clone it.
+///
+/// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are heeded, except for this machine itself.
+pub fn http_client() -> Client {
+    // An error says that a provider is installed already, by another call or another part of the process.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    builder().build().unwrap_or_else(|error| {
+        tracing::warn!(%error, "no certificates of authorities found: models are reached over http only");
+        builder().tls_certs_only([]).build().expect("without certificates to load nothing can fail")
+    })
+}
+
+fn builder() -> ClientBuilder {
+    let mut builder = Client::builder()
+        .connect_timeout(CONNECT_MAX)
+        .tcp_nodelay(true)
+        .tcp_keepalive(KEEPALIVE)
+        .redirect(redirect::Policy::none())
+        .user_agent(concat!("antiphon/", env!("CARGO_PKG_VERSION")))
+        .no_proxy();
+    let setting = |name: &str| env::var(name.to_lowercase()).or_else(|_| env::var(name)).ok().filter(|v| !v.is_empty());
+    let direct = format!("localhost,127.0.0.0/8,::1,{}", setting("NO_PROXY").unwrap_or_default());
+    type Make = fn(&str) -> reqwest::Result<Proxy>;
+    let proxies: [(&str, Make); 3] = [
+        ("HTTPS_PROXY", |url| Proxy::https(url)),
+        ("HTTP_PROXY", |url| Proxy::http(url)),
+        ("ALL_PROXY", |url| Proxy::all(url)),
+    ];
+    for (name, make) in proxies {
+        match setting(name).map(|url| make(&url)) {
+            Some(Ok(proxy)) => builder = builder.proxy(proxy.no_proxy(NoProxy::from_string(&direct))),
+            Some(Err(_)) => tracing::warn!("`{name}` is not a proxy's address and is ignored"),
+            None => {}
+        }
+    }
+    builder
+}
+
+/// An address without user, password and query.
+pub(crate) fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    // Addresses that cannot have these have none to hide.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.as_str().trim_end_matches('/').into()
+}
+
+/// An address below `base`, whatever path that has.
+pub(crate) fn below(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    // Only http and https are taken as bases (`spec`), and these have paths.
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(path.split('/'));
+    }
+    url
+}
+
+/// What it means that no answer came, or no more of it.
+pub(crate) fn transport_error(error: &reqwest::Error, base: &Url) -> ModelError {
+    let at = shown(base);
+    if error.is_builder() {
+        return ModelError::permanent(
+            codes::REFUSED,
+            format!("a request for {at} cannot be made; check the address and the key"),
+        );
+    }
+    if error.is_connect() {
+        return ModelError::retryable(
+            codes::UNREACHABLE,
+            format!("nobody answers at {at}; is the model's server running?"),
+        );
+    }
+    ModelError::retryable(codes::BROKE_OFF, format!("the connection to {at} broke off"))
+}
+
+/// What a status means that is not 200; `missing` says what to do about a 404.
+pub(crate) async fn status_error(response: Response, base: &Url, missing: &str) -> ModelError {
+    let (status, at) = (response.status(), shown(base));
+    let body = read_some(response).await;
+    let said = said_in(&body).unwrap_or_else(|| status.canonical_reason().unwrap_or("no words").into());
+    let words = format!("{at} says {}: {said}", status.as_u16());
+    match status {
+        // Without the server's words: they may quote the key.
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            let words = format!(
+                "{at} says {}: the key is missing, wrong or not allowed to; check `OPENAI_API_KEY`",
+                status.as_u16()
+            );
+            ModelError::permanent(codes::KEY, words)
+        }
+        StatusCode::NOT_FOUND => ModelError::permanent(codes::NOT_FOUND, format!("{missing} ({words})")),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => ModelError::retryable(codes::BUSY, words),
+        StatusCode::REQUEST_TIMEOUT => ModelError::retryable(codes::ERROR, words),
+        _ if status.is_server_error() => ModelError::retryable(codes::ERROR, words),
+        _ if status.is_client_error() => ModelError::refused(words),
+        _ => ModelError::permanent(codes::PROTOCOL, format!("{words}; check the address")),
+    }
+}
+
+/// The beginning of a body; what was read so far if it breaks off.
+pub(crate) async fn read_some(mut response: Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    while body.len() < ERROR_BYTES_MAX
+        && let Ok(Some(chunk)) = response.chunk().await
+    {
+        body.extend_from_slice(&chunk);
+    }
+    body.truncate(ERROR_BYTES_MAX);
+    body
+}
+
+/// The words of an error's body, in any of the usual forms.
+pub(crate) fn said_in(body: &[u8]) -> Option<String> {
+    match serde_json::from_slice::<Value>(body) {
+        Ok(json) => error_in(&json),
+        Err(_) => Some(String::from_utf8_lossy(body).trim().to_owned()).filter(|text| !text.is_empty()),
+    }
+}
+
+/// The words of an error object: `{"error":"…"}`, `{"error":{"message":"…"}}`, `{"message":"…"}`, `{"detail":"…"}`.
+pub(crate) fn error_in(json: &Value) -> Option<String> {
+    let error = json.get("error").filter(|error| !error.is_null());
+    let inner = error.and_then(|error| error.get("message")).or(error);
+    let words = inner.or_else(|| json.get("message")).or_else(|| json.get("detail"))?;
+    Some(words.as_str().map_or_else(|| words.to_string(), str::to_owned))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_its_secrets() {
+        let url = Url::parse("https://anna:secret@models.example:8443/v1/?key=secret").unwrap();
+        assert_eq!(shown(&url), "https://models.example:8443/v1");
+    }
+
+    #[test]
+    fn a_path_is_put_below_whatever_the_base_has() {
+        for (base, expected) in [
+            ("http://localhost:11434", "http://localhost:11434/api/chat"),
+            ("http://localhost/models/", "http://localhost/models/api/chat"),
+            ("http://localhost/models", "http://localhost/models/api/chat"),
+        ] {
+            assert_eq!(below(&Url::parse(base).unwrap(), "api/chat").as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn the_words_of_an_error_are_found_in_all_usual_forms() {
+        for body in [
+            r#"{"error":"no memory"}"#,
+            r#"{"error":{"message":"no memory","code":500}}"#,
+            r#"{"object":"error","message":"no memory"}"#,
+            r#"{"detail":"no memory"}"#,
+            " no memory\n",
+        ] {
+            assert_eq!(said_in(body.as_bytes()).as_deref(), Some("no memory"), "{body}");
+        }
+        assert_eq!(said_in(b""), None);
+        assert_eq!(said_in(br#"{"error":null}"#), None);
+        assert_eq!(said_in(br#"{"error":{"code":7}}"#).as_deref(), Some(r#"{"code":7}"#));
+    }
+
+    #[test]
+    fn a_client_can_be_made_more_than_once() {
+        let _both = (http_client(), http_client());
+    }
+}

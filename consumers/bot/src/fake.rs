@@ -1,0 +1,338 @@
+//! A model server for tests: speaks Ollama's and OpenAI's dialect over a real socket, by script.
+//!
+//! A script is a function from a request to steps; [`Fake::requests`] tells what was asked, [`Fake::hang_ups`] which
+//! clients went away before their response was complete. The same steps do for both dialects: the path of the request
+//! decides how they are written. Lists of models (`/api/tags`, `/v1/models`) and Ollama's loads are answered by
+//! [`Fake::answering`] as a healthy server would.
+//!
+//! Not here: anything that a server outside of tests should do.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+    time::sleep,
+};
+
+/// One step of a response.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// A whole response of this status and JSON body; nothing follows.
+    Status(u16, Value),
+    /// The head of a stream.
+    Head,
+    /// Words of the answer.
+    Text(String),
+    /// Words of a thought.
+    Thought(String),
+    /// The end: reason, token counts, and what the dialect says last.
+    Finish(String),
+    /// An error in the middle of the stream.
+    Error(String),
+    /// Bytes as they are.
+    Raw(Vec<u8>),
+    /// From here on every byte is written by itself.
+    ByteByByte,
+    /// A pause.
+    Wait(Duration),
+    /// Nothing more until the client goes away.
+    Hang,
+    /// The end of the response as HTTP wants it, whatever was said. Implied at the end of the steps.
+    End,
+    /// The connection is cut.
+    Cut,
+}
+
+impl Step {
+    /// A stream that says `pieces` and ends well.
+    pub fn answer(pieces: &[&str]) -> Vec<Step> {
+        let mut steps = vec![Step::Head];
+        steps.extend(pieces.iter().map(|piece| Step::Text((*piece).into())));
+        steps.push(Step::Finish("stop".into()));
+        steps
+    }
+}
+
+/// A request as it came.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Its path.
+    pub path: String,
+    /// Its header lines, as they came.
+    pub head: String,
+    /// Its body as it came.
+    pub body: String,
+    /// Its body as JSON; null if it is none.
+    pub json: Value,
+    /// How many came before it.
+    pub number: usize,
+    /// Which connection brought it, counted from 0.
+    pub connection: usize,
+}
+
+impl Request {
+    /// Whether it only loads an Ollama model.
+    pub fn is_load(&self) -> bool {
+        self.path == "/api/chat" && self.json["messages"].as_array().is_some_and(Vec::is_empty)
+    }
+
+    /// Whether it is written in Ollama's dialect.
+    fn is_ollama(&self) -> bool {
+        self.path.starts_with("/api/")
+    }
+}
+
+type Script = dyn Fn(&Request) -> Vec<Step> + Send + Sync;
+
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    requests: Vec<Request>,
+    /// Numbers of requests whose client went away.
+    hang_ups: Vec<usize>,
+    connections: usize,
+}
+
+/// A running server; dropping it closes its port and its connections.
+#[derive(Debug)]
+pub struct Fake {
+    address: SocketAddr,
+    seen: watch::Receiver<Seen>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Fake {
+    /// A server on a port of its own that answers every request by `script`.
+    pub async fn start(script: impl Fn(&Request) -> Vec<Step> + Send + Sync + 'static) -> Fake {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let (tx, seen) = watch::channel(Seen::default());
+        let task = tokio::spawn(serve(listener, Arc::new(script), Arc::new(tx)));
+        Fake { address, seen, task }
+    }
+
+    /// A healthy server with one model, whose answers to chats are made by `script`.
+    pub async fn answering(model: &str, script: impl Fn(&Request) -> Vec<Step> + Send + Sync + 'static) -> Fake {
+        let model = model.to_owned();
+        Fake::start(move |request| match request.path.as_str() {
+            "/api/tags" => vec![Step::Status(200, json!({ "models": [{ "name": model }] }))],
+            "/v1/models" => vec![Step::Status(200, json!({ "object": "list", "data": [{ "id": model }] }))],
+            _ if request.is_load() => vec![Step::Status(200, json!({ "done": true, "done_reason": "load" }))],
+            _ => script(request),
+        })
+        .await
+    }
+
+    /// An address where nobody listens.
+    pub async fn nobody() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        format!("http://{}", listener.local_addr().expect("a bound socket has an address"))
+    }
+
+    /// Its address, e.g. `http://127.0.0.1:40000`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// All requests so far.
+    pub fn requests(&self) -> Vec<Request> {
+        self.seen.borrow().requests.clone()
+    }
+
+    /// Connections so far.
+    pub fn connections(&self) -> usize {
+        self.seen.borrow().connections
+    }
+
+    /// Numbers of the requests whose client went away before the response was complete.
+    pub fn hang_ups(&self) -> Vec<usize> {
+        self.seen.borrow().hang_ups.clone()
+    }
+
+    /// Waits until `count` requests have come.
+    pub async fn requested(&self, count: usize) {
+        let mut seen = self.seen.clone();
+        let _ = seen.wait_for(|seen| seen.requests.len() >= count).await;
+    }
+
+    /// Waits until the client of request `number` has gone away.
+    pub async fn hung_up(&self, number: usize) {
+        let mut seen = self.seen.clone();
+        let _ = seen.wait_for(|seen| seen.hang_ups.contains(&number)).await;
+    }
+}
+
+async fn serve(listener: TcpListener, script: Arc<Script>, seen: Arc<watch::Sender<Seen>>) {
+    // Dropped with this task, which ends its connections, too.
+    let mut connections = JoinSet::new();
+    while let Ok((socket, _)) = listener.accept().await {
+        let mut number = 0;
+        seen.send_modify(|seen| {
+            number = seen.connections;
+            seen.connections += 1;
+        });
+        connections.spawn(connection(socket, number, script.clone(), seen.clone()));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn connection(mut socket: TcpStream, connection: usize, script: Arc<Script>, seen: Arc<watch::Sender<Seen>>) {
+    let _ = socket.set_nodelay(true);
+    let mut buffer = Vec::new();
+    while let Some(mut request) = read_request(&mut socket, &mut buffer).await {
+        request.connection = connection;
+        seen.send_modify(|seen| {
+            request.number = seen.requests.len();
+            seen.requests.push(request.clone());
+        });
+        let steps = script(&request);
+        let (mut from_client, to_client) = socket.split();
+        let mut writer = Writer { to_client, ollama: request.is_ollama(), single: false };
+        let mut early = [0; 1];
+        let alive = tokio::select! {
+            alive = writer.run(steps) => alive,
+            // A client sends nothing while it waits; reading ends when it goes away.
+            _ = from_client.read(&mut early) => {
+                seen.send_modify(|seen| seen.hang_ups.push(request.number));
+                false
+            }
+        };
+        if !alive {
+            return;
+        }
+    }
+}
+
+async fn read_request(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Request> {
+    let head_end = loop {
+        if let Some(at) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            break at + 4;
+        }
+        more(socket, buffer).await?;
+    };
+    let head = String::from_utf8_lossy(&buffer[..head_end]).into_owned();
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+    });
+    let end = head_end + length.unwrap_or(0);
+    while buffer.len() < end {
+        more(socket, buffer).await?;
+    }
+    let body = String::from_utf8_lossy(&buffer[head_end..end]).into_owned();
+    buffer.drain(..end);
+    Some(Request {
+        path: head.split_whitespace().nth(1).unwrap_or_default().into(),
+        json: serde_json::from_str(&body).unwrap_or_default(),
+        head,
+        body,
+        number: 0,
+        connection: 0,
+    })
+}
+
+async fn more(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
+    match socket.read_buf(buffer).await {
+        Ok(n) if n > 0 => Some(()),
+        _ => None,
+    }
+}
+
+struct Writer<'a> {
+    to_client: tokio::net::tcp::WriteHalf<'a>,
+    ollama: bool,
+    single: bool,
+}
+
+impl Writer<'_> {
+    /// Writes the response; whether the connection can bring another request.
+    async fn run(&mut self, steps: Vec<Step>) -> bool {
+        for step in steps {
+            let done = match step {
+                Step::Status(status, body) => return self.whole(status, &body.to_string()).await.is_ok(),
+                Step::Head => self.head().await,
+                Step::Text(text) => self.text("content", &text).await,
+                Step::Thought(text) => {
+                    self.text(if self.ollama { "thinking" } else { "reasoning_content" }, &text).await
+                }
+                Step::Finish(reason) => self.finish(&reason).await,
+                Step::Error(words) if self.ollama => self.line(&json!({ "error": words })).await,
+                Step::Error(words) => self.line(&json!({ "error": { "message": words } })).await,
+                Step::Raw(bytes) => self.chunk(&bytes).await,
+                Step::ByteByByte => {
+                    self.single = true;
+                    Ok(())
+                }
+                Step::Wait(time) => {
+                    sleep(time).await;
+                    Ok(())
+                }
+                Step::Hang => std::future::pending().await,
+                Step::End => break,
+                Step::Cut => return false,
+            };
+            if done.is_err() {
+                // The reading side sees that the client is gone, and says so.
+                std::future::pending::<()>().await;
+            }
+        }
+        self.to_client.write_all(b"0\r\n\r\n").await.is_ok()
+    }
+
+    async fn whole(&mut self, status: u16, body: &str) -> std::io::Result<()> {
+        let head =
+            format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+        self.to_client.write_all((head + body).as_bytes()).await
+    }
+
+    async fn head(&mut self) -> std::io::Result<()> {
+        let kind = if self.ollama { "application/x-ndjson" } else { "text/event-stream" };
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n");
+        self.to_client.write_all(head.as_bytes()).await
+    }
+
+    async fn text(&mut self, field: &str, text: &str) -> std::io::Result<()> {
+        let line = match self.ollama {
+            true => {
+                json!({ "model": "fake", "message": { "role": "assistant", "content": "", field: text }, "done": false })
+            }
+            false => json!({ "choices": [{ "index": 0, "delta": { field: text }, "finish_reason": null }] }),
+        };
+        self.line(&line).await
+    }
+
+    async fn finish(&mut self, reason: &str) -> std::io::Result<()> {
+        if self.ollama {
+            let counts = json!({ "done": true, "done_reason": reason, "message": { "content": "" }, "prompt_eval_count": 11, "eval_count": 7 });
+            return self.line(&counts).await;
+        }
+        self.line(&json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": reason }] })).await?;
+        self.line(&json!({ "choices": [], "usage": { "prompt_tokens": 11, "completion_tokens": 7 } })).await?;
+        self.chunk(b"data: [DONE]\n\n").await
+    }
+
+    async fn line(&mut self, line: &Value) -> std::io::Result<()> {
+        let line = if self.ollama { format!("{line}\n") } else { format!("data: {line}\n\n") };
+        self.chunk(line.as_bytes()).await
+    }
+
+    async fn chunk(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        for part in bytes.chunks(if self.single { 1 } else { bytes.len().max(1) }) {
+            let mut chunk = format!("{:x}\r\n", part.len()).into_bytes();
+            chunk.extend_from_slice(part);
+            chunk.extend_from_slice(b"\r\n");
+            self.to_client.write_all(&chunk).await?;
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+}

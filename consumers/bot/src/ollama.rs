@@ -1,0 +1,289 @@
+//! Ollama: `POST /api/chat`, answered line by line (NDJSON).
+//!
+//! Promises:
+//! - the model is loaded by a request of its own that no reply owns, since Ollama gives up a load when the client that
+//!   asked for it goes away. One load at a time per set of options; all replies wait for the same one;
+//! - the load and the answer carry the same options, as others would load the model anew;
+//! - the answer ends well only with `done: true` and a known `done_reason`; a repeat guard inside Ollama ends streams
+//!   without either.
+//!
+//! Options of a bot go to `options`; [`LIFTED`] stand beside it. Thoughts are not shown, they are a sign of life.
+//! Not here: clocks (`bot`), pulling models.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    future::Future,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use antiphon_kit::Usage;
+use reqwest::{Client, Response, StatusCode, Url, header::CONTENT_TYPE};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::{sync::watch, task::AbortHandle, time::timeout};
+
+use crate::{
+    client::{below, error_in, read_some, said_in, shown, status_error, transport_error},
+    lines::{Lines, TooLong},
+    model::{Answer, Event, Events, Finish, Model, ModelError, answer_of, codes},
+    prompt::{Prompt, Turn},
+};
+
+/// Options that Ollama takes beside `options`.
+const LIFTED: [&str; 4] = ["think", "keep_alive", "format", "truncate"];
+/// How long a model stays loaded after its last answer, if the bot says nothing else: a pause in a conversation.
+const KEEP_ALIVE: &str = "30m";
+/// A model that is loaded says so at once; only a longer wait is shown as loading.
+const LOADING_SHOWN_AFTER: Duration = Duration::from_millis(200);
+/// No load takes longer: 400 GB from a slow disk. It frees a load that hangs although the connection stands.
+const LOAD_MAX: Duration = Duration::from_secs(30 * 60);
+/// How long to wait for the end of the response after `done`, so that the connection can be used again.
+const END_WAIT: Duration = Duration::from_millis(20);
+/// A probe is for a person who waits.
+const PROBE_MAX: Duration = Duration::from_secs(5);
+
+/// A model on an Ollama server. Make one per server and model, and share it: it owns the loads.
+pub struct Ollama {
+    name: String,
+    server: Server,
+    loads: Arc<Loads>,
+}
+
+#[derive(Clone)]
+struct Server {
+    client: Client,
+    base: Url,
+    model: Arc<str>,
+}
+
+/// How a load ended; `None` while it is under way.
+type Loaded = watch::Receiver<Option<Result<(), ModelError>>>;
+
+/// Loads under way, by the options as JSON. A std mutex: never held across an `.await`.
+#[derive(Default)]
+struct Loads(Mutex<HashMap<String, (Loaded, AbortHandle)>>);
+
+impl Drop for Loads {
+    fn drop(&mut self) {
+        let loads = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        loads.values().for_each(|(_, task)| task.abort());
+    }
+}
+
+impl Ollama {
+    /// `model` on the server at `base`, e.g. `llama3.2` at `http://127.0.0.1:11434`.
+    pub fn new(client: Client, base: Url, model: &str) -> Ollama {
+        let server = Server { client, base, model: model.into() };
+        Ollama { name: format!("ollama:{model}"), server, loads: Arc::default() }
+    }
+}
+
+impl Model for Ollama {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn answer(&self, prompt: Arc<Prompt>) -> Answer {
+        let (server, loads) = (self.server.clone(), self.loads.clone());
+        answer_of(|events| async move {
+            loads.wait(&server, &prompt, &events).await?;
+            events.send(Event::Reading).await;
+            let response = server.post(&Chat::new(&server.model, &prompt, &prompt.turns, true)).await?;
+            server.read(response, &events).await
+        })
+    }
+
+    fn probe(&self) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>> {
+        Box::pin(async {
+            let (at, model) = (shown(&self.server.base), &self.server.model);
+            let models = list(&self.server.client, &self.server.base, PROBE_MAX).await.map_err(|error| {
+                format!("{error}; start it with `ollama serve`, or set `OLLAMA_HOST` to where it is")
+            })?;
+            // A name without a tag means `latest`.
+            let full = if model.contains(':') { model.to_string() } else { format!("{model}:latest") };
+            match models.iter().any(|there| *there == full || **there == **model) {
+                true => Ok(format!("Ollama at {at} has `{model}`")),
+                false if models.is_empty() => {
+                    Err(format!("Ollama at {at} has no model yet: run `ollama pull {model}`"))
+                }
+                false => Err(format!(
+                    "Ollama at {at} has no `{model}` (it has {}): run `ollama pull {model}`",
+                    models.join(", ")
+                )),
+            }
+        })
+    }
+}
+
+/// The names of the models that an Ollama at `base` has, newest first.
+pub(crate) async fn list(client: &Client, base: &Url, within: Duration) -> Result<Vec<String>, ModelError> {
+    let request = client.get(below(base, "api/tags")).timeout(within).send();
+    let response = request.await.map_err(|error| transport_error(&error, base))?;
+    if response.status() != StatusCode::OK {
+        return Err(status_error(response, base, "this is no Ollama").await);
+    }
+    let body = response.bytes().await.map_err(|error| transport_error(&error, base))?;
+    let json: Value = serde_json::from_slice(&body).map_err(|_| not_ollama(base))?;
+    let models = json["models"].as_array().ok_or_else(|| not_ollama(base))?;
+    Ok(models.iter().filter_map(|model| model["name"].as_str()).map(str::to_owned).collect())
+}
+
+fn not_ollama(base: &Url) -> ModelError {
+    ModelError::permanent(codes::PROTOCOL, format!("what answers at {} is not an Ollama", shown(base)))
+}
+
+/// The body of `/api/chat`; without messages it only loads the model.
+#[derive(Serialize)]
+struct Chat<'a> {
+    model: &'a str,
+    messages: &'a [Turn],
+    stream: bool,
+    options: BTreeMap<&'a str, &'a Value>,
+    #[serde(flatten)]
+    beside: BTreeMap<&'a str, Value>,
+}
+
+impl<'a> Chat<'a> {
+    fn new(model: &'a str, prompt: &'a Prompt, messages: &'a [Turn], stream: bool) -> Chat<'a> {
+        let (beside, options): (Vec<_>, Vec<_>) = prompt
+            .options
+            .iter()
+            .map(|(name, value)| (name.as_str(), value))
+            .partition(|(name, _)| LIFTED.contains(name));
+        let mut beside: BTreeMap<_, _> = beside.into_iter().map(|(name, value)| (name, value.clone())).collect();
+        beside.entry("keep_alive").or_insert_with(|| KEEP_ALIVE.into());
+        Chat { model, messages, stream, options: options.into_iter().collect(), beside }
+    }
+}
+
+impl Loads {
+    /// Waits until the model is loaded with the prompt's options; asks for it unless that is under way.
+    async fn wait(&self, server: &Server, prompt: &Prompt, events: &Events) -> Result<(), ModelError> {
+        let mut loaded = self.join(server, prompt);
+        let mut end = pin!(async move { loaded.wait_for(Option::is_some).await.ok().and_then(|end| end.clone()) });
+        let end = match timeout(LOADING_SHOWN_AFTER, &mut end).await {
+            Ok(end) => end,
+            Err(_) => {
+                events.send(Event::Loading).await;
+                end.await
+            }
+        };
+        end.unwrap_or_else(|| Err(ModelError::retryable(codes::ERROR, "the load of the model was given up")))
+    }
+
+    fn join(&self, server: &Server, prompt: &Prompt) -> Loaded {
+        let body = Chat::new(&server.model, prompt, &[], false);
+        let key = serde_json::to_string(&body).expect("strings and JSON values are always JSON");
+        let mut loads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        loads.retain(|_, (loaded, task)| loaded.borrow().is_none() && !task.is_finished());
+        if let Some((loaded, _)) = loads.get(&key) {
+            return loaded.clone();
+        }
+        let (tx, loaded) = watch::channel(None);
+        let (server, body) = (server.clone(), key.clone());
+        // Owned by `Loads`, which aborts it when the model is dropped; it ends by itself after `LOAD_MAX`.
+        let task = tokio::spawn(async move {
+            let gave_up =
+                |_| Err(ModelError::retryable(codes::TIMEOUT, format!("the model was not loaded within {LOAD_MAX:?}")));
+            let result = timeout(LOAD_MAX, server.load(body)).await.unwrap_or_else(gave_up);
+            tx.send_replace(Some(result));
+        });
+        loads.insert(key, (loaded.clone(), task.abort_handle()));
+        loaded
+    }
+}
+
+impl Server {
+    async fn load(&self, body: String) -> Result<(), ModelError> {
+        let response = self.send(body).await?;
+        // Status 200 and an error in the body happen here, too.
+        let said = serde_json::from_slice::<Value>(&read_some(response).await).unwrap_or_default();
+        match said.get("error").and_then(|_| error_in(&said)) {
+            Some(error) => {
+                Err(ModelError::retryable(codes::ERROR, format!("Ollama could not load the model: {error}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn post(&self, body: &Chat<'_>) -> Result<Response, ModelError> {
+        self.send(serde_json::to_string(body).expect("strings and JSON values are always JSON")).await
+    }
+
+    async fn send(&self, body: String) -> Result<Response, ModelError> {
+        let request =
+            self.client.post(below(&self.base, "api/chat")).header(CONTENT_TYPE, "application/json").body(body);
+        let response = request.send().await.map_err(|error| transport_error(&error, &self.base))?;
+        if response.status() == StatusCode::OK {
+            return Ok(response);
+        }
+        let missing = format!("Ollama has no model `{0}`; run `ollama pull {0}`", self.model);
+        Err(status_error(response, &self.base, &missing).await)
+    }
+
+    async fn read(&self, mut response: Response, events: &Events) -> Result<Event, ModelError> {
+        let mut lines = Lines::default();
+        loop {
+            let chunk = response.chunk().await.map_err(|error| transport_error(&error, &self.base))?;
+            let complete = match &chunk {
+                Some(chunk) => lines.push(chunk).map_err(|TooLong| protocol("a line without end"))?,
+                None => lines.end().into_iter().collect(),
+            };
+            for line in complete {
+                let said = read_line(&line)?;
+                if said.thinks {
+                    events.send(Event::Thinking).await;
+                }
+                if let Some(text) = said.text {
+                    events.send(Event::Text(text)).await;
+                }
+                if let Some(done) = said.done {
+                    let _ = timeout(END_WAIT, response.chunk()).await;
+                    return Ok(done);
+                }
+            }
+            if chunk.is_none() {
+                return Err(ModelError::retryable(codes::BROKE_OFF, "Ollama ended the answer without `done`"));
+            }
+        }
+    }
+}
+
+/// What one line says.
+struct Said {
+    thinks: bool,
+    text: Option<String>,
+    done: Option<Event>,
+}
+
+fn read_line(line: &str) -> Result<Said, ModelError> {
+    let json: Value = serde_json::from_str(line).map_err(|_| protocol("a line that is not JSON"))?;
+    if json.get("error").is_some_and(|error| !error.is_null()) {
+        let words = said_in(line.as_bytes()).unwrap_or_default();
+        return Err(ModelError::retryable(codes::ERROR, format!("Ollama broke off: {words}")));
+    }
+    let text_of = |field: &str| json["message"][field].as_str().filter(|text| !text.is_empty());
+    let done = match json["done"].as_bool().unwrap_or(false) {
+        true => {
+            // Servers before 0.1.38 gave no reason.
+            let reason = json["done_reason"].as_str().unwrap_or("stop");
+            let finish = Finish::known(reason)
+                .ok_or_else(|| ModelError::retryable(codes::FINISH, format!("Ollama ended with `{reason}`")))?;
+            let tokens = |field: &str| json[field].as_u64();
+            let usage = tokens("eval_count").map(|completion_tokens| Usage {
+                // Absent when the whole prompt was still in the model's cache.
+                prompt_tokens: tokens("prompt_eval_count").unwrap_or(0),
+                completion_tokens,
+            });
+            Some(Event::Done { finish, usage })
+        }
+        false => None,
+    };
+    Ok(Said { thinks: text_of("thinking").is_some(), text: text_of("content").map(str::to_owned), done })
+}
+
+fn protocol(what: &str) -> ModelError {
+    ModelError::retryable(codes::PROTOCOL, format!("Ollama sent {what}"))
+}
