@@ -3,7 +3,9 @@
 //! Start with `log` (the contract), then `decide` and `projection` (pure), `node` (the one owner of a node's state),
 //! `fanout`, `work`, `http`; `server` wires them, `cli` starts it. ARCHITECTURE.md is the map.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod log;
 pub mod projection;
+pub mod telemetry;
