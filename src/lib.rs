@@ -3,6 +3,7 @@
 //! Start with `log` (the contract), then `decide` and `projection` (pure), `node` (the one owner of a node's state),
 //! `fanout`, `work`, `http`; `server` wires them, `cli` starts it. ARCHITECTURE.md is the map.
 
+pub mod cli;
 pub mod clock;
 pub mod decide;
 pub mod fanout;
@@ -13,3 +14,4 @@ pub mod log;
 pub mod node;
 pub mod projection;
 pub mod work;
+pub mod telemetry;

@@ -7,12 +7,12 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Secret;
 
 /// Where the log lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogKind {
     /// Segments in the data folder; an acknowledged post survives a power cut.
@@ -49,7 +49,7 @@ pub struct Flags {
 macro_rules! layer {
     ($($(#[$attribute:meta])* $name:ident: $type:ty,)*) => {
         /// Every setting, where somebody said something about it. Documented in docs/configuration.md.
-        #[derive(Debug, Clone, Default, PartialEq, clap::Args, Deserialize)]
+        #[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct Layer {
             $($(#[$attribute])* pub $name: Option<$type>,)*
@@ -62,6 +62,11 @@ macro_rules! layer {
             /// This layer where it says something, `lower` elsewhere.
             pub fn or(self, lower: Layer) -> Layer {
                 Layer { $($name: self.$name.or(lower.$name),)* }
+            }
+
+            /// What this layer says about one setting, and nothing else.
+            pub fn only(&self, key: &str) -> Layer {
+                Layer { $($name: if key == stringify!($name) { self.$name.clone() } else { None },)* }
             }
 
             /// The settings about which this layer says something.

@@ -26,10 +26,10 @@ use std::{
 
 use antiphon_kit::Filters;
 use antiphon_schemas::{BotName, RoomName};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use env::{CONFIG_FILE, Env, TRACE_FILTER, variable};
+pub use env::{CONFIG_FILE, Env, SERVER, TRACE_FILTER, variable};
 pub use file::BOT_KEYS;
 use file::FromFile;
 pub use layer::{Flags, Layer, LogKind};
@@ -180,13 +180,24 @@ pub fn slots_default(model: &str) -> usize {
 pub struct Sources {
     /// The file that was read.
     pub file: Option<PathBuf>,
-    /// The settings that somebody set, by name: `flag`, the variable, or `file`. `bots` is among them.
-    pub set: BTreeMap<&'static str, String>,
+    /// The settings that somebody set, by name; `bots` is among them.
+    pub set: BTreeMap<&'static str, Setting>,
     /// What was passed over, in sentences.
     pub warnings: Vec<String>,
 }
 
-/// A text that is never printed.
+/// One setting that somebody set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Setting {
+    /// As written; a secret as `***`, the bots by their names.
+    pub value: Value,
+    /// `flag`, the variable, or `file`.
+    pub from: String,
+    /// Whether it differs from the default.
+    pub differs: bool,
+}
+
+/// A text that is never printed, nor written anywhere.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -200,6 +211,12 @@ impl Secret {
     /// The text itself, for the one place that needs it.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
     }
 }
 
@@ -272,10 +289,13 @@ impl Config {
         let mut env_layer = from_env.layer;
 
         let mut set = BTreeMap::new();
-        set.extend(from_file.layer.set_keys().into_iter().map(|key| (key, "file".to_owned())));
-        set.extend(from_file.bots.iter().map(|_| ("bots", "file".to_owned())));
-        set.extend(env_layer.set_keys().into_iter().map(|key| (key, from_env.names[key].clone())));
-        set.extend(flag_layer.set_keys().into_iter().map(|key| (key, "flag".to_owned())));
+        if let Some(bots) = &from_file.bots {
+            let value = bots.iter().map(|bot| bot.name.as_str()).collect();
+            set.insert("bots", Setting { value, from: "file".into(), differs: true });
+        }
+        note(&mut set, &from_file.layer, |_| "file".into());
+        note(&mut set, &env_layer, |key| from_env.names[key].clone());
+        note(&mut set, &flag_layer, |_| "flag".into());
         let sources = Sources { file, set, warnings: from_env.warnings };
 
         // Within its layer a key file stands for the key, so a lower layer's key cannot hide it.
@@ -290,6 +310,20 @@ impl Config {
     /// The bot that answers a post in `room` that names nobody: the first in the file that may and answers all.
     pub fn default_bot(&self, room: &RoomName) -> Option<&Bot> {
         self.bots.iter().find(|bot| bot.answers == Answers::All && bot.may_answer_in(room))
+    }
+}
+
+/// Puts down what a layer says, over what a lower one said.
+fn note(set: &mut BTreeMap<&'static str, Setting>, layer: &Layer, from: impl Fn(&str) -> String) {
+    let alone = |layer| check::check(layer, None, false, Sources::default()).ok();
+    let default = alone(Layer::default());
+    let values = serde_json::to_value(layer).expect("a layer holds texts and numbers");
+    for key in layer.set_keys() {
+        // A setting that makes no sense alone is certainly no default.
+        let differs = alone(layer.only(key)).is_none_or(|config| Some(config) != default);
+        // The key file's content is not looked at here, so the setting itself is what differs.
+        let differs = differs || key == "openai_api_key_file";
+        set.insert(key, Setting { value: values[key].clone(), from: from(key), differs });
     }
 }
 

@@ -42,9 +42,12 @@ fn flags_beat_the_environment_which_beats_the_file_which_beats_the_defaults() {
     let config = load("--lease-ms 400", &[env], file).unwrap();
     assert_eq!(config.lease.as_millis(), 400);
     assert_eq!(config.queue_max, 7);
-    assert_eq!(config.sources.set, [("lease_ms", "flag".into()), ("queue_max", "file".into())].into());
+    let said = |key: &str| (config.sources.set[key].value.to_string(), config.sources.set[key].from.clone());
+    assert_eq!(said("lease_ms"), ("400".into(), "flag".into()));
+    assert_eq!(said("queue_max"), ("7".into(), "file".into()));
+    assert_eq!(config.sources.set.len(), 2);
     let config = load("", &[env, ("ANTIPHON_LEAS_MS", "1"), ("ANTIPHON_PORT", "tcp://10.0.0.1")], "").unwrap();
-    assert_eq!(config.sources.set["lease_ms"], "ANTIPHON_LEASE_MS");
+    assert_eq!(config.sources.set["lease_ms"].from, "ANTIPHON_LEASE_MS");
     assert!(config.sources.warnings[0].contains("did you mean ANTIPHON_LEASE_MS?"), "{:?}", config.sources.warnings);
     assert_eq!(config.sources.warnings.len(), 2);
 }
@@ -104,6 +107,17 @@ fn values_that_make_no_sense_are_refused_with_a_sentence() {
     refused("", &[], "[[bots]]\nname='a'\nmodel='x'", &["bots.a.model"]);
     refused("", &[], "[[bots]]\nname='a'\nslots=0", &["bots.a.slots", "1 to 1024"]);
     refused("", &[], "[[bots]]\nname='a'\nanswers='some'", &["line 3", "addressed"]);
+}
+
+#[test]
+fn a_setting_that_repeats_the_default_does_not_differ() {
+    let key = ("OPENAI_API_KEY", "sk-1");
+    let config =
+        load("--lease-ms 10000 --listen 0.0.0.0:80 --expose --log file", &[key], "gap_s = 61\nbots = []").unwrap();
+    let differs: Vec<_> = config.sources.set.iter().filter(|(_, s)| s.differs).map(|(key, _)| *key).collect();
+    assert_eq!(differs, ["bots", "expose", "gap_s", "listen", "openai_api_key"]);
+    assert_eq!(config.sources.set["openai_api_key"].value, "***");
+    assert_eq!(config.sources.set["log"].value, "file");
 }
 
 #[test]

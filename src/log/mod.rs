@@ -228,7 +228,10 @@ fn check_entry(kind: &str, subjects: usize, body_bytes: usize) -> Result<(), Err
     // The header counts both in one byte.
     const LEN_MAX: usize = u8::MAX as usize;
     if kind.len() > LEN_MAX || subjects > LEN_MAX {
-        return Err(Error::Invalid(format!("a kind of {} bytes with {subjects} subjects; 255 are allowed", kind.len())));
+        return Err(Error::Invalid(format!(
+            "a kind of {} bytes with {subjects} subjects; 255 are allowed",
+            kind.len()
+        )));
     }
     if !(SALT_BYTES..=BODY_BYTES_MAX).contains(&body_bytes) {
         return Err(Error::Invalid(format!("a body of {body_bytes} bytes; {SALT_BYTES}-{BODY_BYTES_MAX} are allowed")));

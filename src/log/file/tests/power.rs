@@ -158,7 +158,8 @@ async fn power_lost_again_at_any_operation_of_opening_loses_nothing() {
             let again = left.lose_power(seed);
             again.fault_after(at, Fault::Crash);
             assert!(open(&again, false).is_err());
-            let copy = Known { acknowledged: known.acknowledged.clone(), unanswered: known.unanswered.clone(), ..known };
+            let copy =
+                Known { acknowledged: known.acknowledged.clone(), unanswered: known.unanswered.clone(), ..known };
             check_and_go_on(&again.lose_power(seed + at), copy, seed).await;
         }
         known.unanswered.clear();
@@ -222,7 +223,8 @@ async fn a_full_disk_is_answered_and_when_there_is_space_the_log_goes_on() {
         assert!(full > 0);
         assert_eq!(log.tail().0 as usize, known.acknowledged.len(), "nothing else was counted");
         let left = disk.lose_power(space);
-        let copy = Known { acknowledged: known.acknowledged.clone(), ..Known { epoch: known.epoch, ..Known::default() } };
+        let copy =
+            Known { acknowledged: known.acknowledged.clone(), ..Known { epoch: known.epoch, ..Known::default() } };
         check_and_go_on(&left, copy, space).await;
         disk.set_space_left(None);
         for n in 0..10 {

@@ -1,0 +1,119 @@
+//! `antiphon doctor`: looks at everything that the server needs and says how to mend what is wrong.
+//!
+//! Promises: changes nothing (a file is made in the data folder to see whether one can be, and taken away again);
+//! every warning and failure says what to do; exit code 1 if the server could not start or could not answer.
+//! Start with [`Doctor::run`]; `folder`, `models` and `port` are the checks.
+
+mod folder;
+mod models;
+mod port;
+
+use std::path::Path;
+
+use super::{DONE, FAILED, tail::print};
+use crate::config::{Config, Env, Flags};
+
+const EXAMPLES: &str = "\
+Takes the same flags as `serve`, and reads the same variables and file. Examples:
+  antiphon doctor
+  antiphon doctor --config /etc/antiphon.toml --model ollama:llama3.2";
+
+/// Check configuration, data folder, port and models, and say how to mend what is wrong
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Doctor {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// How well something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum State {
+    Ok,
+    Warn,
+    Fail,
+}
+
+/// What was found about one thing.
+#[derive(Debug, PartialEq)]
+struct Check {
+    state: State,
+    what: &'static str,
+    /// The finding; further lines are details.
+    says: String,
+    /// What to do; empty if all is well.
+    mend: String,
+}
+
+impl Check {
+    fn ok(what: &'static str, says: impl Into<String>) -> Check {
+        Check { state: State::Ok, what, says: says.into(), mend: String::new() }
+    }
+
+    fn warn(what: &'static str, says: impl Into<String>, mend: impl Into<String>) -> Check {
+        Check { state: State::Warn, what, says: says.into(), mend: mend.into() }
+    }
+
+    fn fail(what: &'static str, says: impl Into<String>, mend: impl Into<String>) -> Check {
+        Check { state: State::Fail, what, says: says.into(), mend: mend.into() }
+    }
+
+    fn text(&self) -> String {
+        let state = match self.state {
+            State::Ok => "ok",
+            State::Warn => "warn",
+            State::Fail => "FAIL",
+        };
+        let says = self.says.replace('\n', "\n                      ");
+        let mend =
+            if self.mend.is_empty() { String::new() } else { format!("                      -> {}\n", self.mend) };
+        format!("{state:<6}{:<16}{says}\n{mend}", self.what)
+    }
+}
+
+impl Doctor {
+    pub(super) async fn run(self, env: &Env) -> anyhow::Result<u8> {
+        let mut checks = Vec::new();
+        match Config::load(&self.flags, env, Path::new(".")) {
+            Err(error) => {
+                checks.push(Check::fail("configuration", error.to_string(), "the other checks need it; mend it first"));
+            }
+            Ok(config) => {
+                checks.extend(configuration(&config));
+                checks.extend(folder::check(&config));
+                checks.push(port::check(&config).await);
+                checks.extend(models::check(&config).await?);
+            }
+        }
+        print(&checks.iter().map(Check::text).collect::<String>())?;
+        let worst = checks.iter().map(|check| check.state).max();
+        Ok(if worst == Some(State::Fail) { FAILED } else { DONE })
+    }
+}
+
+/// Which file, and which settings differ from their defaults.
+fn configuration(config: &Config) -> Vec<Check> {
+    let sources = &config.sources;
+    let mut says = match &sources.file {
+        Some(file) => format!("read {}", file.display()),
+        None => format!("no file ({} is not there)", crate::config::FILE),
+    };
+    let differing: Vec<_> = sources.set.iter().filter(|(_, setting)| setting.differs).collect();
+    if differing.is_empty() {
+        says.push_str("; every setting has its default");
+    }
+    for (key, setting) in differing {
+        says.push_str(&format!("\n{key} = {} ({})", setting.value, setting.from));
+    }
+    let mut checks = vec![Check::ok("configuration", says)];
+    for warning in &sources.warnings {
+        checks.push(Check::warn("environment", warning.clone(), "docs/configuration.md lists all variables"));
+    }
+    if config.bots.is_empty() {
+        checks.push(Check::warn("bots", "there are none, so nobody answers", "take `bots = []` out of the file"));
+    }
+    checks
+}
+
+#[cfg(test)]
+mod tests;

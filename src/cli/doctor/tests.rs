@@ -1,0 +1,124 @@
+//! The doctor against real folders, a real port and a server that plays the model servers.
+
+use std::{fs, fs::File, net::TcpListener, path::PathBuf};
+
+use serde_json::json;
+
+use super::*;
+use crate::{
+    cli::fake::{Answer, Fake},
+    config::LogKind,
+};
+
+fn config(dir: &Path, env: &[(&str, &str)]) -> Config {
+    let env = env.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    let mut config = Config::load(&Flags::default(), &env, dir).unwrap();
+    config.data = dir.join("data");
+    config
+}
+
+fn states(checks: &[Check]) -> Vec<(State, &str)> {
+    checks.iter().map(|c| (c.state, c.what)).collect()
+}
+
+#[test]
+fn a_folder_is_made_later_written_now_and_never_littered() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path(), &[]);
+    let checks = folder::check(&config);
+    assert_eq!(states(&checks)[0], (State::Ok, "data folder"));
+    assert!(checks[0].says.contains("not there yet"));
+    assert!(!config.data.exists());
+    fs::create_dir(&config.data).unwrap();
+    fs::write(config.data.join("meta"), "antiphon log\nformat 1\nepoch 00000000000000aa from 1\ncheck 0\n").unwrap();
+    let checks = folder::check(&config);
+    assert_eq!(checks.last().unwrap().says, "format 1, epoch 00000000000000aa");
+    assert_eq!(fs::read_dir(&config.data).unwrap().count(), 1);
+    fs::write(config.data.join("meta"), "antiphon log\nformat 9\n").unwrap();
+    assert_eq!(folder::check(&config).last().unwrap().state, State::Fail);
+    config.data = config.data.join("meta");
+    assert_eq!(states(&folder::check(&config)), [(State::Fail, "data folder")]);
+    config.log = LogKind::Memory;
+    assert_eq!(states(&folder::check(&config)), [(State::Warn, "data folder")]);
+    config.log = LogKind::File;
+    config.data = PathBuf::from("/proc/antiphon");
+    assert_eq!(states(&folder::check(&config))[0], (State::Fail, "data folder"));
+}
+
+#[test]
+fn a_folder_in_use_names_its_holder() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), &[]);
+    fs::create_dir(&config.data).unwrap();
+    fs::write(config.data.join("lock"), "4711\n").unwrap();
+    assert!(folder::check(&config).iter().all(|c| c.what != "lock"));
+    let holder = File::open(config.data.join("lock")).unwrap();
+    holder.lock().unwrap();
+    let checks = folder::check(&config);
+    let lock = checks.iter().find(|c| c.what == "lock").expect("told");
+    assert!(lock.says.contains("process 4711"), "{}", lock.says);
+}
+
+#[tokio::test]
+async fn a_port_is_free_ours_or_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path(), &[]);
+    config.listen.set_port(0);
+    assert_eq!(port::check(&config).await.state, State::Ok);
+    let ours = Fake::start(|_, _| Answer::json(200, json!({}))).await;
+    config.listen = ours.server.server.socket_addrs(|| None).unwrap()[0];
+    let check = port::check(&config).await;
+    assert!(check.state == State::Ok && check.says.contains("an antiphon answers"), "{check:?}");
+    let theirs = Fake::start(|_, _| Answer::Cut).await;
+    config.listen = theirs.server.server.socket_addrs(|| None).unwrap()[0];
+    let check = port::check(&config).await;
+    assert!(check.state == State::Fail && check.mend.contains("--listen"), "{check:?}");
+}
+
+#[tokio::test]
+async fn models_are_asked_for_where_they_should_be() {
+    let fake = Fake::start(|request, _| match (request.path.as_str(), request.header("authorization")) {
+        ("/api/tags", _) => Answer::json(200, json!({"models": [{"name": "llama3.2:latest"}]})),
+        ("/v1/models", Some("Bearer sk-good")) => Answer::json(200, json!({"data": [{"id": "gpt-x"}]})),
+        ("/v1/models", _) => Answer::json(401, json!({"error": {}})),
+        _ => Answer::Cut,
+    })
+    .await;
+    let here = fake.server.server.as_str().trim_end_matches('/').to_owned();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (v1, nowhere, dir) = (format!("{here}/v1"), format!("http://{free}"), tempfile::tempdir().unwrap());
+    let good = [("OLLAMA_HOST", here.as_str()), ("OPENAI_BASE_URL", &v1), ("OPENAI_API_KEY", "sk-good")];
+    let bad = [("OLLAMA_HOST", nowhere.as_str()), ("OPENAI_BASE_URL", &v1), ("OPENAI_API_KEY", "sk-bad")];
+    let bare = [("OLLAMA_HOST", nowhere.as_str())];
+    for (env, model, state, words) in [
+        (&good[..], "builtin", State::Ok, "needs nothing"),
+        (&good, "ollama:llama3.2", State::Ok, "ollama:llama3.2"),
+        (&good, "ollama:other", State::Fail, "`ollama pull other`"),
+        (&bad, "ollama:llama3.2", State::Fail, "`ollama serve`"),
+        (&good, "openai:gpt-x", State::Ok, "is there"),
+        (&good, "openai:gpt-y", State::Warn, "not in its list"),
+        (&bad, "openai:gpt-x", State::Fail, "does not take the key"),
+        (&bare, "openai:gpt-x", State::Fail, "OPENAI_API_KEY"),
+        (&good, "", State::Ok, "an Ollama with 1 model"),
+        (&bad, "", State::Fail, "does not take the key"),
+        (&bare, "", State::Ok, "built-in model answers"),
+    ] {
+        let env: Vec<_> = env.iter().copied().chain([("ANTIPHON_MODEL", model)]).collect();
+        let checks = models::check(&config(dir.path(), &env)).await.unwrap();
+        let text: String = checks.iter().map(Check::text).collect();
+        assert_eq!(checks.len(), 1);
+        assert_eq!(checks[0].state, state, "{model}: {text}");
+        assert!(text.contains(words) && !text.contains("sk-"), "{model}: {text}");
+        assert!((state == State::Ok) == checks[0].mend.is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn settings_that_differ_are_shown_with_their_source() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("antiphon.toml"), "lease_ms = 10000\ngap_s = 61\n").unwrap();
+    let checks = configuration(&config(dir.path(), &[("ANTIPHON_LEASE", "1"), ("OPENAI_API_KEY", "sk-1")]));
+    let text: String = checks.iter().map(Check::text).collect();
+    assert!(text.contains("gap_s = 61 (file)") && text.contains("openai_api_key = \"***\" (OPENAI_API_KEY)"), "{text}");
+    assert!(!text.contains("lease_ms =") && text.contains("did you mean ANTIPHON_LEASE_MS?"), "{text}");
+}

@@ -1,0 +1,147 @@
+//! A server for tests that answers as it is told and remembers what it was asked.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+};
+
+use super::client::{Client, Server};
+
+/// What was asked.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    /// With the query.
+    pub(super) path: String,
+    headers: Vec<(String, String)>,
+    pub(super) body: String,
+}
+
+impl Request {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+
+    pub(super) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+/// What to answer.
+pub(super) enum Answer {
+    /// This, and keep the connection.
+    Whole(u16, &'static str, String),
+    /// This as an event stream, then close.
+    Stream(String),
+    /// Nothing: close the connection.
+    Cut,
+}
+
+impl Answer {
+    pub(super) fn json(status: u16, body: serde_json::Value) -> Answer {
+        Answer::Whole(status, "application/json", body.to_string())
+    }
+
+    pub(super) fn problem(status: u16, code: &str) -> Answer {
+        let body = serde_json::json!({"type": "about:blank", "title": "t", "status": status, "code": code, "detail": format!("because {code}")});
+        Answer::Whole(status, "application/problem+json", body.to_string())
+    }
+
+    pub(super) fn stream(text: &str) -> Answer {
+        Answer::Stream(text.into())
+    }
+}
+
+type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
+type Handler = dyn Fn(Request, usize) -> Answering + Send + Sync;
+
+/// The server; gone when the test's runtime is.
+pub(super) struct Fake {
+    pub(super) server: Server,
+    requests: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Fake {
+    /// Answers the n-th request (from 0) as `answer` says.
+    pub(super) async fn start(answer: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static) -> Fake {
+        Fake::start_async(move |request, n| {
+            let answer = answer(&request, n);
+            Box::pin(async { answer })
+        })
+        .await
+    }
+
+    /// The same, with answers that take their time.
+    pub(super) async fn start_async(answer: impl Fn(Request, usize) -> Answering + Send + Sync + 'static) -> Fake {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Server { server: format!("http://{}", listener.local_addr().unwrap()).parse().unwrap() };
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let (seen, answer): (_, Arc<Handler>) = (requests.clone(), Arc::new(answer));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(connection(stream, seen.clone(), answer.clone()));
+            }
+        });
+        Fake { server, requests }
+    }
+
+    pub(super) fn client(&self) -> Client {
+        Client::new(&self.server).unwrap()
+    }
+
+    /// All requests so far, in the order in which they came.
+    pub(super) fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+async fn connection(stream: TcpStream, seen: Arc<Mutex<Vec<Request>>>, answer: Arc<Handler>) {
+    let mut stream = BufReader::new(stream);
+    while let Some(request) = read(&mut stream).await {
+        let n = {
+            let mut seen = seen.lock().unwrap();
+            seen.push(request.clone());
+            seen.len() - 1
+        };
+        let (head, body) = match answer(request, n).await {
+            Answer::Whole(status, kind, body) => {
+                (format!("HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", body.len()), body)
+            }
+            Answer::Stream(body) => {
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+                let _gone = stream.write_all(format!("{head}{body}").as_bytes()).await;
+                return;
+            }
+            Answer::Cut => return,
+        };
+        if stream.write_all(format!("{head}{body}").as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn read(stream: &mut BufReader<TcpStream>) -> Option<Request> {
+    let mut line = String::new();
+    stream.read_line(&mut line).await.ok().filter(|n| *n > 0)?;
+    let mut words = line.split_whitespace().map(str::to_owned);
+    let path = words.nth(1)?;
+    let mut headers = Vec::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).await.ok().filter(|n| *n > 0)?;
+        match line.trim_end().split_once(':') {
+            Some((name, value)) => headers.push((name.to_ascii_lowercase(), value.trim().to_owned())),
+            None => break,
+        }
+    }
+    let mut request = Request { path, headers, body: String::new() };
+    let mut body = vec![0; request.header("content-length").map_or(0, |n| n.parse().unwrap())];
+    stream.read_exact(&mut body).await.ok()?;
+    request.body = String::from_utf8(body).unwrap();
+    Some(request)
+}

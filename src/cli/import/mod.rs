@@ -1,0 +1,259 @@
+//! `antiphon import`: brings conversations in over HTTP, each room in its order, rooms side by side.
+//!
+//! Promises:
+//! - a second run adds nothing, and one that broke off goes on: ids follow from the rows (`row`);
+//! - one request at a time in a room, so its order is kept, also through lost connections and a busy server;
+//! - memory: [`READ_AHEAD_BYTES_MAX`] of rows that wait, and 16 bytes for each row of the file (for `reply_to`).
+//!
+//! Not here: what the server makes of a post.
+//! Start with [`Import::run`]; `source` reads, `row` understands, `rooms` says whose turn it is.
+
+mod progress;
+mod rooms;
+mod row;
+mod source;
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use antiphon_schemas::wire::{AuthorKind, PostAuthor, PostMessage};
+use anyhow::{Context, bail};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::time::Instant;
+
+use self::{
+    progress::Progress,
+    rooms::{Item, Rooms},
+    row::Times,
+};
+use super::{
+    DONE, FAILED,
+    client::{Backoff, Client, Failure, Server},
+    complain,
+    screen::clean,
+};
+
+/// Rows of a file often come room after room: this much is read to find others to work on beside the first. A room of
+/// 2,000 short messages takes 0.7 MiB, so 32 of them fit.
+const READ_AHEAD_BYTES_MAX: usize = 32 << 20;
+/// Refused rows that are shown; the rest is counted.
+const SHOWN_MAX: u64 = 10;
+/// How long nothing may go through before the import gives up: longer than a server takes to come back.
+const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_FIRST: Duration = Duration::from_millis(100);
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
+const EXAMPLES: &str = r#"A row is one JSON object a line, plain or gzip:
+  {"room":"help","seq":7,"at":"2004-12-25T09:15:00Z","author":"will","kind":"human","text":"hi","reply_to":3}
+kind is human or bot (bot is accepted from this machine only); reply_to is the seq of an earlier row of the room, or null.
+
+Examples:
+  antiphon import old-chat.jsonl.gz              again any time: what is there already is passed over
+  zcat *.gz | antiphon import - --limit 10000    the first rows of many files
+
+Needs up to 32 MiB for rows read ahead, and 16 bytes for each row of the file. Exit code 1 if any row was refused."#;
+
+/// Bring conversations in from JSON Lines
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Import {
+    /// The file, or `-` for stdin; gzip is recognised
+    file: PathBuf,
+    /// Stop after this many rows
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// Rooms side by side
+    #[arg(long, value_name = "N", default_value = "32", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    rooms: u16,
+    /// Let the rooms' bots answer. A row imported without this is another message than the same row with it
+    #[arg(long)]
+    answer: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// How it went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) posted: u64,
+    pub(super) already_there: u64,
+    pub(super) refused: u64,
+}
+
+impl Counts {
+    fn all(&self) -> u64 {
+        self.posted + self.already_there + self.refused
+    }
+}
+
+impl Import {
+    pub(super) async fn run(self) -> anyhow::Result<u8> {
+        let client = Client::new(&self.server)?;
+        client.live().await?;
+        let shown = || self.file.display().to_string();
+        let input = source::open(&self.file).with_context(|| format!("cannot read {}", shown()))?;
+        let total = progress::total(&self.file, self.limit).with_context(|| format!("cannot read {}", shown()))?;
+        let job = Job {
+            client,
+            answer: self.answer,
+            side_by_side: self.rooms.into(),
+            limit: self.limit.unwrap_or(u64::MAX),
+            read_ahead_bytes_max: READ_AHEAD_BYTES_MAX,
+            patience: PATIENCE,
+            backoff: Backoff::new(WAIT_FIRST, WAIT_MAX),
+        };
+        let (begun, progress) = (Instant::now(), Progress::new(total));
+        let mut counts = Counts::default();
+        let result = tokio::select! {
+            result = job.run(source::read(input), &progress, &mut counts) => result,
+            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("broken off; run it again to go on")),
+        };
+        progress.end();
+        let seconds = begun.elapsed().as_secs_f64();
+        let rate = counts.all() as f64 / seconds.max(0.001);
+        let Counts { posted, already_there, refused } = counts;
+        super::tail::print(&format!(
+            "posted {posted}, already there {already_there}, refused {refused}, seconds {seconds:.1}, rate {rate:.0}/s\n"
+        ))?;
+        result?;
+        Ok(if refused == 0 { DONE } else { FAILED })
+    }
+}
+
+/// Everything that an import needs to know.
+struct Job {
+    client: Client,
+    answer: bool,
+    side_by_side: usize,
+    limit: u64,
+    read_ahead_bytes_max: usize,
+    patience: Duration,
+    backoff: Backoff,
+}
+
+/// How one row ended; a failure is one that trying again will not mend.
+type Ended = (Item, Result<bool, Failure>);
+/// What went wrong last, until something goes right: shown while waiting, and when giving up.
+type Trouble = Arc<Mutex<Option<String>>>;
+
+impl Job {
+    async fn run(
+        &self,
+        mut lines: tokio::sync::mpsc::Receiver<io::Result<Vec<source::Line>>>,
+        progress: &Progress,
+        counts: &mut Counts,
+    ) -> anyhow::Result<()> {
+        let (mut rooms, mut times) = (Rooms::new(self.side_by_side), Times::default());
+        let mut out = FuturesUnordered::new();
+        let trouble = Trouble::default();
+        let mut last_good = Instant::now();
+        let (mut rows, mut reading, mut broken) = (0, true, None);
+        loop {
+            while let Some(item) = rooms.take() {
+                out.push(self.post(item, trouble.clone()));
+            }
+            if !reading && rooms.is_empty() {
+                break;
+            }
+            tokio::select! {
+                chunk = lines.recv(), if reading && rooms.bytes() < self.read_ahead_bytes_max => match chunk {
+                    None => reading = false,
+                    // What was read so far is still posted.
+                    Some(Err(error)) => (reading, broken) = (false, Some(error)),
+                    Some(Ok(chunk)) => for line in chunk {
+                        if rows == self.limit {
+                            reading = false;
+                            break;
+                        }
+                        rows += 1;
+                        let number = line.number;
+                        match self.item(line, &mut times) {
+                            Ok(item) => rooms.put(item),
+                            Err(why) => refuse(counts, progress, number, &why),
+                        }
+                    },
+                },
+                Some((item, result)) = out.next() => {
+                    last_good = Instant::now();
+                    trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    rooms.done(&item.room);
+                    match result {
+                        Ok(true) => counts.posted += 1,
+                        Ok(false) => counts.already_there += 1,
+                        Err(why) => refuse(counts, progress, item.line, &format!("room {}: {why}", item.room)),
+                    }
+                    progress.at(counts.all(), None);
+                },
+                _ = tokio::time::sleep_until(last_good + self.patience), if !out.is_empty() => {
+                    let why = trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    let why = why.unwrap_or_else(|| "no answer".into());
+                    bail!("gave up: nothing went through for {} s: {why}; run it again to go on", self.patience.as_secs());
+                }
+            }
+            progress.at(counts.all(), trouble.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        }
+        match broken {
+            None => Ok(()),
+            Some(error) => Err(error).context("the file breaks off; what could be read of it is imported"),
+        }
+    }
+
+    /// The message of a line.
+    fn item(&self, line: source::Line, times: &mut Times) -> Result<Item, String> {
+        let text = line.text.ok_or_else(|| format!("longer than {} bytes", source::LINE_BYTES_MAX))?;
+        let row = row::parse(&text)?;
+        let reply_to = match row.reply_to {
+            None => None,
+            Some(seq) => match times.id(&row.room, seq) {
+                Some(id) => Some(id),
+                None => return Err(format!("reply_to {seq} is not an earlier row of room {}", row.room)),
+            },
+        };
+        times.note(&row.room, row.seq, row.at_ms);
+        let id = row::message_id(&row.room, row.seq, row.at_ms);
+        let message = PostMessage {
+            text: row.text,
+            author: PostAuthor {
+                name: row.author,
+                color: None,
+                kind: Some(row.kind).filter(|k| *k == AuthorKind::Bot),
+            },
+            id: Some(id),
+            to: if self.answer { None } else { Some(Vec::new()) },
+            priority: None,
+            reply_to,
+        };
+        Ok(Item { line: line.number, room: row.room, message })
+    }
+
+    /// Posts one row, again and again while that may help; the import's patience ends it.
+    async fn post(&self, item: Item, trouble: Trouble) -> Ended {
+        let mut backoff = self.backoff.clone();
+        loop {
+            match self.client.post(&item.room, &item.message).await {
+                Ok((_, new)) => return (item, Ok(new)),
+                Err(failure) if failure.retryable() => {
+                    *trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure.to_string());
+                    tokio::time::sleep(backoff.wait()).await;
+                }
+                Err(failure) => return (item, Err(failure)),
+            }
+        }
+    }
+}
+
+fn refuse(counts: &mut Counts, progress: &Progress, line: u64, why: &str) {
+    counts.refused += 1;
+    if counts.refused <= SHOWN_MAX {
+        progress.aside(|| complain(&clean(&format!("line {line}: {why}"))));
+    } else if counts.refused == SHOWN_MAX + 1 {
+        progress.aside(|| complain("more rows are refused; they are counted"));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,53 @@
+//! The progress bar of an import: rate and time left on a terminal, nothing elsewhere.
+
+use std::{
+    io::{self, IsTerminal},
+    path::Path,
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::source;
+
+/// The bar; hidden when stderr is not a terminal.
+pub(super) struct Progress(ProgressBar);
+
+/// How many rows there will be, where somebody looks on and the file can be read twice.
+pub(super) fn total(file: &Path, limit: Option<u64>) -> io::Result<Option<u64>> {
+    if !io::stderr().is_terminal() || !file.metadata().is_ok_and(|m| m.is_file()) {
+        return Ok(None);
+    }
+    let rows = source::count(source::open(file)?);
+    // A file that breaks off is told of when its end is reached.
+    Ok(rows.ok().map(|rows| limit.map_or(rows, |limit| rows.min(limit))))
+}
+
+impl Progress {
+    /// At zero. Without a total there is a rate but no time left.
+    pub(super) fn new(total: Option<u64>) -> Progress {
+        let (bar, template) = match total {
+            Some(total) => (ProgressBar::new(total), "{bar:30} {human_pos}/{human_len}  {per_sec}, {eta} left  {msg}"),
+            None => (ProgressBar::no_length(), "{spinner} {human_pos} rows  {per_sec}, {elapsed}  {msg}"),
+        };
+        bar.set_style(ProgressStyle::with_template(template).expect("a template that is ours"));
+        Progress(bar)
+    }
+
+    /// `rows` are done; `trouble` is what holds the rest up.
+    pub(super) fn at(&self, rows: u64, trouble: Option<String>) {
+        self.0.set_position(rows);
+        if trouble.is_some() || !self.0.message().is_empty() {
+            self.0.set_message(trouble.unwrap_or_default());
+        }
+    }
+
+    /// Says something above the bar.
+    pub(super) fn aside(&self, say: impl FnOnce()) {
+        self.0.suspend(say);
+    }
+
+    /// Takes the bar away.
+    pub(super) fn end(&self) {
+        self.0.finish_and_clear();
+    }
+}

@@ -1,0 +1,165 @@
+//! The command line: what each command is called, what it takes, and how it ends.
+//!
+//! Promises: exit code 0 for done, 1 for failed, 2 for a command or configuration that cannot be understood; an error
+//! is one line on stderr that says what to do; stdout holds nothing but what was asked for.
+//! Not here: settings (`config`), the server (`server`).
+//! Start with [`main`]; each command has a file, `client` and `feed` are what they speak to a server with.
+
+mod answer;
+mod client;
+mod doctor;
+#[cfg(test)]
+mod fake;
+mod feed;
+mod import;
+mod post;
+mod screen;
+mod tail;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Env, Flags};
+
+/// The command did what it was asked for.
+const DONE: u8 = 0;
+/// It could not.
+const FAILED: u8 = 1;
+/// It was not understood; as in most programs.
+const USAGE: u8 = 2;
+
+const EXAMPLES: &str = "\
+Examples:
+  antiphon                                      serve on 127.0.0.1:8080, data in ./antiphon-data
+  antiphon --model ollama:llama3.2              the same, answered by Ollama
+  antiphon post lobby 'Hello there' --wait      say something and read the answer as it is written
+  antiphon tail lobby                           watch a room
+  antiphon import old-chat.jsonl.gz             bring old conversations in
+  antiphon doctor                               see what is wrong, and how to mend it
+
+Settings also come from ANTIPHON_* variables and ./antiphon.toml; see docs/configuration.md.";
+
+/// A conversation server: people post into rooms, bots answer, browsers watch the words arrive.
+#[derive(Debug, Parser)]
+#[command(name = "antiphon", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Flags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server (also without naming it: `antiphon --listen …`)
+    Serve(Flags),
+    /// Say something in a room
+    Post(post::Post),
+    /// Watch a room
+    Tail(tail::Tail),
+    /// Bring conversations in from JSON Lines
+    Import(import::Import),
+    /// Check configuration, data folder, port and models, and say how to mend what is wrong
+    Doctor(doctor::Doctor),
+}
+
+/// A command that makes no sense; what to do instead.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+/// Runs the command that `args` (the first is the program's name) and `env` describe; returns the exit code.
+pub fn main(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) if !error.use_stderr() => {
+            // Help and version. A closed pipe is not worth a word.
+            let _ = error.print();
+            return ExitCode::from(DONE);
+        }
+        Err(error) => {
+            complain(&one_line(&error.to_string()));
+            return ExitCode::from(USAGE);
+        }
+    };
+    ExitCode::from(run(cli, env).unwrap_or_else(|error| {
+        if is_closed_pipe(&error) {
+            return DONE;
+        }
+        complain(&format!("{error:#}"));
+        if error.is::<Usage>() || error.is::<crate::config::Error>() { USAGE } else { FAILED }
+    }))
+}
+
+fn run(cli: Cli, env: &Env) -> anyhow::Result<u8> {
+    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+        Command::Serve(_flags) => Err(Usage("this build has no server".into()).into()),
+        Command::Post(post) => wait_for(post.run()),
+        Command::Tail(tail) => wait_for(tail.run()),
+        Command::Import(import) => wait_for(import.run()),
+        Command::Doctor(doctor) => wait_for(doctor.run(env)),
+    }
+}
+
+/// Runs a client command to its end; the result is its exit code.
+fn wait_for(command: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(command);
+    // A read of stdin cannot be called off; nobody waits for it.
+    runtime.shutdown_background();
+    result
+}
+
+fn complain(why: &str) {
+    eprintln!("antiphon: {why}");
+}
+
+/// The error of an argument without the usage that clap shows below it.
+fn one_line(error: &str) -> String {
+    let lines = error.lines().map(str::trim).filter(|l| !l.is_empty());
+    let told: Vec<&str> = lines.take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more")).collect();
+    // clap puts a list below a colon.
+    let told = told.join("; ").replace(":; ", ": ");
+    format!("{}; `antiphon --help` lists what there is", told.strip_prefix("error: ").unwrap_or(&told))
+}
+
+/// Whether the reader of our stdout went away, as `head` does when it has enough.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Cli, String> {
+        Cli::try_parse_from(line.split_whitespace()).map_err(|e| one_line(&e.to_string()))
+    }
+
+    #[test]
+    fn serve_is_what_happens_when_no_command_is_named() {
+        let named = |line: &str| match parsed(line).unwrap() {
+            Cli { command: Some(Command::Serve(flags)), .. } | Cli { command: None, serve: flags } => {
+                flags.layer.listen
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(named("antiphon"), None);
+        assert_eq!(named("antiphon --listen 127.0.0.1:1").as_deref(), Some("127.0.0.1:1"));
+        assert_eq!(named("antiphon serve --listen 127.0.0.1:1").as_deref(), Some("127.0.0.1:1"));
+    }
+
+    #[test]
+    fn a_wrong_flag_gets_one_line_with_the_nearest_one() {
+        let why = parsed("antiphon --lisen x").unwrap_err();
+        assert!(why.contains("'--lisen'") && why.contains("'--listen'") && !why.contains('\n'), "{why}");
+        let why = parsed("antiphon serve --log redis").unwrap_err();
+        assert!(why.contains("redis") && why.contains("memory") && !why.contains('\n'), "{why}");
+    }
+
+    #[test]
+    fn the_commands_fit_together() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+}

@@ -1,0 +1,171 @@
+//! `antiphon post`: say something in a room, and read the answer as it is written.
+
+use std::{
+    io::{self, IsTerminal, Read},
+    time::Duration,
+};
+
+use antiphon_schemas::{
+    BotName, MessageId, RoomName,
+    wire::{PostAuthor, PostMessage, Posted, Status},
+};
+use anyhow::{Context, bail};
+use uuid::Uuid;
+
+use super::{
+    DONE, FAILED,
+    answer::Answer,
+    client::{After, Backoff, Client, Failure, Server},
+    complain,
+    feed::{Feed, News},
+    screen::clean,
+    tail::print,
+};
+
+/// Tries of a post whose answer was lost, or that met a busy server.
+const TRIES_MAX: u32 = 5;
+const WAIT_FIRST: Duration = Duration::from_millis(100);
+const WAIT_MAX: Duration = Duration::from_secs(2);
+
+const EXAMPLES: &str = "\
+Examples:
+  antiphon post lobby 'Hello there'                  say it; prints the message's id
+  antiphon post lobby 'Who are you?' --wait          and print the answer as it is written
+  git log -1 | antiphon post builds - --name ci      the text from stdin
+
+With --wait the answer is all that stdout gets; exit code 1 means that there is none.";
+
+/// Say something in a room
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Post {
+    /// The room
+    room: RoomName,
+    /// What to say; `-` reads it from stdin
+    text: String,
+    /// Who says it [default: the user's name]
+    #[arg(long)]
+    name: Option<String>,
+    /// The bot that shall answer [default: the room's rule]
+    #[arg(long, value_name = "BOT")]
+    to: Option<BotName>,
+    /// 0-9, higher is answered first [default: 5]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=9))]
+    priority: Option<u8>,
+    /// The message that this one replies to
+    #[arg(long, value_name = "ID")]
+    reply_to: Option<MessageId>,
+    /// Print the answer as it is written; exit code 1 if there is none
+    #[arg(long)]
+    wait: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+impl Post {
+    pub(super) async fn run(self) -> anyhow::Result<u8> {
+        let mut text = self.text;
+        if text == "-" {
+            text.clear();
+            io::stdin().read_to_string(&mut text).context("cannot read the text from stdin")?;
+            text.truncate(text.trim_end_matches(['\n', '\r']).len());
+        }
+        let name = self.name.or_else(|| std::env::var("USER").ok()).filter(|n| !n.is_empty());
+        let message = PostMessage {
+            text,
+            author: PostAuthor { name: name.unwrap_or_else(|| "somebody".into()), color: None, kind: None },
+            id: Some(MessageId(Uuid::now_v7())),
+            to: self.to.map(|bot| vec![bot]),
+            priority: self.priority,
+            reply_to: self.reply_to,
+        };
+        let client = Client::new(&self.server)?;
+        let posted = post(&client, &self.room, &message).await?;
+        if !self.wait {
+            print(&format!("{}\n", posted.id))?;
+            return Ok(DONE);
+        }
+        match wait(&client, &self.room, &posted).await {
+            Ok(()) => Ok(DONE),
+            Err(error) if error.is::<io::Error>() => Err(error),
+            Err(error) => {
+                complain(&format!("{error:#}"));
+                Ok(FAILED)
+            }
+        }
+    }
+}
+
+/// Posts, again if the answer was lost: the id makes that harmless.
+async fn post(client: &Client, room: &RoomName, message: &PostMessage) -> Result<Posted, Failure> {
+    let mut backoff = Backoff::new(WAIT_FIRST, WAIT_MAX);
+    for _ in 1..TRIES_MAX {
+        match client.post(room, message).await {
+            Err(failure @ (Failure::Lost(_) | Failure::Refused(_))) if failure.retryable() => {
+                tokio::time::sleep(backoff.wait()).await;
+            }
+            result => return result.map(|(posted, _)| posted),
+        }
+    }
+    client.post(room, message).await.map(|(posted, _)| posted)
+}
+
+/// Prints the answer as it is written. Starts at the post's own position, so nothing of it is missed.
+async fn wait(client: &Client, room: &RoomName, posted: &Posted) -> anyhow::Result<()> {
+    match client.message(posted.id).await {
+        Ok(message) if message.status == Status::None => bail!("nobody was asked for an answer; name a bot with --to"),
+        // Otherwise the stream tells.
+        _ => {}
+    }
+    let mut feed = Feed::new(client.clone(), room.clone(), After::Asked(posted.position.0.to_string())).patient();
+    let mut answer = Answer::new(posted.id);
+    let on_terminal = io::stdout().is_terminal();
+    loop {
+        match feed.next().await? {
+            News::Broken(why) => complain(&format!("{why}; connecting again")),
+            News::Event(event) => {
+                let step = answer.event(&event.name, &event.data);
+                if let Some(note) = &step.note {
+                    complain(&clean(note));
+                }
+                print(&if on_terminal { clean(&step.text).into_owned() } else { step.text })?;
+                match step.end {
+                    Some(Ok(())) => return Ok(()),
+                    Some(Err(why)) => bail!(clean(&why).into_owned()),
+                    None => {}
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::fake::{self, Fake};
+
+    #[tokio::test]
+    async fn a_post_whose_answer_was_lost_is_sent_again_under_the_same_id() {
+        let fake = Fake::start(|request, n| match n {
+            0 => fake::Answer::Cut,
+            1 => fake::Answer::problem(503, "busy"),
+            _ => {
+                let (id, at) = (request.json()["id"].clone(), "2026-11-22T08:27:00.125Z");
+                fake::Answer::json(
+                    201,
+                    json!({"id": id, "room": "r", "position": "0000000000000001-00-0000000000000002", "at": at}),
+                )
+            }
+        })
+        .await;
+        let author = PostAuthor { name: "n".into(), color: None, kind: None };
+        let id = Some(MessageId(Uuid::now_v7()));
+        let message = PostMessage { text: "t".into(), author, id, to: None, priority: None, reply_to: None };
+        let posted = post(&fake.client(), &RoomName::new("r").unwrap(), &message).await.unwrap();
+        assert_eq!(Some(posted.id), id);
+        let ids: Vec<_> = fake.requests().iter().map(|r| r.json()["id"].clone()).collect();
+        assert_eq!(ids, vec![json!(posted.id.to_string()); 3]);
+    }
+}

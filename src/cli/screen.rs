@@ -1,0 +1,311 @@
+//! What a room's events look like in a terminal, or in a file.
+//!
+//! Pure: an event in, text out. On a terminal answers grow word by word, and what happens to a question is told; else
+//! there is one message a line (further lines of its text are indented), and nothing else.
+//! Promise: no control character of a message reaches the terminal, so nobody can move the cursor or fake a line.
+
+use std::{borrow::Cow, collections::HashMap};
+
+use antiphon_schemas::{
+    MessageId,
+    wire::{Message, Position, feed},
+};
+use serde::de::DeserializeOwned;
+
+/// Replies of which the text so far is kept; more at once in one room than anybody can read.
+const GROWING_MAX: usize = 256;
+const INDENT: &str = "\n    ";
+
+/// What stands on the screen already.
+#[derive(Debug, Default)]
+pub(super) struct Screen {
+    /// Answers may grow, and notes are wanted.
+    live: bool,
+    /// The newest message shown.
+    newest: Option<Position>,
+    growing: HashMap<MessageId, Growing>,
+    /// The reply in whose line the cursor stands.
+    open: Option<MessageId>,
+}
+
+#[derive(Debug, Default)]
+struct Growing {
+    bot: String,
+    /// When it was claimed, if we saw that.
+    at: String,
+    text: String,
+    next_index: u32,
+    /// How much of `text` was shown, in bytes.
+    shown: usize,
+}
+
+impl Screen {
+    /// For a terminal (`live`), or for a file.
+    pub(super) fn new(live: bool) -> Screen {
+        Screen { live, ..Screen::default() }
+    }
+
+    /// The text to be written for an event; often empty. Unknown events, and such as cannot be read, give none.
+    pub(super) fn event(&mut self, name: &str, data: &str) -> String {
+        let mut out = String::new();
+        self.apply(name, data, &mut out);
+        out
+    }
+
+    /// Ends an open line, so that something else can be written.
+    pub(super) fn close_line(&mut self) -> &'static str {
+        if self.open.take().is_some() { "\n" } else { "" }
+    }
+
+    fn apply(&mut self, name: &str, data: &str, out: &mut String) -> Option<()> {
+        match name {
+            "snapshot" => {
+                let snapshot: feed::Snapshot = read(data)?;
+                for message in &snapshot.messages {
+                    self.message(message, out);
+                }
+                snapshot.in_flight.iter().for_each(|reply| self.snapshot(reply, out));
+            }
+            "message.posted" | "reply.posted" => self.message(&read::<Message>(data)?, out),
+            _ if !self.live => {}
+            "message.claimed" => {
+                let claimed: feed::Claimed = read(data)?;
+                let (bot, at) = (claimed.bot.to_string(), claimed.at);
+                self.grow(claimed.reply_id, Growing { bot, at, ..Growing::default() });
+            }
+            "reply.started" => {
+                let started: feed::Started = read(data)?;
+                self.grow(started.reply_id, Growing { bot: started.bot.to_string(), ..Growing::default() });
+            }
+            "reply.snapshot" => self.snapshot(&read(data)?, out),
+            "reply.delta" => {
+                let delta: feed::Delta = read(data)?;
+                let growing = self.growing.get_mut(&delta.reply_id)?;
+                // Another index is an old delta, or a gap that the next snapshot closes.
+                if delta.index == growing.next_index {
+                    growing.next_index += 1;
+                    growing.text.push_str(&delta.text);
+                    self.show(delta.reply_id, out);
+                }
+            }
+            "reply.reset" => {
+                let reset: feed::Reset = read(data)?;
+                if self.growing.remove(&reset.reply_id).is_some_and(|g| g.shown > 0) {
+                    self.note(&format!("the answer begins anew: {}", reset.reason), out);
+                }
+            }
+            "message.failed" => {
+                let failed: feed::Failed = read(data)?;
+                let next = failed.retry_at.map_or(String::new(), |at| format!("; next try at {}", short(&at)));
+                self.note(&format!("no answer: {}{next}", failed.reason), out);
+            }
+            "message.dead" => self.note(&format!("given up: {}", read::<feed::Dead>(data)?.reason), out),
+            "message.cancelled" => self.note("the answer is no longer wanted", out),
+            "message.redacted" => self.note("a message was taken back", out),
+            "reset" => self.note(&format!("taken up anew: {}", read::<feed::Restart>(data)?.reason), out),
+            "busy" => self.note("the server is busy; waiting", out),
+            _ => {}
+        }
+        Some(())
+    }
+
+    /// A whole message: its line, or what is missing of it.
+    fn message(&mut self, message: &Message, out: &mut String) {
+        // A snapshot after a reset repeats what was shown, unless the log is another one.
+        let known = |newest: &Position| newest.0.epoch == message.position.0.epoch && *newest >= message.position;
+        if self.newest.as_ref().is_some_and(known) {
+            return;
+        }
+        self.newest = Some(message.position);
+        let growing = self.growing.remove(&message.id).filter(|g| g.shown > 0);
+        if let Some(growing) = growing
+            && message.text.starts_with(&growing.text[..growing.shown])
+            && (self.open == Some(message.id) || growing.shown == message.text.len())
+        {
+            out.push_str(&clean(&message.text[growing.shown..]));
+            if self.open == Some(message.id) {
+                out.push_str(self.close_line());
+            }
+            return;
+        }
+        out.push_str(self.close_line());
+        let text: Cow<'_, str> = if message.redacted { "(taken back)".into() } else { clean(&message.text) };
+        out.push_str(&format!("{} {}: {text}\n", short(&message.at), clean(&message.author.name)));
+    }
+
+    fn snapshot(&mut self, reply: &feed::ReplySnapshot, out: &mut String) {
+        if !self.live {
+            return;
+        }
+        let fresh = Growing { bot: reply.bot.to_string(), ..Growing::default() };
+        let growing = self.grow(reply.reply_id, fresh);
+        if reply.next_index < growing.next_index {
+            return;
+        }
+        if !reply.text.starts_with(&growing.text[..growing.shown]) {
+            growing.shown = 0;
+        }
+        growing.text.clone_from(&reply.text);
+        growing.next_index = reply.next_index;
+        self.show(reply.reply_id, out);
+    }
+
+    /// The reply as known, or as `fresh` if it is not.
+    fn grow(&mut self, id: MessageId, fresh: Growing) -> &mut Growing {
+        if self.growing.len() >= GROWING_MAX && !self.growing.contains_key(&id) {
+            // Their final texts will still be shown, whole.
+            self.growing.clear();
+        }
+        self.growing.entry(id).or_insert(fresh)
+    }
+
+    /// Writes what was not shown yet of a growing reply.
+    fn show(&mut self, id: MessageId, out: &mut String) {
+        let Some(growing) = self.growing.get_mut(&id).filter(|g| g.shown < g.text.len()) else { return };
+        if self.open != Some(id) {
+            if self.open.replace(id).is_some() {
+                out.push('\n');
+            }
+            let at = if growing.at.is_empty() { String::new() } else { format!("{} ", short(&growing.at)) };
+            let goes_on = if growing.shown > 0 { "… " } else { "" };
+            out.push_str(&format!("{at}{}: {goes_on}", clean(&growing.bot)));
+        }
+        out.push_str(&clean(&growing.text[growing.shown..]));
+        growing.shown = growing.text.len();
+    }
+
+    fn note(&mut self, words: &str, out: &mut String) {
+        out.push_str(self.close_line());
+        out.push_str(&format!("    [{}]\n", clean(words)));
+    }
+}
+
+fn read<T: DeserializeOwned>(data: &str) -> Option<T> {
+    serde_json::from_str(data).ok()
+}
+
+/// Without the milliseconds.
+fn short(at: &str) -> String {
+    at.split_once('.').map_or(at.into(), |(seconds, _)| format!("{seconds}Z"))
+}
+
+/// Control characters as pictures, line ends as an indented line.
+pub(super) fn clean(text: &str) -> Cow<'_, str> {
+    if !text.contains(|c: char| c.is_control() && c != '\t') {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str(INDENT),
+            '\r' => {}
+            '\t' => out.push(c),
+            '\0'..='\u{1f}' => out.push(char::from_u32(0x2400 + c as u32).unwrap_or(char::REPLACEMENT_CHARACTER)),
+            '\u{7f}'..='\u{9f}' => out.push(char::REPLACEMENT_CHARACTER),
+            c => out.push(c),
+        }
+    }
+    out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const A: &str = "00000000-0000-0000-0000-00000000000a";
+    const B: &str = "00000000-0000-0000-0000-00000000000b";
+
+    fn message(id: &str, seq: u64, name: &str, text: &str) -> Value {
+        json!({"id": id, "room": "r", "author": {"name": name, "kind": "human", "color": null}, "text": text,
+            "at": "2026-11-22T08:27:00.125Z", "reply_to": null, "position": format!("0000000000000001-00-{seq:016}"), "status": "none"})
+    }
+
+    fn delta(index: u32, text: &str) -> (&'static str, Value) {
+        ("reply.delta", json!({"message_id": A, "reply_id": B, "index": index, "text": text}))
+    }
+
+    fn so_far(next_index: u32, text: &str) -> (&'static str, Value) {
+        (
+            "reply.snapshot",
+            json!({"message_id": A, "reply_id": B, "bot": "bot", "next_index": next_index, "text": text}),
+        )
+    }
+
+    fn started() -> (&'static str, Value) {
+        ("reply.started", json!({"message_id": A, "reply_id": B, "bot": "bot"}))
+    }
+
+    #[track_caller]
+    fn check(live: bool, events: &[(&str, Value)], expected: &str) {
+        let mut screen = Screen::new(live);
+        let out: String = events.iter().map(|(name, data)| screen.event(name, &data.to_string())).collect();
+        assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn an_answer_grows_in_its_line_and_is_not_said_twice() {
+        let posted = ("reply.posted", message(B, 2, "bot", "one two three"));
+        check(
+            true,
+            &[
+                ("message.posted", message(A, 1, "Ann", "hi")),
+                started(),
+                delta(0, "one "),
+                delta(1, "two"),
+                delta(1, "two"),
+                posted.clone(),
+                ("message.posted", message(A, 3, "Ann", "ok")),
+            ],
+            "2026-11-22T08:27:00Z Ann: hi\nbot: one two three\n2026-11-22T08:27:00Z Ann: ok\n",
+        );
+        check(false, &[started(), delta(0, "one "), posted], "2026-11-22T08:27:00Z bot: one two three\n");
+    }
+
+    #[test]
+    fn somebody_who_speaks_in_between_gets_a_line_and_the_answer_goes_on_below() {
+        let ann = ("message.posted", message(A, 1, "Ann", "hi"));
+        let posted = ("reply.posted", message(B, 2, "bot", "one two"));
+        check(
+            true,
+            &[started(), delta(0, "one "), ann.clone(), delta(1, "two"), posted.clone()],
+            "bot: one \n2026-11-22T08:27:00Z Ann: hi\nbot: … two\n",
+        );
+        check(
+            true,
+            &[started(), delta(0, "one "), ann, posted],
+            "bot: one \n2026-11-22T08:27:00Z Ann: hi\n2026-11-22T08:27:00Z bot: one two\n",
+        );
+    }
+
+    #[test]
+    fn a_snapshot_heals_a_gap_and_a_reset_is_told() {
+        check(true, &[so_far(2, "one two "), delta(1, "two "), delta(2, "three")], "bot: one two three");
+        check(true, &[so_far(1, "one "), delta(2, "gap"), so_far(3, "one two three")], "bot: one two three");
+        let reset = ("reply.reset", json!({"message_id": A, "reply_id": B, "reason": "lease-over"}));
+        check(
+            true,
+            &[so_far(1, "one "), reset, delta(1, "late")],
+            "bot: one \n    [the answer begins anew: lease-over]\n",
+        );
+    }
+
+    #[test]
+    fn a_snapshot_after_a_reset_repeats_nothing_unless_the_log_is_another() {
+        let at = |epoch: u64, seq: u64| {
+            let position = format!("{epoch:016x}-00-{seq:016}");
+            let mut message = message(A, seq, "Ann", &seq.to_string());
+            message["position"] = json!(position);
+            ("snapshot", json!({"messages": [message], "in_flight": [], "position": position}))
+        };
+        let line = |n: u64| format!("2026-11-22T08:27:00Z Ann: {n}\n");
+        check(false, &[at(1, 5), at(1, 5), at(1, 6), at(2, 3)], &[line(5), line(6), line(3)].concat());
+    }
+
+    #[test]
+    fn a_message_cannot_move_the_cursor_nor_fake_a_line() {
+        let nasty = ("message.posted", message(A, 1, "A\u{1b}[2J", "x\r\ny\u{7}\u{9b}z\tt"));
+        check(false, &[nasty], "2026-11-22T08:27:00Z A␛[2J: x\n    y␇\u{fffd}z\tt\n");
+    }
+}

@@ -1,0 +1,83 @@
+//! `antiphon tail`: watch a room.
+
+use std::io::{self, IsTerminal, Write};
+
+use antiphon_kit::sse::SseEvent;
+use antiphon_schemas::RoomName;
+use serde_json::{Value, json};
+
+use super::{
+    DONE,
+    client::{After, Client, Server},
+    complain,
+    feed::{Feed, News},
+    screen::Screen,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  antiphon tail lobby                    the newest messages, then what comes
+  antiphon tail lobby --after 0          everything from the beginning
+  antiphon tail lobby --json | jq .data  every event, one JSON object a line
+
+Ends with Ctrl-C. Comes back by itself when the connection breaks, and misses nothing.";
+
+/// Watch a room
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Tail {
+    /// The room
+    room: RoomName,
+    /// Start after this position, as the server gives them out; 0 for the beginning [default: the newest messages]
+    #[arg(long, value_name = "POSITION")]
+    after: Option<String>,
+    /// Every event as one JSON object a line: event, id, data
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+impl Tail {
+    pub(super) async fn run(self) -> anyhow::Result<u8> {
+        let after = self.after.map_or(After::Newest, After::Asked);
+        let mut feed = Feed::new(Client::new(&self.server)?, self.room, after);
+        let mut screen = Screen::new(!self.json && io::stdout().is_terminal());
+        loop {
+            let news = tokio::select! {
+                news = feed.next() => news?,
+                _ = tokio::signal::ctrl_c() => {
+                    print(screen.close_line())?;
+                    return Ok(DONE);
+                }
+            };
+            match news {
+                News::Event(event) if self.json => print(&json_line(&event))?,
+                News::Event(event) => print(&screen.event(&event.name, &event.data))?,
+                News::Broken(why) => {
+                    print(screen.close_line())?;
+                    complain(&format!("{why}; connecting again"));
+                }
+            }
+        }
+    }
+}
+
+/// Empty for a heartbeat, which says nothing about the room.
+fn json_line(event: &SseEvent) -> String {
+    if event.name == "heartbeat" {
+        return String::new();
+    }
+    let data: Value = serde_json::from_str(&event.data).unwrap_or_else(|_| Value::String(event.data.clone()));
+    format!("{}\n", json!({"event": event.name, "id": event.id, "data": data}))
+}
+
+/// Writes at once; a closed pipe is an error that `cli` knows.
+pub(super) fn print(text: &str) -> io::Result<()> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
