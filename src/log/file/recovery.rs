@@ -107,8 +107,13 @@ pub(super) fn create_first(disk: &dyn Disk, folder: &Path, epoch: Epoch) -> io::
 
 fn find_meta(disk: &dyn Disk, folder: &Path, may_salvage: bool) -> Result<Meta, OpenError> {
     let file = || folder.join("meta");
+    let unusable = |why| OpenError::Folder { folder: folder.into(), why };
     match Meta::load(disk, folder) {
-        Ok(Some(meta)) => return Ok(meta),
+        Ok(Some(meta)) => {
+            // Whoever made it may have been broken off just before these.
+            disk.sync_folder(folder).and_then(|()| sync_parent(disk, folder)).map_err(unusable)?;
+            return Ok(meta);
+        }
         Err(MetaError::Version(found)) => return Err(OpenError::OtherVersion { file: file(), found, known: FORMAT }),
         Err(MetaError::Io(source)) => return Err(OpenError::Io { file: file(), source }),
         Err(MetaError::Damaged) if !may_salvage => {
@@ -116,7 +121,6 @@ fn find_meta(disk: &dyn Disk, folder: &Path, may_salvage: bool) -> Result<Meta, 
         }
         Ok(None) | Err(MetaError::Damaged) => {}
     }
-    let unusable = |why| OpenError::Folder { folder: folder.into(), why };
     let segments = list(disk, folder)?;
     let unfinished = match segments[..] {
         [] => true,
@@ -203,7 +207,7 @@ pub(super) fn open_segment(
         Err(flaw) => return Err(damaged(folder, first, 0, flaw.why())),
     };
     if header.first != first || !meta.knows(header.epoch) {
-        return Err(damaged(folder, first, 0, "the segment belongs to another place or another log".into()));
+        return Err(damaged(folder, first, 0, Flaw::OtherSegment.why()));
     }
     Ok((file, header, seed))
 }
@@ -355,8 +359,7 @@ fn sealed(
     }
     let entries = newest(&mut walk, first, &scan).map_err(io)?.map_err(|flaw| flawed(folder, first, flaw))?;
     if entries.back().is_none_or(|entry| entry.hash() != next.previous) {
-        let why = format!("it does not go on from the entry at the end of {}", segment::name(first));
-        return Err(damaged(folder, next.first, 0, why));
+        return Err(damaged(folder, next.first, 0, Flaw::OtherSegment.why()));
     }
     Ok(entries)
 }

@@ -90,7 +90,12 @@ async fn a_flipped_byte_in_the_last_segment_is_refused_by_name_and_can_be_salvag
 #[tokio::test]
 async fn a_flipped_byte_in_an_older_segment_is_named_when_read_and_can_be_salvaged() {
     let disk = SimDisk::default();
-    let written = filled(&open(&disk, false).unwrap()).await;
+    let log = open(&disk, false).unwrap();
+    let mut written = filled(&log).await;
+    for n in 50..500 {
+        written.extend(put(&log, n, "beyond what opening looks at").await.unwrap());
+    }
+    drop(log);
     let older = segments(&disk).remove(1);
     disk.flip(&older, 1_000);
     let log = open(&disk, false).unwrap();
