@@ -5,13 +5,14 @@
 
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod decide;
 pub mod fanout;
 pub mod http;
 pub mod index;
-pub mod config;
 pub mod log;
 pub mod node;
 pub mod projection;
-pub mod work;
+pub mod server;
 pub mod telemetry;
+pub mod work;

@@ -14,6 +14,7 @@ mod feed;
 mod import;
 mod post;
 mod screen;
+mod serve;
 mod tail;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -94,7 +95,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
 
 fn run(cli: Cli, env: &Env) -> anyhow::Result<u8> {
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
-        Command::Serve(_flags) => Err(Usage("this build has no server".into()).into()),
+        Command::Serve(flags) => serve::run(flags, env),
         Command::Post(post) => wait_for(post.run()),
         Command::Tail(tail) => wait_for(tail.run()),
         Command::Import(import) => wait_for(import.run()),

@@ -201,7 +201,7 @@ mod tests {
         let feed = Feed::default();
         let (mut fast, mut slow) = (feed.end(), feed.end());
         let (mut fast_read, mut slow_read) = (String::new(), String::new());
-        let mut read = |cursor: &mut u64, out: &mut String| {
+        let read = |cursor: &mut u64, out: &mut String| {
             while let Some(Taken::Frames(bytes, _)) = take(&feed, cursor) {
                 out.push_str(std::str::from_utf8(&bytes).unwrap());
             }

@@ -1,1 +1,8 @@
-//! x
+//! The server from outside: the real binary, real HTTP, real disks, real SIGKILL.
+//!
+//! Each test starts its own server on a free port in a temporary folder. Long tests have a short count here and their
+//! full count in `./scripts/soak` (`ANTIPHON_SOAK=1`).
+
+mod feed;
+mod harness;
+mod tidy;

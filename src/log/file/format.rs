@@ -71,6 +71,8 @@ pub(super) enum Flaw {
     OutOfPlace,
     /// The segment header is not one.
     Header,
+    /// A sound segment, but not the one that belongs here.
+    OtherSegment,
     /// A segment header of another version.
     Version(u32),
 }
@@ -85,6 +87,7 @@ impl Flaw {
             Flaw::Body => "the checksum of a record's body is wrong".into(),
             Flaw::OutOfPlace => "the record here belongs somewhere else".into(),
             Flaw::Header => "the segment's header is not sound".into(),
+            Flaw::OtherSegment => "the segment does not go on where the one before it ends".into(),
             Flaw::Version(found) => format!("format version {found} instead of {VERSION}"),
         }
     }

@@ -172,10 +172,7 @@ impl FileLog {
         let opened = recovery::open(&*disk, &folder, options.salvage)?;
         let recovery = opened.recovery;
         if recovery.cut_bytes > 0 {
-            tracing::warn!(
-                bytes = recovery.cut_bytes,
-                "cut a write that the last stop had torn; nobody was told of it"
-            );
+            tracing::warn!(bytes = recovery.cut_bytes, "cut a write that the last stop had torn; nobody was told of it");
         }
         if let Some(salvaged) = &recovery.salvaged {
             tracing::warn!("{salvaged}");
@@ -189,8 +186,7 @@ impl FileLog {
         let reader = Arc::new(reader);
         let judge = Judge::resume(opened.newest);
         let (tail_sender, tail) = watch::channel(judge.tail());
-        let ahead =
-            opened.file.len().map_err(|source| OpenError::Io { file: segment::path(&folder, first), source })?;
+        let ahead = opened.file.len().map_err(|source| OpenError::Io { file: segment::path(&folder, first), source })?;
         let writer = Writer {
             disk,
             folder,

@@ -7,6 +7,7 @@
 use std::{
     collections::VecDeque,
     io,
+    ops::Range,
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
 };
@@ -14,7 +15,8 @@ use std::{
 use antiphon_schemas::{Entry, Seq};
 
 use super::{
-    disk::Disk,
+    disk::{Disk, File},
+    format::{Flaw, Seed, SegmentHeader},
     segment::{self, Indexes, Mark, Marks, Walk},
 };
 use crate::log::{Error, READ_BYTES_MAX};
@@ -104,33 +106,45 @@ impl Reader {
         Some(page.entries)
     }
 
-    /// The entries after a position, from its segment; `tail` is the last durable position, and beyond `after`.
+    /// The entries after a position, from the segments; `tail` is the last durable position, and beyond `after`.
     pub(super) fn from_disk(&self, after: Seq, entries_max: usize, tail: Seq) -> Result<Vec<Arc<Entry>>, Error> {
-        let want = after.next();
-        let (first, next) = {
-            let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-            let at = segments.partition_point(|first| *first <= want).saturating_sub(1);
-            (segments[at], segments.get(at + 1).copied())
-        };
-        let end = next.map_or(tail.next(), |next| next.min(tail.next()));
-        let mut at = self.indexes.nearest(first, want);
-        let mut marks = Marks::from(at.offset);
         let mut page = Page::new(entries_max);
-        let damaged = |offset, why: String| Error::Damaged {
-            place: format!("`{}` at byte {offset}", segment::path(&self.folder, first).display()),
-            why,
-        };
-        let io = |error: io::Error| Error::Io(format!("`{}`: {error}", segment::path(&self.folder, first).display()));
-        let file = self.disk.open(&segment::path(&self.folder, first)).map_err(io)?;
-        let (_, seed) = segment::read_header(&*file).map_err(io)?.map_err(|flaw| damaged(0, flaw.why()))?;
-        let mut walk = Walk::new(&*file, seed);
-        while at.seq < end {
-            let flawed = |flaw: super::format::Flaw| damaged(at.offset, flaw.why());
-            let record = walk.record(at.offset).map_err(io)?.map_err(flawed)?;
-            if record.seq() != at.seq {
-                return Err(flawed(super::format::Flaw::OutOfPlace));
+        let mut want = after.next();
+        while want <= tail && page.has_room() {
+            let (first, next) = self.segment_of(want);
+            let file = SegmentFile { disk: &*self.disk, path: segment::path(&self.folder, first) };
+            let end = next.map_or(tail.next(), |next| next.min(tail.next()));
+            want = self.read_segment(&file, first, want..end, &mut page)?;
+            if want == end
+                && let Some(next) = next.filter(|next| *next == end)
+                && let Some(last) = page.entries.last()
+            {
+                self.check_link(last, next)?;
             }
-            if at.seq >= want {
+        }
+        Ok(page.entries)
+    }
+
+    /// The segment that holds a position, and the one after it: the first positions of both.
+    fn segment_of(&self, seq: Seq) -> (Seq, Option<Seq>) {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        let at = segments.partition_point(|first| *first <= seq).saturating_sub(1);
+        (segments[at], segments.get(at + 1).copied())
+    }
+
+    /// Fills the page from one segment and returns the position that comes next.
+    fn read_segment(&self, file: &SegmentFile, first: Seq, want: Range<Seq>, page: &mut Page) -> Result<Seq, Error> {
+        let (opened, _, seed) = file.open()?;
+        let mut walk = Walk::new(&*opened, seed);
+        let mut at = self.indexes.nearest(first, want.start);
+        let mut marks = Marks::from(at.offset);
+        while at.seq < want.end {
+            let flawed = |flaw| file.damaged(at.offset, flaw);
+            let record = walk.record(at.offset).map_err(|error| file.io(&error))?.map_err(flawed)?;
+            if record.seq() != at.seq {
+                return Err(flawed(Flaw::OutOfPlace));
+            }
+            if at.seq >= want.start {
                 if !page.takes(record.body.len()) {
                     break;
                 }
@@ -140,25 +154,38 @@ impl Reader {
             at = Mark { seq: at.seq.next(), offset: at.offset + record.len() };
         }
         self.indexes.extend(first, &marks.kept);
-        if let (Some(next), Some(last)) = (next, page.entries.last())
-            && at.seq == next
-        {
-            self.check_link(last, next)?;
-        }
-        Ok(page.entries)
+        Ok(at.seq)
     }
 
     /// The next segment must go on from the last entry of the one before: finds segments that were swapped or put back.
     fn check_link(&self, last: &Entry, next: Seq) -> Result<(), Error> {
-        let path = segment::path(&self.folder, next);
-        let io = |error: io::Error| Error::Io(format!("`{}`: {error}", path.display()));
-        let damaged = |why| Error::Damaged { place: format!("`{}` at byte 0", path.display()), why };
-        let file = self.disk.open(&path).map_err(io)?;
-        let (header, _) = segment::read_header(&*file).map_err(io)?.map_err(|flaw| damaged(flaw.why()))?;
-        if header.first == next && header.previous == last.hash() {
-            return Ok(());
-        }
-        Err(damaged(format!("it does not go on from entry {}", last.header.seq)))
+        let file = SegmentFile { disk: &*self.disk, path: segment::path(&self.folder, next) };
+        let (_, header, _) = file.open()?;
+        let linked = header.first == next && header.previous == last.hash();
+        if linked { Ok(()) } else { Err(file.damaged(0, Flaw::OtherSegment)) }
+    }
+}
+
+/// A segment to read, and how to speak of it.
+struct SegmentFile<'a> {
+    disk: &'a dyn Disk,
+    path: PathBuf,
+}
+
+impl SegmentFile<'_> {
+    fn open(&self) -> Result<(Arc<dyn File>, SegmentHeader, Seed), Error> {
+        let file = self.disk.open(&self.path).map_err(|error| self.io(&error))?;
+        let header = segment::read_header(&*file).map_err(|error| self.io(&error))?;
+        let (header, seed) = header.map_err(|flaw| self.damaged(0, flaw))?;
+        Ok((file, header, seed))
+    }
+
+    fn damaged(&self, offset: u64, flaw: Flaw) -> Error {
+        Error::Damaged { place: format!("`{}` at byte {offset}", self.path.display()), why: flaw.why() }
+    }
+
+    fn io(&self, error: &io::Error) -> Error {
+        Error::Io(format!("`{}`: {error}", self.path.display()))
     }
 }
 
@@ -172,6 +199,10 @@ struct Page {
 impl Page {
     fn new(entries_max: usize) -> Page {
         Page { entries: Vec::new(), entries_max, bytes: 0 }
+    }
+
+    fn has_room(&self) -> bool {
+        self.entries.len() < self.entries_max && self.bytes <= READ_BYTES_MAX
     }
 
     /// Whether an entry with a body of `len` bytes still goes in; then it must be put in.

@@ -107,8 +107,13 @@ pub(super) fn create_first(disk: &dyn Disk, folder: &Path, epoch: Epoch) -> io::
 
 fn find_meta(disk: &dyn Disk, folder: &Path, may_salvage: bool) -> Result<Meta, OpenError> {
     let file = || folder.join("meta");
+    let unusable = |why| OpenError::Folder { folder: folder.into(), why };
     match Meta::load(disk, folder) {
-        Ok(Some(meta)) => return Ok(meta),
+        Ok(Some(meta)) => {
+            // Whoever made it may have been broken off just before these.
+            disk.sync_folder(folder).and_then(|()| sync_parent(disk, folder)).map_err(unusable)?;
+            return Ok(meta);
+        }
         Err(MetaError::Version(found)) => return Err(OpenError::OtherVersion { file: file(), found, known: FORMAT }),
         Err(MetaError::Io(source)) => return Err(OpenError::Io { file: file(), source }),
         Err(MetaError::Damaged) if !may_salvage => {
@@ -116,7 +121,6 @@ fn find_meta(disk: &dyn Disk, folder: &Path, may_salvage: bool) -> Result<Meta, 
         }
         Ok(None) | Err(MetaError::Damaged) => {}
     }
-    let unusable = |why| OpenError::Folder { folder: folder.into(), why };
     let segments = list(disk, folder)?;
     let unfinished = match segments[..] {
         [] => true,
@@ -133,11 +137,7 @@ fn find_meta(disk: &dyn Disk, folder: &Path, may_salvage: bool) -> Result<Meta, 
     } else if may_salvage {
         salvage::meta_of_segments(disk, folder, &segments)?
     } else {
-        return Err(OpenError::Damaged {
-            file: file(),
-            offset: 0,
-            why: "it is missing, but there are segments".into(),
-        });
+        return Err(OpenError::Damaged { file: file(), offset: 0, why: "it is missing, but there are segments".into() });
     };
     meta.store(disk, folder).map_err(unusable)?;
     Ok(meta)
@@ -202,16 +202,12 @@ pub(super) fn open_segment(
     let (header, seed) = match segment::read_header(&*file).map_err(io)? {
         Ok(found) => found,
         Err(Flaw::Version(found)) => {
-            return Err(OpenError::OtherVersion {
-                file: segment::path(folder, first),
-                found,
-                known: super::format::VERSION,
-            });
+            return Err(OpenError::OtherVersion { file: segment::path(folder, first), found, known: super::format::VERSION });
         }
         Err(flaw) => return Err(damaged(folder, first, 0, flaw.why())),
     };
     if header.first != first || !meta.knows(header.epoch) {
-        return Err(damaged(folder, first, 0, "the segment belongs to another place or another log".into()));
+        return Err(damaged(folder, first, 0, Flaw::OtherSegment.why()));
     }
     Ok((file, header, seed))
 }
@@ -324,11 +320,7 @@ pub(super) fn write_zeros(file: &dyn File, mut offset: u64, end: u64) -> io::Res
 }
 
 /// The last [`SCAN_MAX`] entries of a scanned segment, or all, oldest first; an error names the offset.
-pub(super) fn newest(
-    walk: &mut Walk<'_>,
-    first: Seq,
-    scan: &Scan,
-) -> io::Result<Result<VecDeque<Arc<Entry>>, (u64, Flaw)>> {
+pub(super) fn newest(walk: &mut Walk<'_>, first: Seq, scan: &Scan) -> io::Result<Result<VecDeque<Arc<Entry>>, (u64, Flaw)>> {
     let from = Seq(scan.end.seq.0.saturating_sub(SCAN_MAX).max(first.0));
     let before = scan.marks.partition_point(|mark| mark.seq <= from);
     let mut at = before.checked_sub(1).map_or(Mark::start(first), |at| scan.marks[at]);
@@ -367,8 +359,7 @@ fn sealed(
     }
     let entries = newest(&mut walk, first, &scan).map_err(io)?.map_err(|flaw| flawed(folder, first, flaw))?;
     if entries.back().is_none_or(|entry| entry.hash() != next.previous) {
-        let why = format!("it does not go on from the entry at the end of {}", segment::name(first));
-        return Err(damaged(folder, next.first, 0, why));
+        return Err(damaged(folder, next.first, 0, Flaw::OtherSegment.why()));
     }
     Ok(entries)
 }

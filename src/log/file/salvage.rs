@@ -78,7 +78,7 @@ fn find_damage(disk: &dyn Disk, folder: &Path, meta: &Meta, segments: &[Seq]) ->
             Err(error) => return Err(error),
         };
         if (first, header.previous) != expected {
-            return lost_whole(format!("`{}` does not go on where the segment before it ends", path.display()));
+            return lost_whole(format!("`{}`: {}", path.display(), Flaw::OtherSegment.why()));
         }
         let mut walk = Walk::new(&*file, seed);
         let scan = scan(&mut walk, first, None).map_err(io)?;

@@ -21,37 +21,40 @@ use crate::{
 };
 
 /// A log on real files, in a folder that lives as long as it.
-#[derive(Debug)]
-struct InFolder(FileLog, TempDir);
+struct InFolder {
+    log: FileLog,
+    _folder: TempDir,
+}
 
 impl InFolder {
     fn open(options: Options, clock: Clock) -> Arc<dyn Log> {
         let folder = tempfile::tempdir().unwrap();
-        Arc::new(InFolder(FileLog::open_folder(folder.path().join("data"), options, clock).unwrap(), folder))
+        let log = FileLog::open_folder(folder.path().join("data"), options, clock).unwrap();
+        Arc::new(InFolder { log, _folder: folder })
     }
 }
 
 impl Log for InFolder {
     fn info(&self) -> &Info {
-        self.0.info()
+        self.log.info()
     }
     fn tail(&self) -> Seq {
-        self.0.tail()
+        self.log.tail()
     }
     fn append(&self, batch: Vec<Append>) -> Pending<'_, Vec<Verdict>> {
-        self.0.append(batch)
+        self.log.append(batch)
     }
     fn read(&self, after: Seq, entries_max: usize) -> Pending<'_, Vec<Arc<Entry>>> {
-        self.0.read(after, entries_max)
+        self.log.read(after, entries_max)
     }
     fn beyond(&self, seq: Seq) -> Pending<'_, ()> {
-        self.0.beyond(seq)
+        self.log.beyond(seq)
     }
     fn load(&self, entries: Vec<Arc<Entry>>) -> Pending<'_, ()> {
-        self.0.load(entries)
+        self.log.load(entries)
     }
     fn close(&self) -> Pending<'_, ()> {
-        self.0.close()
+        self.log.close()
     }
 }
 

@@ -31,10 +31,7 @@ fn a_folder_that_cannot_be_made_is_refused_in_one_line() {
     std::fs::write(folder.path().join("file"), "in the way").unwrap();
     let refusal = FileLog::open_folder(folder.path().join("file/data"), small(), Clock::system()).unwrap_err();
     let line = refusal.to_string();
-    assert!(
-        line.starts_with("cannot use the data folder `") && line.contains("--data") && !line.contains('\n'),
-        "{line}"
-    );
+    assert!(line.starts_with("cannot use the data folder `") && line.contains("--data") && !line.contains('\n'), "{line}");
 }
 
 #[tokio::test]
@@ -93,7 +90,12 @@ async fn a_flipped_byte_in_the_last_segment_is_refused_by_name_and_can_be_salvag
 #[tokio::test]
 async fn a_flipped_byte_in_an_older_segment_is_named_when_read_and_can_be_salvaged() {
     let disk = SimDisk::default();
-    let written = filled(&open(&disk, false).unwrap()).await;
+    let log = open(&disk, false).unwrap();
+    let mut written = filled(&log).await;
+    for n in 50..500 {
+        written.extend(put(&log, n, "beyond what opening looks at").await.unwrap());
+    }
+    drop(log);
     let older = segments(&disk).remove(1);
     disk.flip(&older, 1_000);
     let log = open(&disk, false).unwrap();

@@ -1,0 +1,26 @@
+//! `antiphon serve`: runs the server until somebody ends it.
+
+use std::path::Path;
+
+use anyhow::Context;
+
+use super::DONE;
+use crate::{
+    config::{Config, Env, Flags},
+    server, telemetry,
+};
+
+/// Runs the server that flags, environment and file describe.
+///
+/// # Errors
+/// A configuration that makes no sense, or why the server did not start: one line each.
+pub(super) fn run(flags: Flags, env: &Env) -> anyhow::Result<u8> {
+    let config = Config::load(&flags, env, Path::new("."))?;
+    telemetry::init(env).map_err(super::Usage)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
+    let served = runtime.block_on(server::run(config));
+    // Reads of a model's connection cannot be called off; nobody waits for them.
+    runtime.shutdown_background();
+    served?;
+    Ok(DONE)
+}

@@ -1,0 +1,243 @@
+//! Puts the parts together: listens, opens the log, starts node, bots and HTTP, says what it did, and ends cleanly.
+//!
+//! Order of the end: no new connections → bots finish or give back → feeds end → requests finish → node, log and index
+//! close. A second signal ends the process at once; nothing acknowledged is lost by that.
+//! Not here: settings (`config`), what the parts do.
+
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use antiphon_bot::{Bot, Breaker, Clocks, Endpoints, ModelSpec};
+use antiphon_kit::Profile;
+use antiphon_schemas::Epoch;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    clock::Clock,
+    config::{Config, LogKind, RoomPattern, slots_default},
+    decide::{BotRule, Policy},
+    http::{self, App, BotStatus, Limits, Listening},
+    log::{Log, file, memory::MemoryLog},
+    node::{self, Node},
+    projection,
+    work::{Crew, Hand},
+};
+
+/// Replies under way may finish within this time after a signal.
+const DRAIN: Duration = Duration::from_secs(10);
+/// Requests under way may finish within this time after that.
+const REQUESTS_GRACE: Duration = Duration::from_secs(5);
+
+/// Why the server did not start; each is one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum Error {
+    #[error("port {} on {} is taken; choose another with --listen {}:PORT, or stop whoever has it", .0.port(), .0.ip(), .0.ip())]
+    PortTaken(SocketAddr),
+    #[error("cannot listen on {0}: {1}; choose another address with --listen")]
+    Listen(SocketAddr, io::Error),
+    #[error(transparent)]
+    Open(#[from] file::OpenError),
+    #[error("the log cannot be read: {0}")]
+    Start(#[from] node::Error),
+    #[error("{0}")]
+    Model(String),
+    #[error("signals cannot be received: {0}")]
+    Signals(io::Error),
+}
+
+/// A running server.
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The node behind it.
+    pub node: Node,
+    crew: Crew,
+    stop: CancellationToken,
+    serving: tokio::task::JoinHandle<()>,
+    bots: Vec<String>,
+}
+
+/// Starts a server and serves until SIGINT or SIGTERM.
+///
+/// # Errors
+/// [`Error`]: it did not start.
+pub async fn run(config: Config) -> Result<(), Error> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
+    let server = start(&config).await?;
+    announce(&config, &server);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    println!("stopping: replies may finish within {} s; signal again to end at once", DRAIN.as_secs());
+    tokio::select! {
+        () = server.stop() => println!("stopped; nothing acknowledged is lost"),
+        _ = interrupt.recv() => println!("ended at once"),
+        _ = terminate.recv() => println!("ended at once"),
+    }
+    Ok(())
+}
+
+/// Starts a server.
+///
+/// # Errors
+/// [`Error`]: it did not start.
+pub async fn start(config: &Config) -> Result<Server, Error> {
+    let listening = Listening::bind(config.listen).await.map_err(|e| match e.kind() {
+        io::ErrorKind::AddrInUse => Error::PortTaken(config.listen),
+        _ => Error::Listen(config.listen, e),
+    })?;
+    let address = listening.address;
+    let clock = Clock::system();
+    let log = open_log(config, &clock).await?;
+    let hands = hands(config).await?;
+    let data = (config.log == LogKind::File).then(|| config.data.clone());
+    let limits = projection::Limits { recent_messages: config.recent_messages, rooms: config.rooms_in_memory };
+    let node = node::start(node::Settings { log, clock, policy: policy(config), limits, data }).await?;
+    let status = |(hand, model): &(Hand, String)| BotStatus {
+        name: hand.profile.name.clone(),
+        model: model.clone(),
+        consumer: hand.consumer.clone(),
+    };
+    let limits = Limits {
+        text_bytes_max: config.text_bytes_max,
+        subscribers_max: config.subscribers_max,
+        loopback_names_only: !config.expose && address.ip().is_loopback(),
+    };
+    let app = App::new(node.clone(), limits, hands.iter().map(status).collect());
+    let stop = CancellationToken::new();
+    let router = http::router(app);
+    let serving = http::serve(listening, router, config.subscribers_max, stop.clone(), REQUESTS_GRACE);
+    let serving = tokio::spawn(serving);
+    let bots = hands.iter().map(|(hand, model)| format!("{} on {model}", hand.profile.name)).collect();
+    let crew = Crew::start(&node, hands.into_iter().map(|(hand, _)| hand).collect(), config.heartbeat);
+    Ok(Server { address, node, crew, stop, serving, bots })
+}
+
+impl Server {
+    /// Ends in the order of the module header.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.crew.stop(DRAIN).await;
+        self.node.end_feeds();
+        if self.serving.await.is_err() {
+            warn!("the HTTP server ended badly");
+        }
+        self.node.stop().await;
+    }
+}
+
+async fn open_log(config: &Config, clock: &Clock) -> Result<Arc<dyn Log>, Error> {
+    if config.log == LogKind::Memory {
+        return Ok(Arc::new(MemoryLog::new(Epoch(rand::random()), clock.clone())));
+    }
+    let options =
+        file::Options { segment_bytes: config.segment_bytes, salvage: config.salvage, ..file::Options::default() };
+    let (data, clock) = (config.data.clone(), clock.clone());
+    let opened = tokio::task::spawn_blocking(move || file::FileLog::open_folder(data, options, clock)).await;
+    let log = opened.map_err(|e| Error::Model(format!("the log's opening broke: {e}")))??;
+    let recovery = log.recovery();
+    if recovery.cut_bytes > 0 {
+        info!(bytes = recovery.cut_bytes, "cut the torn end that an earlier process left; it was never acknowledged");
+    }
+    if let Some(salvaged) = &recovery.salvaged {
+        warn!("salvaged: {salvaged}");
+    }
+    Ok(Arc::new(log))
+}
+
+fn policy(config: &Config) -> Policy {
+    let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+    Policy {
+        queue_max: config.queue_max,
+        attempts_max: config.attempts_max,
+        max_age_ms: ms(config.max_age),
+        lease_ms: ms(config.lease),
+        retry_base_ms: ms(config.retry_base),
+        retry_max_ms: ms(config.retry_max),
+        bots: config.bots.iter().map(rule).collect(),
+    }
+}
+
+fn rule(bot: &crate::config::Bot) -> BotRule {
+    let room = |pattern: &RoomPattern| match pattern {
+        RoomPattern::Exact(room) => room.to_string(),
+        RoomPattern::Prefix(prefix) => format!("{prefix}*"),
+    };
+    BotRule {
+        name: bot.name.clone(),
+        rooms: bot.rooms.iter().map(room).collect(),
+        answers_all: bot.answers == crate::config::Answers::All,
+    }
+}
+
+/// The bots with their models. Bots on the same model share its circuit breaker.
+async fn hands(config: &Config) -> Result<Vec<(Hand, String)>, Error> {
+    let client = antiphon_bot::http_client();
+    let key = config.openai_api_key.as_ref().map(|key| key.expose());
+    let endpoints = Endpoints::new(Some(&config.ollama_url), config.openai_base_url.as_deref(), key);
+    let endpoints = endpoints.map_err(|why| Error::Model(why.to_string()))?;
+    let found = match config.bots.iter().all(|bot| bot.model.is_some()) {
+        true => None,
+        false => antiphon_bot::discover(&endpoints, &client).await,
+    };
+    let clocks = Clocks {
+        load: config.clocks.load,
+        first_token: config.clocks.first_token,
+        gap: config.clocks.gap,
+        total: config.clocks.total,
+    };
+    let mut breakers: Vec<(String, Breaker)> = Vec::new();
+    let mut hands = Vec::new();
+    for bot in &config.bots {
+        let spec = match &bot.model {
+            Some(name) => name.parse::<ModelSpec>().map_err(|why| Error::Model(why.to_string()))?,
+            None => found.clone().unwrap_or(ModelSpec::Builtin),
+        };
+        let name = spec.to_string();
+        let known = breakers.iter().find(|(model, _)| *model == name).map(|(_, breaker)| breaker.clone());
+        let breaker = known.unwrap_or_else(|| Breaker::new(rand::random()));
+        breakers.push((name.clone(), breaker.clone()));
+        let model = spec.build(&endpoints, &client, config.pace);
+        let profile = Profile {
+            name: bot.name.clone(),
+            persona: bot.persona.clone(),
+            context_messages: bot.context_messages,
+            options: bot.options.clone(),
+            filters: bot.filters.clone(),
+        };
+        let hand = Hand {
+            profile: Arc::new(profile),
+            color: bot.color.as_deref().map(Into::into),
+            consumer: Arc::new(Bot::new(model, clocks, breaker)),
+            slots: bot.slots.unwrap_or_else(|| slots_default(&name)),
+        };
+        hands.push((hand, name));
+    }
+    Ok(hands)
+}
+
+/// What an operator wants to know after a start.
+fn announce(config: &Config, server: &Server) {
+    let info = server.node.info();
+    for warning in &config.sources.warnings {
+        warn!("{warning}");
+    }
+    println!("antiphon {} listens on http://{}", env!("CARGO_PKG_VERSION"), server.address);
+    if config.log == LogKind::File {
+        println!("  data      {}", absolute(&config.data));
+    }
+    println!("  log       {}, epoch {}, position {}", info.backend, info.epoch, server.node.position());
+    println!("  bots      {}", if server.bots.is_empty() { "none".into() } else { server.bots.join(", ") });
+    println!("  ack       {}", info.durability);
+    if !server.address.ip().is_loopback() {
+        println!("  warning   everybody who reaches this address can read and post: there are no tokens yet");
+    }
+}
+
+fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string()
+}

@@ -1,0 +1,277 @@
+//! What a subscriber sees: everything durable, once, in order, however often it is cut, however slowly it reads.
+
+use std::collections::BTreeMap;
+
+use antiphon_kit::sse::SseEvent;
+use serde_json::{Value, json};
+
+use crate::harness::{Events, Server, soak};
+
+fn data(event: &SseEvent) -> Value {
+    serde_json::from_str(&event.data).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_post_is_claimed_answered_word_by_word_and_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start_with(&dir.path().join("data"), &["--pace", "2"]);
+    let mut events = server.events("lobby").await;
+    let (_, snapshot) = events.until("snapshot").await;
+    assert_eq!((&snapshot["messages"], &snapshot["in_flight"]), (&json!([]), &json!([])));
+
+    let posted = server.post("lobby", "Hello, who are you?", json!({})).await;
+    let mut names = Vec::new();
+    let (mut text, mut reply) = (String::new(), Value::Null);
+    while names.last().map(String::as_str) != Some("message.completed") {
+        let event = events.next().await;
+        let value = data(&event);
+        match event.name.as_str() {
+            "message.posted" => {
+                assert_eq!((&value["id"], &value["text"]), (&posted["id"], &json!("Hello, who are you?")))
+            }
+            "reply.delta" => text.push_str(value["text"].as_str().unwrap()),
+            "reply.posted" => reply = value,
+            "message.completed" => assert_eq!(value["reply_id"], reply["id"]),
+            _ => {}
+        }
+        if names.last() != Some(&event.name) {
+            names.push(event.name);
+        }
+    }
+    names.retain(|name| name != "reply.progress");
+    names.dedup();
+    let expected =
+        ["message.posted", "message.claimed", "reply.started", "reply.delta", "reply.posted", "message.completed"];
+    assert_eq!(names, expected);
+    assert_eq!(reply["text"], json!(text), "the deltas are the answer");
+    assert_eq!((&reply["reply_to"], &reply["author"]["kind"]), (&posted["id"], &json!("bot")));
+    for field in ["model", "options", "prompt_sha256", "context", "first_token_ms", "total_ms", "deltas", "finish"] {
+        assert!(!reply[field].is_null(), "{field} in {reply}");
+    }
+    assert_eq!(server.get(&format!("/api/messages/{}", posted["id"].as_str().unwrap())).await.1["status"], "answered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn someone_who_joins_in_mid_reply_sees_text_so_far_and_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start_with(&dir.path().join("data"), &["--pace", "40"]);
+    let mut first = server.events("lobby").await;
+    server.post("lobby", "Tell me what Antiphon is, please.", json!({})).await;
+    for _ in 0..3 {
+        first.until("reply.delta").await;
+    }
+    for resume in [false, true] {
+        let mut late = match resume {
+            false => server.events("lobby").await,
+            true => Events::open(&server, "lobby", Some("0")).await,
+        };
+        let (mut text, mut next) = match resume {
+            false => {
+                let (_, snapshot) = late.until("snapshot").await;
+                let so_far = &snapshot["in_flight"][0];
+                (so_far["text"].as_str().unwrap().to_owned(), so_far["next_index"].as_u64().unwrap())
+            }
+            true => {
+                let (_, so_far) = late.until("reply.snapshot").await;
+                (so_far["text"].as_str().unwrap().to_owned(), so_far["next_index"].as_u64().unwrap())
+            }
+        };
+        assert!(next >= 3 && !text.is_empty(), "joined in mid-reply");
+        if !resume {
+            // The second joins while the first still has words to come.
+            let (_, delta) = late.until("reply.delta").await;
+            assert_eq!(delta["index"], next);
+            text.push_str(delta["text"].as_str().unwrap());
+            next += 1;
+        }
+        if resume {
+            loop {
+                let event = late.next().await;
+                let value = data(&event);
+                match event.name.as_str() {
+                    "reply.delta" => {
+                        assert_eq!(value["index"], next);
+                        text.push_str(value["text"].as_str().unwrap());
+                        next += 1;
+                    }
+                    "reply.posted" => {
+                        assert_eq!(value["text"], json!(text));
+                        break;
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscriber_cut_at_random_misses_nothing_durable_and_sees_nothing_twice() {
+    let (posts, cuts) = if soak() { (4_000, 200) } else { (800, 40) };
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let mut events = server.events("busy").await;
+    let (snapshot, _) = events.until("snapshot").await;
+    let mut last_id = snapshot.id;
+    let mut seen: Vec<(String, String)> = Vec::new();
+    let poster = async {
+        for n in 0..posts {
+            let to = if n % 4 == 0 { json!(["antiphon"]) } else { json!([]) };
+            server.post("busy", &format!("message {n}"), json!({"to": to})).await;
+        }
+        server.post("busy", "the end", json!({"to": []})).await
+    };
+    let reader = async {
+        let (mut since_cut, mut cut, mut ended) = (0u64, 0u64, false);
+        let mut open = posts / 4;
+        while !ended || open > 0 {
+            let event = match events.try_next().await {
+                Some(event) => event,
+                None => break,
+            };
+            if let Some(id) = &event.id
+                && Some(id) != last_id.as_ref()
+            {
+                assert_ne!(event.name, "reset", "{}", event.data);
+                ended |= event.data.contains("\"the end\"");
+                open -= u64::from(event.name == "message.completed");
+                last_id = Some(id.clone());
+                seen.push((id.clone(), event.name));
+            }
+            since_cut += 1;
+            // A little generator: cuts fall anywhere between and within bursts.
+            if cut < cuts && since_cut > (cut * 7919) % 23 {
+                (since_cut, cut) = (0, cut + 1);
+                events = Events::open(&server, "busy", last_id.as_deref()).await;
+            }
+        }
+        cut
+    };
+    let (_, cut) = tokio::join!(poster, reader);
+    assert_eq!(cut, cuts);
+    let ids: Vec<_> = seen.iter().map(|(id, _)| id.as_str()).collect();
+    assert!(ids.is_sorted_by(|a, b| a < b), "in order, none twice");
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    seen.iter().for_each(|(_, name)| *counts.entry(name).or_default() += 1);
+    let answered = posts / 4;
+    let expected = BTreeMap::from([
+        ("message.posted", posts + 1),
+        ("message.claimed", answered),
+        ("reply.posted", answered),
+        ("message.completed", answered),
+    ]);
+    assert_eq!(counts, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_stops_delays_nobody_costs_little_and_gets_everything_later() {
+    let posts = if soak() { 20_000 } else { 3_000 };
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let text = "x".repeat(2_000);
+    let mut stopped = server.events("busy").await;
+    stopped.until("snapshot").await;
+    let before = memory_kib(server.pid());
+    let mut reading = server.events("busy").await;
+    let poster = async {
+        for n in 0..posts {
+            server.post("busy", &format!("{n} {text}"), json!({"to": []})).await;
+        }
+    };
+    let reader = async {
+        for _ in 0..posts {
+            reading.until("message.posted").await;
+        }
+    };
+    tokio::join!(poster, reader);
+    let grown = memory_kib(server.pid()).saturating_sub(before);
+    // 6 MB and more were posted. The ring holds 1 MiB, the log's newest 4 MiB, the recent view 500 messages; the rest
+    // is room for the allocator.
+    assert!(grown < 64 * 1024, "grown by {grown} KiB");
+    let mut numbers = Vec::new();
+    for _ in 0..posts {
+        let (_, message) = stopped.until("message.posted").await;
+        numbers.push(message["text"].as_str().unwrap().split(' ').next().unwrap().parse::<u64>().unwrap());
+    }
+    assert!(numbers.into_iter().eq(0..posts), "each once, in order");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_resumed_is_said_and_a_snapshot_follows() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let posted = server.post("lobby", "hello", json!({"to": []})).await;
+    let position = posted["position"].as_str().unwrap();
+    let other = format!("{}{}", if position.starts_with('0') { "1" } else { "0" }, &position[1..]);
+    let beyond = format!("{}-00-{:016}", &position[..16], 999);
+    for (id, reason) in [(other.as_str(), "other-epoch"), (&beyond, "beyond-tail"), ("nonsense", "bad-cursor")] {
+        let mut events = Events::open(&server, "lobby", Some(id)).await;
+        let reset = events.next().await;
+        assert_eq!(
+            (reset.name.as_str(), &data(&reset)["reason"], reset.id.as_deref()),
+            ("reset", &json!(reason), Some(position))
+        );
+        let snapshot = events.next().await;
+        assert_eq!((snapshot.name.as_str(), snapshot.id.as_deref()), ("snapshot", Some(position)));
+        assert_eq!(data(&snapshot)["messages"][0]["text"], "hello");
+    }
+    // The header beats the address: a browser comes back with the old one.
+    let url = server.url(&format!("/api/rooms/lobby/events?after={other}"));
+    let mut response = server.client().get(url).header("last-event-id", position).send().await.unwrap();
+    let chunk = response.chunk().await.unwrap().unwrap();
+    assert!(!String::from_utf8_lossy(&chunk).contains("reset"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_subscribers_are_told_when_to_come_back_and_get_status_200() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("antiphon.toml");
+    std::fs::write(&config, "subscribers_max = 2\n").unwrap();
+    let server = Server::start_with(&dir.path().join("data"), &["--config", config.to_str().unwrap()]);
+    let mut first = server.events("lobby").await;
+    let _second = server.events("lobby").await;
+    first.until("snapshot").await;
+    let mut third = server.events("lobby").await;
+    let (_, busy) = third.until("busy").await;
+    assert!(busy["retry_ms"].as_u64().unwrap() > 0);
+    assert!(third.try_next().await.is_none(), "the stream ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hidden_text_is_never_given_to_anybody_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let mut before = server.events("lobby").await;
+    let (snapshot, _) = before.until("snapshot").await;
+    let posted = server.post("lobby", "my secret", json!({"to": []})).await;
+    server.post("lobby", "harmless", json!({"to": []})).await;
+    let id = posted["id"].as_str().unwrap();
+    let url = server.url(&format!("/api/messages/{id}"));
+    assert_eq!(server.client().delete(&url).send().await.unwrap().status(), 200);
+    assert_eq!(server.client().delete(&url).send().await.unwrap().status(), 200, "twice is fine");
+    before.until("message.redacted").await;
+    let mut seen = String::new();
+    for path in
+        [format!("/api/messages/{id}"), format!("/api/messages/{id}/timeline"), "/api/rooms/lobby/messages".into()]
+    {
+        seen += &server.get(&path).await.1.to_string();
+    }
+    for last_id in [None, snapshot.id.as_deref(), Some("0")] {
+        let mut events = Events::open(&server, "lobby", last_id).await;
+        let end = if last_id.is_none() { "snapshot" } else { "message.redacted" };
+        loop {
+            let event = events.next().await;
+            seen += &event.data;
+            if event.name == end {
+                break;
+            }
+        }
+    }
+    assert!(seen.contains("harmless") && !seen.contains("secret"), "{seen}");
+}
+
+fn memory_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|l| l.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}

@@ -1,0 +1,226 @@
+//! Starts the binary, speaks HTTP and SSE to it, kills it.
+
+use std::{
+    collections::VecDeque,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use antiphon_kit::sse::{SseEvent, SseReader};
+use reqwest::{Client, Response, StatusCode};
+use serde_json::{Value, json};
+
+/// Nothing that a test waits for takes this long on the slowest machine; a test that waits longer has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The full counts, for `./scripts/soak`.
+pub(crate) fn soak() -> bool {
+    std::env::var_os("ANTIPHON_SOAK").is_some()
+}
+
+/// A running server; killed with SIGKILL when dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: String,
+    output: Arc<Mutex<Vec<String>>>,
+    client: Client,
+}
+
+/// The binary with a clean environment: no model of this machine is found by chance.
+pub(crate) fn antiphon() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_antiphon"));
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("ANTIPHON_LOG", "warn");
+    command
+}
+
+impl Server {
+    /// Starts a server on a free port with its data in `data`, answered by the built-in model without pauses.
+    pub(crate) fn start(data: &Path) -> Server {
+        Server::start_with(data, &[])
+    }
+
+    /// The same with further arguments; a later one beats an earlier one.
+    pub(crate) fn start_with(data: &Path, arguments: &[&str]) -> Server {
+        let has = |name: &str| arguments.contains(&name);
+        let mut command = antiphon();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
+        if !has("--pace") {
+            command.args(["--pace", "0"]);
+        }
+        if !has("--model") && !has("--config") {
+            command.args(["--model", "builtin"]);
+        }
+        command.args(arguments).current_dir(data.parent().unwrap_or(data));
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let output = Arc::new(Mutex::new(Vec::new()));
+        let address = loop {
+            let line = lines.next().expect("the server says where it listens").unwrap();
+            output.lock().unwrap().push(line.clone());
+            if let Some((_, address)) = line.split_once("listens on http://") {
+                break address.to_owned();
+            }
+        };
+        let rest = output.clone();
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| rest.lock().unwrap().push(line)));
+        Server { child, address, output, client: antiphon_bot::http_client() }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// What it has printed on stdout.
+    pub(crate) fn output(&self) -> Vec<String> {
+        self.output.lock().unwrap().clone()
+    }
+
+    /// SIGKILL, as the kernel does when memory is short.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and its exit status.
+    pub(crate) fn terminate(mut self) -> ExitStatus {
+        signal(self.child.id(), "TERM");
+        self.child.wait().unwrap()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
+        read(self.client.get(self.url(path)).send().await.unwrap()).await
+    }
+
+    pub(crate) async fn send_json(&self, path: &str, body: &Value) -> (StatusCode, Value) {
+        read(self.client.post(self.url(path)).json(body).send().await.unwrap()).await
+    }
+
+    /// Posts as ann; `extra` is merged over the body.
+    pub(crate) async fn post(&self, room: &str, text: &str, extra: Value) -> Value {
+        let (status, posted) = self.send_json(&format!("/api/rooms/{room}/messages"), &body(text, extra)).await;
+        assert!(status == StatusCode::CREATED || status == StatusCode::OK, "{status} {posted}");
+        posted
+    }
+
+    /// All messages of a room, page by page.
+    pub(crate) async fn all(&self, room: &str) -> Vec<Value> {
+        let (mut all, mut after) = (Vec::new(), "0".to_owned());
+        loop {
+            let (status, page) = self.get(&format!("/api/rooms/{room}/messages?after={after}&limit=500")).await;
+            assert_eq!(status, StatusCode::OK, "{page}");
+            let messages = page["messages"].as_array().unwrap();
+            let Some(last) = messages.last() else { return all };
+            after = last["position"].as_str().unwrap().to_owned();
+            all.extend(messages.iter().cloned());
+        }
+    }
+
+    /// Waits until a message has a status, by following its room.
+    pub(crate) async fn until_status(&self, room: &str, id: &str, wanted: &str) -> Value {
+        let mut events = Events::open(self, room, Some("0")).await;
+        loop {
+            let (_, message) = self.get(&format!("/api/messages/{id}")).await;
+            if message["status"] == wanted {
+                return message;
+            }
+            events.next().await;
+        }
+    }
+
+    pub(crate) async fn events(&self, room: &str) -> Events {
+        Events::open(self, room, None).await
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) fn signal(pid: u32, name: &str) {
+    assert!(Command::new("kill").args([format!("-{name}"), pid.to_string()]).status().unwrap().success());
+}
+
+/// The body of a post by ann, with `extra` merged over it.
+pub(crate) fn body(text: &str, extra: Value) -> Value {
+    let mut body = json!({"text": text, "author": {"name": "ann"}});
+    if let Value::Object(extra) = extra {
+        extra.into_iter().for_each(|(key, value)| body[key] = value);
+    }
+    body
+}
+
+async fn read(response: Response) -> (StatusCode, Value) {
+    let status = response.status();
+    let text = response.text().await.unwrap();
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+/// A subscription.
+pub(crate) struct Events {
+    response: Response,
+    reader: SseReader,
+    ready: VecDeque<SseEvent>,
+}
+
+impl Events {
+    /// Opens one; `last_id` as a browser sends it when it comes back, or `0` for everything from the start.
+    pub(crate) async fn open(server: &Server, room: &str, last_id: Option<&str>) -> Events {
+        let url = server.url(&format!("/api/rooms/{room}/events"));
+        let request = match last_id {
+            Some("0") => server.client.get(format!("{url}?after=0")),
+            Some(id) => server.client.get(url).header("last-event-id", id),
+            None => server.client.get(url),
+        };
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        Events { response, reader: SseReader::new(), ready: VecDeque::new() }
+    }
+
+    /// The next event but heartbeats; `None` at the end of the stream.
+    pub(crate) async fn try_next(&mut self) -> Option<SseEvent> {
+        let next = async {
+            loop {
+                if let Some(event) = self.ready.pop_front() {
+                    if event.name != "heartbeat" {
+                        return Some(event);
+                    }
+                    continue;
+                }
+                let chunk = self.response.chunk().await.ok()??;
+                let mut events = Vec::new();
+                self.reader.push(&chunk, &mut events).unwrap();
+                self.ready.extend(events);
+            }
+        };
+        tokio::time::timeout(PATIENCE, next).await.expect("an event within a minute")
+    }
+
+    pub(crate) async fn next(&mut self) -> SseEvent {
+        self.try_next().await.expect("the stream goes on")
+    }
+
+    /// Reads up to an event of this name, which it returns with its data.
+    pub(crate) async fn until(&mut self, name: &str) -> (SseEvent, Value) {
+        loop {
+            let event = self.next().await;
+            if event.name == name {
+                let value = serde_json::from_str(&event.data).unwrap();
+                return (event, value);
+            }
+        }
+    }
+}
