@@ -33,7 +33,7 @@ const RUNS: usize = 5;
 const TEXT_BYTES: usize = 150;
 
 /// Prints the tables.
-pub fn run() {
+pub(crate) fn run() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     println!("file log, {RUNS} runs each, medians; ratio = ours / raw loop of write + fdatasync of the same batches\n");
     println!("| producers × entries a call | acks/s | raw/s | ratio | entries a sync | ack p50 µs | p99 µs |");

@@ -1,15 +1,26 @@
-//! Benches, one a module: `cargo bench --bench bench -- log`. Without a name: all.
+//! Benches, one a module: `cargo bench --bench bench -- NAME [PART]`. Without a name: all.
 
+mod index;
 mod log;
+mod server;
 
 fn main() {
     // Cargo adds `--bench` of its own.
-    let name = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    let benches: [(&str, fn()); 1] = [("log", log::run)];
-    let chosen: Vec<_> = benches.iter().filter(|(n, _)| name.as_deref().is_none_or(|name| name == *n)).collect();
-    if chosen.is_empty() {
-        eprintln!("no such bench; there are: {}", benches.map(|(n, _)| n).join(", "));
+    let mut names = std::env::args().skip(1).filter(|arg| !arg.starts_with('-'));
+    let (name, part) = (names.next(), names.next());
+    let part = part.as_deref();
+    let mut ran = false;
+    let mut bench = |known: &str, run: &dyn Fn()| {
+        if name.as_deref().is_none_or(|name| name == known) {
+            ran = true;
+            run();
+        }
+    };
+    bench("log", &log::run);
+    bench("index", &index::run);
+    bench("server", &|| server::run(part));
+    if !ran {
+        eprintln!("no such bench; there are: log, index, server [posts|publish|fanout|echo|idle|restart]");
         std::process::exit(2);
     }
-    chosen.iter().for_each(|(_, run)| run());
 }

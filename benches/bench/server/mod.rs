@@ -1,0 +1,398 @@
+//! The server from outside, over loopback: the numbers of the README.
+//!
+//! A real server process on the file log with fsync; load comes from this process, on the same machine. Each figure
+//! stands beside the raw thing of the same run. CPU is the server's own, from /proc.
+//! `cargo bench --bench bench -- server [posts|publish|fanout|echo|idle|restart]`
+
+mod client;
+
+use std::{
+    fs::File,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use antiphon::{
+    clock::Clock,
+    log::{Append, BATCH_MAX, Draft, Log, file},
+    projection::{Kept, Limits, Projections},
+};
+use antiphon_schemas::{
+    BotName, MessageId, RequestId, RoomName, Seq,
+    event::{Ask, Author, AuthorKind, Made, MessageClaimed, MessageCompleted, MessagePosted, ReplyPosted},
+};
+use uuid::Uuid;
+
+use self::client::{Connection, Subscriber};
+
+/// Runs of each figure; the median is quoted.
+const RUNS: usize = 3;
+
+pub(crate) fn run(part: Option<&str>) {
+    let parts: [(&str, fn()); 6] = [
+        ("posts", || block(posts())),
+        ("publish", || block(publish())),
+        ("fanout", || block(fanout())),
+        ("echo", || block(echo())),
+        ("idle", || block(idle())),
+        ("restart", || block(restart())),
+    ];
+    parts.iter().filter(|(name, _)| part.is_none_or(|part| part == *name)).for_each(|(_, run)| run());
+}
+
+fn block(part: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime").block_on(part);
+}
+
+/// The release binary as a child; killed with SIGKILL when dropped.
+struct Server {
+    child: Child,
+    address: String,
+    started: Duration,
+}
+
+impl Server {
+    fn start(data: &Path) -> Server {
+        let at = Instant::now();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_antiphon"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--model", "builtin", "--pace", "0", "--data"])
+            .arg(data)
+            .env("ANTIPHON_LOG", "warn")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the server starts");
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().expect("piped")));
+        let address = loop {
+            let line = lines.next().expect("the server says where it listens").expect("UTF-8");
+            if let Some((_, address)) = line.split_once("listens on http://") {
+                break address.to_owned();
+            }
+        };
+        let started = at.elapsed();
+        std::thread::spawn(move || lines.for_each(drop));
+        Server { child, address, started }
+    }
+
+    /// User and system CPU so far.
+    fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+        let ticks: u64 = fields[11..13].iter().map(|f| f.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
+    fn memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find(|l| l.starts_with("VmRSS")).expect("a line");
+        line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn folder() -> tempfile::TempDir {
+    // Beside the build, not in /tmp, which may be memory.
+    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    tempfile::tempdir_in(target).expect("a folder")
+}
+
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}
+
+fn percentile(sorted: &[f64], p: f64) -> f64 {
+    sorted[((sorted.len() - 1) as f64 * p) as usize]
+}
+
+/// p50 and p99 of each run, the median of the runs.
+fn p50_p99(runs: Vec<Vec<f64>>) -> (f64, f64) {
+    let of = |p: f64| median(runs.iter().map(|run| percentile(&sorted(run), p)).collect());
+    (of(0.5), of(0.99))
+}
+
+fn sorted(run: &[f64]) -> Vec<f64> {
+    let mut run = run.to_vec();
+    run.sort_by(f64::total_cmp);
+    run
+}
+
+/// One 300-byte write and fdatasync, in ms: the raw thing under every acknowledgement.
+fn fdatasync_ms(folder: &Path) -> f64 {
+    let mut file = File::create(folder.join("raw")).expect("a file");
+    file.write_all(&vec![0; 4 << 20]).and_then(|()| file.sync_all()).expect("space");
+    let times = (0..300).map(|n| {
+        let at = Instant::now();
+        std::os::unix::fs::FileExt::write_all_at(&file, &[7; 300], n * 300).and_then(|()| file.sync_data()).expect("a write");
+        at.elapsed().as_secs_f64() * 1e3
+    });
+    median(times.collect())
+}
+
+/// Posts acknowledged over HTTP by 32 connections, beside as many requests that touch no log.
+async fn posts() {
+    const CONNECTIONS: usize = 32;
+    const TIME: Duration = Duration::from_secs(4);
+    let (mut rates, mut raw, mut times) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        let dir = folder();
+        let server = Server::start(&dir.path().join("data"));
+        for (path, rates) in [(None, &mut raw), (Some("load"), &mut rates)] {
+            let until = Instant::now() + TIME;
+            let tasks = (0..CONNECTIONS).map(|n| {
+                let address = server.address.clone();
+                tokio::spawn(async move {
+                    let mut connection = Connection::open(&address).await;
+                    let request = match path {
+                        Some(room) => client::post(&format!("{room}{n}"), &"x".repeat(200), "[]"),
+                        None => client::get("/health/live"),
+                    };
+                    let mut times = Vec::new();
+                    while Instant::now() < until {
+                        let at = Instant::now();
+                        let status = connection.ask(&request).await;
+                        assert!(status == 201 || status == 200, "status {status}");
+                        times.push(at.elapsed().as_secs_f64() * 1e3);
+                    }
+                    times
+                })
+            });
+            let mut all = Vec::new();
+            for task in tasks.collect::<Vec<_>>() {
+                all.extend(task.await.expect("a connection"));
+            }
+            rates.push(all.len() as f64 / TIME.as_secs_f64());
+            if path.is_some() {
+                let mut connection = Connection::open(&server.address).await;
+                let metrics = connection.read(&client::get("/metrics")).await;
+                let posted = metrics.lines().find_map(|l| l.strip_prefix("antiphon_log_entries_total{kind=\"message.posted\"} "));
+                assert_eq!(posted.and_then(|n| n.parse::<usize>().ok()), Some(all.len()), "none lost");
+                times.push(all);
+            }
+        }
+    }
+    let (p50, p99) = p50_p99(times);
+    let (rate, raw) = (median(rates), median(raw));
+    println!("posts acknowledged, 32 connections   {rate:>8.0} /s   p50 {p50:.2} ms   p99 {p99:.2} ms   none lost");
+    println!("  raw: GET without the log           {raw:>8.0} /s   ratio {:.2}", rate / raw);
+}
+
+/// From the start of a post to its arrival at subscribers, for 1, 100 and 1,000 of them.
+async fn publish() {
+    for (subscribers, posts, pause) in [(1, 1_000, 2), (100, 300, 10), (1_000, 200, 50)] {
+        let (mut runs, mut raw, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..RUNS {
+            let dir = folder();
+            raw.push(fdatasync_ms(dir.path()));
+            let server = Server::start(&dir.path().join("data"));
+            let clock = Instant::now();
+            let mut readers = Vec::new();
+            for _ in 0..subscribers {
+                let mut subscriber = Subscriber::open(&server.address, "lobby").await;
+                readers.push(tokio::spawn(async move { subscriber.latencies(clock, posts).await }));
+            }
+            let before = server.cpu();
+            let mut connection = Connection::open(&server.address).await;
+            let mut ticks = tokio::time::interval(Duration::from_millis(pause));
+            for _ in 0..posts {
+                ticks.tick().await;
+                let text = format!("t{:016} {}", clock.elapsed().as_nanos(), "x".repeat(180));
+                assert_eq!(connection.ask(&client::post("lobby", &text, "[]")).await, 201);
+            }
+            let mut all = Vec::new();
+            for reader in readers {
+                all.extend(reader.await.expect("a reader"));
+            }
+            cpu.push((server.cpu() - before).as_secs_f64() / (all.len() as f64 / 1e6));
+            runs.push(all);
+        }
+        let (p50, p99) = p50_p99(runs);
+        let (raw, cpu) = (median(raw), median(cpu));
+        println!(
+            "publish → SSE, {subscribers:>4} subscribers, {:>3}/s   p50 {p50:.2} ms   p99 {p99:.2} ms   (raw fdatasync {raw:.3} ms, {:.1}x)   {cpu:.1} CPU s per M",
+            1_000 / pause, p50 / raw
+        );
+    }
+}
+
+/// Server CPU per million deliveries when posts come in bursts: 1,000 subscribers, 16 connections that post at once.
+async fn fanout() {
+    const SUBSCRIBERS: usize = 1_000;
+    const POSTS: usize = 2_000;
+    const CONNECTIONS: usize = 16;
+    let mut cpu = Vec::new();
+    for _ in 0..RUNS {
+        let dir = folder();
+        let server = Server::start(&dir.path().join("data"));
+        let clock = Instant::now();
+        let mut readers = Vec::new();
+        for _ in 0..SUBSCRIBERS {
+            let mut subscriber = Subscriber::open(&server.address, "lobby").await;
+            readers.push(tokio::spawn(async move { subscriber.latencies(clock, POSTS).await.len() }));
+        }
+        let before = server.cpu();
+        let writers = (0..CONNECTIONS).map(|_| {
+            let address = server.address.clone();
+            tokio::spawn(async move {
+                let mut connection = Connection::open(&address).await;
+                for _ in 0..POSTS / CONNECTIONS {
+                    let text = format!("t{:016} {}", clock.elapsed().as_nanos(), "x".repeat(180));
+                    assert_eq!(connection.ask(&client::post("lobby", &text, "[]")).await, 201);
+                }
+            })
+        });
+        for writer in writers.collect::<Vec<_>>() {
+            writer.await.expect("a writer");
+        }
+        let mut deliveries = 0;
+        for reader in readers {
+            deliveries += reader.await.expect("a reader");
+        }
+        cpu.push((server.cpu() - before).as_secs_f64() / (deliveries as f64 / 1e6));
+    }
+    println!("fan-out to 1,000, bursts of 16        {:.2} server CPU s per M deliveries, posting included", median(cpu));
+}
+
+/// Post → claim → first word → completed, seen by a subscriber; the built-in model without pauses.
+async fn echo() {
+    const MESSAGES: usize = 400;
+    let (mut runs, mut raw) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        let dir = folder();
+        raw.push(fdatasync_ms(dir.path()));
+        let server = Server::start(&dir.path().join("data"));
+        let mut subscriber = Subscriber::open(&server.address, "lobby").await;
+        let mut connection = Connection::open(&server.address).await;
+        let mut times = Vec::new();
+        for n in 0..MESSAGES {
+            let at = Instant::now();
+            assert_eq!(connection.ask(&client::post("lobby", &format!("hello {n}"), "[\"antiphon\"]")).await, 201);
+            subscriber.until("event: message.completed").await;
+            times.push(at.elapsed().as_secs_f64() * 1e3);
+        }
+        runs.push(times);
+    }
+    let (p50, p99) = p50_p99(runs);
+    println!("echo: post → claim → words → done     p50 {p50:.2} ms   p99 {p99:.2} ms   (raw fdatasync {:.3} ms, 3 needed)", median(raw));
+}
+
+/// Memory of an idle subscriber.
+async fn idle() {
+    const SUBSCRIBERS: usize = 2_000;
+    let mut sizes = Vec::new();
+    for _ in 0..RUNS {
+        let dir = folder();
+        let server = Server::start(&dir.path().join("data"));
+        let mut warm = Vec::new();
+        for _ in 0..100 {
+            warm.push(Subscriber::open(&server.address, "lobby").await);
+        }
+        let before = server.memory_kib();
+        let mut open = Vec::new();
+        for _ in 0..SUBSCRIBERS {
+            open.push(Subscriber::open(&server.address, "lobby").await);
+        }
+        sizes.push((server.memory_kib() - before) as f64 / SUBSCRIBERS as f64);
+    }
+    println!("idle SSE connection                   {:.1} KiB", median(sizes));
+}
+
+/// A log of a million entries: folded from segments, and a server on it killed and started again.
+async fn restart() {
+    const MESSAGES: u128 = 250_000;
+    let dir = folder();
+    let data = dir.path().join("data");
+    let log = file::FileLog::open_folder(&data, file::Options::default(), Clock::system()).expect("a log");
+    let mut batch = Vec::new();
+    for n in 0..MESSAGES {
+        batch.push(answered(n));
+        if batch.len() == BATCH_MAX {
+            log.append(std::mem::take(&mut batch)).await.expect("an append");
+        }
+    }
+    log.append(batch).await.expect("an append");
+    let entries = log.tail().0;
+    let mut rates = Vec::new();
+    for _ in 0..RUNS {
+        let at = Instant::now();
+        let limits = Limits { recent_messages: 500, rooms: 1_024 };
+        let mut projections = Projections::resume(log.info().epoch, limits, Kept::default());
+        while projections.position < log.tail() {
+            let read = log.read(projections.position, 4_096).await.expect("entries");
+            read.iter().for_each(|entry| projections.apply(entry));
+            projections.newest.forget(projections.position);
+        }
+        rates.push(entries as f64 / at.elapsed().as_secs_f64());
+    }
+    log.close().await.expect("a clean end");
+    drop(log);
+    println!("fold of {entries} entries from segments   {:.2} M entries/s", median(rates) / 1e6);
+    let first = Server::start(&data);
+    println!("first start, index built from nothing      {:.0} ms", first.started.as_secs_f64() * 1e3);
+    // The snapshot of the first ten seconds.
+    while !data.join("snapshot").exists() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let mut connection = Connection::open(&first.address).await;
+    for n in 0..1_000 {
+        assert_eq!(connection.ask(&client::post("after", &n.to_string(), "[]")).await, 201);
+    }
+    drop(first);
+    let mut times = Vec::new();
+    for _ in 0..RUNS {
+        let server = Server::start(&data);
+        times.push(server.started.as_secs_f64() * 1e3);
+    }
+    println!("start on {entries} entries after kill -9    {:.0} ms", median(times));
+}
+
+/// A question with its whole life: four entries.
+fn answered(n: u128) -> Append {
+    let room = RoomName::new(&format!("room-{}", n % 100)).expect("a name");
+    let bot = BotName::new("antiphon").expect("a name");
+    let (id, reply) = (MessageId(Uuid::from_u128(n * 2 + 1)), MessageId(Uuid::from_u128(n * 2 + 2)));
+    let author = |name: &str, kind| Author { name: name.into(), kind, color: None };
+    let made = Made { model: "builtin".into(), prompt_sha256: "0".repeat(64).into(), finish: "stop".into(), ..Made::default() };
+    let events: Vec<antiphon_schemas::Event> = vec![
+        MessagePosted {
+            id,
+            author: author("ann", AuthorKind::Human),
+            text: "How do I mount an ISO image without burning it first?".into(),
+            to: None,
+            ask: Some(Ask { bot: bot.clone(), priority: 5, second: false }),
+            reply_to: None,
+            hops: 0,
+        }
+        .into(),
+        MessageClaimed {
+            message_id: id,
+            reply_id: reply,
+            bot,
+            worker: "bench".into(),
+            incarnation: None,
+            attempt: 1,
+            lease_ms: 10_000,
+        }
+        .into(),
+        ReplyPosted {
+            id: reply,
+            message_id: id,
+            author: author("antiphon", AuthorKind::Bot),
+            text: "With mount -o loop, as root; no burning is needed for that.".into(),
+            hops: 1,
+            made,
+        }
+        .into(),
+        MessageCompleted { message_id: id, reply_id: reply, fence: Seq(2), ms: 3 }.into(),
+    ];
+    let drafts = events.into_iter().map(|e| Draft::new(Some(room.clone()), e, n.to_be_bytes()).expect("a draft"));
+    Append { after: Seq::ZERO, request: RequestId(Uuid::from_u128(n)), subjects: vec![], drafts: drafts.collect() }
+}
+
