@@ -148,11 +148,14 @@ impl Said<'_> {
         }
     }
 
-    /// The word that the message seems to be about: its longest that is not one of the common ones.
+    /// The word that the message seems to be about: its longest that is neither a common one nor a path or address.
     fn topic(&self) -> Option<String> {
-        let words = self.clauses.iter().flatten();
-        let notable = words.filter(|word| word.key.chars().count() > 3 && !script::COMMON.contains(&word.key.as_str()));
-        notable.rev().max_by_key(|word| word.key.chars().count()).map(|word| quote(std::slice::from_ref(word)))
+        let length = |word: &&Word| word.key.chars().count();
+        let notable =
+            self.clauses.iter().flatten().filter(|word| {
+                length(word) > 3 && !word.key.contains('/') && !script::COMMON.contains(&word.key.as_str())
+            });
+        notable.rev().max_by_key(length).map(|word| quote(std::slice::from_ref(word)))
     }
 
     /// Whether there are words, and some that the script can speak of.
@@ -230,6 +233,10 @@ mod tests {
         check("repeat after me: Snow is White", "Snow is White");
         check("what time is it?", "clock|time");
         check("the kernel panics", "kernel|panic|happen|see");
+        check("My dog is called Rex", "your dog");
+        check("how old are you?", "program|script");
+        check("is there a way to resize a partition?", "resize partition");
+        check("please write a poem about the sea", "language model");
     }
 
     #[test]

@@ -93,6 +93,8 @@ pub(super) const RULES: &[Rule] = &[
                     "I look for the words I know in your message, the weightiest wins, and I build my answer around your own words.",
                 ],
             ),
+            ("* how old are you *", &["As old as the program that I am part of; a script has no birthdays."]),
+            ("* where are/do you from/live *", &["I live inside this server, {name}; a program has no other home."]),
             (
                 "* how are you *",
                 &[
@@ -142,6 +144,40 @@ pub(super) const RULES: &[Rule] = &[
         8,
         &["joke", "jokes", "funny"],
         &[("* tell/know/another/more * joke/jokes *", JOKES), ("joke *", JOKES), ("* something funny *", JOKES)],
+    ),
+    rule(
+        8,
+        &["write", "translate", "explain", "summarize", "summarise", "define", "compose", "draw"],
+        &[
+            ("write/translate/explain/summarize/summarise/define/compose/draw *", BEYOND),
+            ("please write/translate/explain/summarize/summarise/define/compose/draw *", BEYOND),
+            ("can/could/would/will you write/translate/explain/summarize/summarise/define/compose/draw *", BEYOND),
+            (
+                "can/could/would/will you please write/translate/explain/summarize/summarise/define/compose/draw *",
+                BEYOND,
+            ),
+        ],
+    ),
+    rule(
+        5,
+        &["way", "possible", "idea", "ideas"],
+        &[
+            (
+                "* is there a/any way to/of *",
+                &[
+                    "A way to {2}? I do not know one, {name}; what have you tried?",
+                    "To {2}: somebody in this room may know a way. Why do you want it?",
+                ],
+            ),
+            (
+                "* is it possible to *",
+                &["To {2}: most things are possible. What stops you?", "Have you tried to {2}? What happened?"],
+            ),
+            (
+                "any idea/ideas *",
+                &["No idea of my own, {name}. What have you thought of?", "I would begin with what changed last."],
+            ),
+        ],
     ),
     rule(
         8,
@@ -286,6 +322,11 @@ pub(super) const RULES: &[Rule] = &[
                 &["And what happened when you had tried {2}?", "Good that you tried {2}. What did it show?"],
             ),
             ("* i tried *", &["What happened when you tried {2}?", "And {2}: did it change anything?"]),
+            (
+                "* i have been/done/had/seen/read/heard/found/made/used/installed/removed/updated/upgraded *",
+                &["And what came of it?", "What did you learn from that, {name}?"],
+            ),
+            ("* i have got *", &["What do you do with {2}?", "Tell me more about {2}."]),
             ("* i have *", &["What do you do with {2}?", "Tell me more about {2}.", "Since when have you had {2}?"]),
             (
                 "* i think/believe/guess/suppose *",
@@ -348,7 +389,7 @@ pub(super) const RULES: &[Rule] = &[
                 ],
             ),
             (
-                "* what/which *",
+                "what/which *",
                 &[
                     "I do not know {topic} well enough to say. What do you lean to?",
                     "About “{topic}” I know nothing but what you tell me.",
@@ -361,14 +402,14 @@ pub(super) const RULES: &[Rule] = &[
         &["where", "when", "who", "whom"],
         &[
             (
-                "* where *",
+                "where *",
                 &[
                     "Where? I cannot look around. Where have you searched already?",
                     "I do not know where, {name}; perhaps somebody else in this room does.",
                 ],
             ),
             (
-                "* when *",
+                "when *",
                 &[
                     "When, I cannot say; I know no dates. When would suit you?",
                     "I do not know when. What depends on it?",
@@ -391,10 +432,7 @@ pub(super) const RULES: &[Rule] = &[
             ("why do you not *", &["Do you think I should {1}?", "Perhaps I will {1} one day."]),
             ("why can i not *", &["What happens when you try to {1}?", "Who says that you cannot {1}?"]),
             ("* why not", &["Indeed, why not?", "What speaks for it, then?"]),
-            (
-                "* why *",
-                &["What reason comes to your mind?", "I do not know the reason. What would you look at first?"],
-            ),
+            ("why *", &["What reason comes to your mind?", "I do not know the reason. What would you look at first?"]),
         ],
     ),
     rule(
@@ -464,6 +502,14 @@ pub(super) const RULES: &[Rule] = &[
             (
                 "* my mother/father/mom/dad/sister/brother/wife/husband/family/son/daughter *",
                 &["Tell me more about your family.", "What else do you think of when you think of them?"],
+            ),
+            (
+                "* my * is/are/was *",
+                &[
+                    "Your {2} is {3}, you say. What follows from that?",
+                    "Tell me more about your {2}.",
+                    "How do you feel about that with your {2}?",
+                ],
             ),
             (
                 "* my *",
@@ -590,6 +636,11 @@ const JOKES: &[&str] = &[
     "A queue walks into a bar, and everybody waits their turn.",
     "I would tell you a joke about UDP, but you might not get it.",
     "Why did the log never lose an argument? It always had the last entry.",
+];
+
+const BEYOND: &[&str] = &[
+    "That is beyond my script, {name}. Give this server a language model, and I could do it.",
+    "I would need a language model behind me for “{quote}”; from a script it would be no pleasure to read.",
 ];
 
 const HELP: &[&str] = &[
