@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn it_remembers_what_this_person_said_and_not_what_others_did() {
-        let earlier = [("anna", "I have a yacht"), ("somebody", "my cat has run away"), ("echo", "Oh.")];
+        let earlier = [("somebody", "my cat has run away"), ("echo", "Oh."), ("anna", "I have a yacht")];
         for n in 0..9 {
             let asked = format!("do you remember what I said {n}?");
             let (reply, nothing) = (reply_after(&earlier, &asked), reply_after(&[], &asked));
