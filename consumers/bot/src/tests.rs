@@ -196,7 +196,8 @@ async fn statuses_say_whether_another_try_may_help() {
         (503, codes::BUSY, true),
         (301, codes::PROTOCOL, false),
     ] {
-        let body = json!({ "error": { "message": "no, because of sk" } });
+        let words = if code == codes::KEY { "sk-secret is wrong" } else { "no" };
+        let body = json!({ "error": { "message": words } });
         check_failure(vec![Step::Status(status, body)], patient(), code, retryable).await;
     }
     let outcome = outcome_of("ollama:m", vec![Step::Status(404, json!({}))], patient(), Filters::default()).await;
