@@ -30,6 +30,15 @@ const FAILED: u8 = 1;
 /// It was not understood; as in most programs.
 const USAGE: u8 = 2;
 
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  antiphon serve --listen 127.0.0.1:9000 --data /var/lib/antiphon
+  antiphon serve --log memory --pace 0               nothing is kept; answers come at once
+  antiphon serve --model ollama:llama3.2 --listen 0.0.0.0:8080 --expose
+
+Each flag is also a key of ./antiphon.toml (dashes become underscores) and a variable ANTIPHON_*; docs/configuration.md
+explains them, antiphon.example.toml holds them all. Ends with Ctrl-C or SIGTERM, after the replies under way.";
+
 const EXAMPLES: &str = "\
 Examples:
   antiphon                                      serve on 127.0.0.1:8080, data in ./antiphon-data
@@ -54,6 +63,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server (also without naming it: `antiphon --listen …`)
+    #[command(after_help = SERVE_EXAMPLES)]
     Serve(Flags),
     /// Say something in a room
     Post(post::Post),

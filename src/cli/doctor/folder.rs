@@ -51,11 +51,8 @@ pub(super) fn check(config: &Config) -> Vec<Check> {
         }
     });
     checks.push(space(free_bytes(&there), config.segment_bytes));
-    // The log may lie in the folder itself or in one of its own below it.
-    for folder in [data.clone(), data.join("log")] {
-        checks.extend(in_use(&folder));
-        checks.extend(format_of(&folder));
-    }
+    checks.extend(in_use(data));
+    checks.extend(format_of(data));
     checks
 }
 
