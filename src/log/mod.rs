@@ -228,7 +228,10 @@ fn check_entry(kind: &str, subjects: usize, body_bytes: usize) -> Result<(), Err
     // The header counts both in one byte.
     const LEN_MAX: usize = u8::MAX as usize;
     if kind.len() > LEN_MAX || subjects > LEN_MAX {
-        return Err(Error::Invalid(format!("a kind of {} bytes with {subjects} subjects; 255 are allowed", kind.len())));
+        return Err(Error::Invalid(format!(
+            "a kind of {} bytes with {subjects} subjects; 255 are allowed",
+            kind.len()
+        )));
     }
     if !(SALT_BYTES..=BODY_BYTES_MAX).contains(&body_bytes) {
         return Err(Error::Invalid(format!("a body of {body_bytes} bytes; {SALT_BYTES}-{BODY_BYTES_MAX} are allowed")));
@@ -239,7 +242,7 @@ fn check_entry(kind: &str, subjects: usize, body_bytes: usize) -> Result<(), Err
 /// The last position and everything needed to judge an append: shared by the backends that judge in process.
 ///
 /// Keeps the newest [`SCAN_MAX`] entries; pure.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Judge {
     tail: Seq,
     tail_at_ms: u64,
@@ -259,6 +262,11 @@ impl Judge {
     /// The last position judged so far.
     pub(crate) fn tail(&self) -> Seq {
         self.tail
+    }
+
+    /// The last entry judged so far.
+    pub(crate) fn last(&self) -> Option<&Arc<Entry>> {
+        self.recent.back()
     }
 
     /// Judges an append and, if it may be written, makes its entries and counts them as there for the next one.

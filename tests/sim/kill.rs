@@ -123,8 +123,6 @@ async fn read_all(log: &FileLog) -> Vec<(u64, u64)> {
         if entries.is_empty() {
             return all;
         }
-        all.extend(
-            entries.iter().map(|e| (e.header.seq.0, u64::from_le_bytes(e.hash()[..8].try_into().unwrap()))),
-        );
+        all.extend(entries.iter().map(|e| (e.header.seq.0, u64::from_le_bytes(e.hash()[..8].try_into().unwrap()))));
     }
 }

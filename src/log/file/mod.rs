@@ -42,7 +42,7 @@ use tokio::sync::{oneshot, watch};
 
 use self::{
     disk::{Disk, Lock, LockError, RealDisk},
-    queue::{Job, Queue, Work},
+    queue::{Queue, Size},
     reader::Reader,
     writer::{Segment, Writer},
 };
@@ -172,13 +172,15 @@ impl FileLog {
         let opened = recovery::open(&*disk, &folder, options.salvage)?;
         let recovery = opened.recovery;
         if recovery.cut_bytes > 0 {
-            tracing::warn!(bytes = recovery.cut_bytes, "cut a write that the last stop had torn; nobody was told of it");
+            tracing::warn!(
+                bytes = recovery.cut_bytes,
+                "cut a write that the last stop had torn; nobody was told of it"
+            );
         }
         if let Some(salvaged) = &recovery.salvaged {
             tracing::warn!("{salvaged}");
         }
         let first = *opened.segments.last().expect("a log has a segment");
-        let last = opened.newest.back().cloned();
         let segments = opened.segments;
         let newest = opened.newest.iter().cloned();
         let reader = Reader::new(disk.clone(), folder.clone(), options.recent_bytes_max, segments, newest);
@@ -186,21 +188,20 @@ impl FileLog {
         let reader = Arc::new(reader);
         let judge = Judge::resume(opened.newest);
         let (tail_sender, tail) = watch::channel(judge.tail());
-        let ahead = opened.file.len().map_err(|source| OpenError::Io { file: segment::path(&folder, first), source })?;
+        let ahead =
+            opened.file.len().map_err(|source| OpenError::Io { file: segment::path(&folder, first), source })?;
         let writer = Writer {
             disk,
             folder,
             epoch: opened.meta.epoch(),
             segment_bytes: options.segment_bytes.max(SEGMENT_BYTES_MIN),
-            clock,
-            judge,
-            last,
+            durable: judge.clone(),
             segment: Segment { first, file: opened.file, seed: opened.seed, offset: opened.end.offset, ahead },
             reader: reader.clone(),
             tail: tail_sender,
             buffer: BytesMut::new(),
         };
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue::new(judge, clock));
         let thread = thread::Builder::new().name("log-commit".into()).spawn({
             let queue = queue.clone();
             move || writer.run(&queue)
@@ -240,9 +241,9 @@ impl Log for FileLog {
             return Box::pin(std::future::ready(Err(error)));
         }
         let (sender, answer) = oneshot::channel();
-        let entries = batch.iter().map(|append| append.drafts.len()).sum();
+        let entries_max = batch.iter().map(|append| append.drafts.len()).sum();
         let bytes_max = batch.iter().flat_map(|append| &append.drafts).map(draft_bytes_max).sum();
-        self.queue.push(Job { work: Work::Append(batch, sender), entries, bytes_max });
+        self.queue.append(batch, Size { entries_max, bytes_max }, sender);
         Box::pin(self.answer(answer))
     }
 
@@ -272,7 +273,8 @@ impl Log for FileLog {
         }
         let (sender, answer) = oneshot::channel();
         let bytes_max = entries.iter().map(|entry| entry_bytes_max(entry)).sum();
-        self.queue.push(Job { entries: entries.len(), work: Work::Load(entries, sender), bytes_max });
+        let size = Size { entries_max: entries.len(), bytes_max };
+        self.queue.load(entries, size, sender);
         Box::pin(self.answer(answer))
     }
 

@@ -137,7 +137,11 @@ fn find_meta(disk: &dyn Disk, folder: &Path, may_salvage: bool) -> Result<Meta, 
     } else if may_salvage {
         salvage::meta_of_segments(disk, folder, &segments)?
     } else {
-        return Err(OpenError::Damaged { file: file(), offset: 0, why: "it is missing, but there are segments".into() });
+        return Err(OpenError::Damaged {
+            file: file(),
+            offset: 0,
+            why: "it is missing, but there are segments".into(),
+        });
     };
     meta.store(disk, folder).map_err(unusable)?;
     Ok(meta)
@@ -202,7 +206,11 @@ pub(super) fn open_segment(
     let (header, seed) = match segment::read_header(&*file).map_err(io)? {
         Ok(found) => found,
         Err(Flaw::Version(found)) => {
-            return Err(OpenError::OtherVersion { file: segment::path(folder, first), found, known: super::format::VERSION });
+            return Err(OpenError::OtherVersion {
+                file: segment::path(folder, first),
+                found,
+                known: super::format::VERSION,
+            });
         }
         Err(flaw) => return Err(damaged(folder, first, 0, flaw.why())),
     };
@@ -320,7 +328,11 @@ pub(super) fn write_zeros(file: &dyn File, mut offset: u64, end: u64) -> io::Res
 }
 
 /// The last [`SCAN_MAX`] entries of a scanned segment, or all, oldest first; an error names the offset.
-pub(super) fn newest(walk: &mut Walk<'_>, first: Seq, scan: &Scan) -> io::Result<Result<VecDeque<Arc<Entry>>, (u64, Flaw)>> {
+pub(super) fn newest(
+    walk: &mut Walk<'_>,
+    first: Seq,
+    scan: &Scan,
+) -> io::Result<Result<VecDeque<Arc<Entry>>, (u64, Flaw)>> {
     let from = Seq(scan.end.seq.0.saturating_sub(SCAN_MAX).max(first.0));
     let before = scan.marks.partition_point(|mark| mark.seq <= from);
     let mut at = before.checked_sub(1).map_or(Mark::start(first), |at| scan.marks[at]);

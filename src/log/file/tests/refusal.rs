@@ -31,7 +31,10 @@ fn a_folder_that_cannot_be_made_is_refused_in_one_line() {
     std::fs::write(folder.path().join("file"), "in the way").unwrap();
     let refusal = FileLog::open_folder(folder.path().join("file/data"), small(), Clock::system()).unwrap_err();
     let line = refusal.to_string();
-    assert!(line.starts_with("cannot use the data folder `") && line.contains("--data") && !line.contains('\n'), "{line}");
+    assert!(
+        line.starts_with("cannot use the data folder `") && line.contains("--data") && !line.contains('\n'),
+        "{line}"
+    );
 }
 
 #[tokio::test]
