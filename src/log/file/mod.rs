@@ -13,9 +13,11 @@
 //! - whatever a crash tore is cut whole on open: a batch is there or not; damage to anything older is refused by name;
 //! - a full disk answers [`Error::Full`] and writes nothing; when there is space again the log goes on;
 //! - after a failed write or sync nothing is acknowledged until a restart ([`Error::Poisoned`]);
-//! - opening reads one or two segments, however long the log is.
+//! - opening reads the last segment, and as many before it as it takes to have [`super::SCAN_MAX`] entries, however long
+//!   the log is.
 //!
-//! Start with `format`, then `writer` and `reader`; `recovery` is the part to be careful with. `disk` is the seam for tests.
+//! Start with `format`, then `queue`, `writer` and `reader`; `scan` and `recovery` are the part to be careful with. `disk` is
+//! the seam for tests.
 
 pub mod disk;
 mod format;
@@ -24,6 +26,7 @@ mod queue;
 mod reader;
 mod recovery;
 mod salvage;
+mod scan;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -151,7 +154,7 @@ impl FileLog {
 
     /// Opens the log in a folder on `disk`, or makes one, and takes the folder's lock.
     ///
-    /// Cost: reads one or two segments; blocks, so call it before serving.
+    /// Cost: mostly one segment is read, whatever the log's length; blocks, so call it before serving.
     ///
     /// # Errors
     /// [`OpenError`]; nothing was changed unless it is `Io` (then: as after a crash).
@@ -252,12 +255,12 @@ impl Log for FileLog {
         if after >= tail || entries_max == 0 {
             return Box::pin(std::future::ready(Ok(Vec::new())));
         }
-        if let Some(entries) = self.reader.from_memory(after, entries_max) {
+        if let Some(entries) = self.reader.read_memory(after, entries_max) {
             return Box::pin(std::future::ready(Ok(entries)));
         }
         let reader = self.reader.clone();
         Box::pin(async move {
-            let read = tokio::task::spawn_blocking(move || reader.from_disk(after, entries_max, tail));
+            let read = tokio::task::spawn_blocking(move || reader.read_disk(after, entries_max, tail));
             read.await.unwrap_or_else(|error| Err(Error::Io(format!("the read broke off: {error}"))))
         })
     }
