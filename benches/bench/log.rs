@@ -34,11 +34,14 @@ const TEXT_BYTES: usize = 150;
 
 /// Prints the tables.
 pub(crate) fn run() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     println!("file log, {RUNS} runs each, medians; ratio = ours / raw loop of write + fdatasync of the same batches\n");
     println!("| producers × entries a call | acks/s | raw/s | ratio | entries a sync | ack p50 µs | p99 µs |");
     println!("|---|---|---|---|---|---|---|");
-    for (producers, entries, acks) in [(1, 1, 10_000), (16, 1, 80_000), (64, 1, 250_000), (256, 1, 300_000), (1, 64, 400_000)] {
+    for (producers, entries, acks) in
+        [(1, 1, 10_000), (16, 1, 80_000), (64, 1, 250_000), (256, 1, 300_000), (1, 64, 400_000)]
+    {
         appends(&runtime, producers, entries, acks);
     }
     scan(&runtime);
@@ -100,7 +103,8 @@ async fn produce(log: Arc<FileLog>, left: Arc<AtomicU64>, entries: usize) -> Vec
     let mut waits = Vec::new();
     let take = |left: u64| left.checked_sub(entries as u64);
     while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
-        let append = || Append { after: Seq::ZERO, request: RequestId(id.0), subjects: vec![], drafts: vec![draft.clone()] };
+        let append =
+            || Append { after: Seq::ZERO, request: RequestId(id.0), subjects: vec![], drafts: vec![draft.clone()] };
         let start = Instant::now();
         let verdicts = log.append((0..entries).map(|_| append()).collect()).await.expect("an answer");
         waits.push(start.elapsed());
@@ -118,7 +122,8 @@ fn draft(id: MessageId) -> Draft {
 
 /// The sizes of all batches, read off the segments (drawn in `src/log/file/format.rs`).
 fn batches(folder: &Path) -> Vec<usize> {
-    let mut names: Vec<_> = fs::read_dir(folder.join("log")).expect("segments").map(|e| e.expect("a name").path()).collect();
+    let mut names: Vec<_> =
+        fs::read_dir(folder.join("log")).expect("segments").map(|e| e.expect("a name").path()).collect();
     names.sort();
     let mut batches = Vec::new();
     for name in names {
@@ -158,7 +163,8 @@ fn scan(runtime: &tokio::runtime::Runtime) {
     let folder = folder();
     let log = FileLog::open_folder(folder.path(), Options::default(), Clock::system()).expect("a log");
     let draft = draft(MessageId(Uuid::new_v4()));
-    let append = || Append { after: Seq::ZERO, request: RequestId(Uuid::nil()), subjects: vec![], drafts: vec![draft.clone()] };
+    let append =
+        || Append { after: Seq::ZERO, request: RequestId(Uuid::nil()), subjects: vec![], drafts: vec![draft.clone()] };
     runtime.block_on(async {
         for _ in 0..1_000 {
             log.append((0..1_000).map(|_| append()).collect()).await.expect("an answer");
@@ -179,7 +185,11 @@ fn scan(runtime: &tokio::runtime::Runtime) {
         });
         reads.push(seq.0 as f64 / start.elapsed().as_secs_f64());
     }
-    println!("\n1,000,000 entries: opened in {:.0} ms, read and decoded at {:.0} entries/s", median(opens), median(reads));
+    println!(
+        "\n1,000,000 entries: opened in {:.0} ms, read and decoded at {:.0} entries/s",
+        median(opens),
+        median(reads)
+    );
 }
 
 fn folder() -> tempfile::TempDir {

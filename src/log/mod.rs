@@ -242,7 +242,7 @@ fn check_entry(kind: &str, subjects: usize, body_bytes: usize) -> Result<(), Err
 /// The last position and everything needed to judge an append: shared by the backends that judge in process.
 ///
 /// Keeps the newest [`SCAN_MAX`] entries; pure.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Judge {
     tail: Seq,
     tail_at_ms: u64,
@@ -262,6 +262,11 @@ impl Judge {
     /// The last position judged so far.
     pub(crate) fn tail(&self) -> Seq {
         self.tail
+    }
+
+    /// The last entry judged so far.
+    pub(crate) fn last(&self) -> Option<&Arc<Entry>> {
+        self.recent.back()
     }
 
     /// Judges an append and, if it may be written, makes its entries and counts them as there for the next one.

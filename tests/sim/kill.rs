@@ -48,7 +48,7 @@ fn the_child_appends() {
             .map(|task| {
                 let log = log.clone();
                 tokio::spawn(async move {
-                    loop {
+                    while log.tail() < Seq::MAX {
                         let text = "text ".repeat((rand::random::<u32>() % (20 << task)) as usize);
                         let verdict = log.append(vec![post(Uuid::new_v4(), &text)]).await.unwrap().remove(0);
                         let Verdict::Appended(entries) = verdict else { panic!("{verdict:?}") };
@@ -123,8 +123,6 @@ async fn read_all(log: &FileLog) -> Vec<(u64, u64)> {
         if entries.is_empty() {
             return all;
         }
-        all.extend(
-            entries.iter().map(|e| (e.header.seq.0, u64::from_le_bytes(e.hash()[..8].try_into().unwrap()))),
-        );
+        all.extend(entries.iter().map(|e| (e.header.seq.0, u64::from_le_bytes(e.hash()[..8].try_into().unwrap()))));
     }
 }

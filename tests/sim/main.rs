@@ -2,4 +2,6 @@
 //!
 //! `ANTIPHON_SOAK=1` runs the full counts.
 
+#![expect(clippy::unwrap_used, reason = "the lints' exception for tests does not reach their helpers")]
+
 mod kill;

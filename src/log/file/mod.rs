@@ -13,9 +13,11 @@
 //! - whatever a crash tore is cut whole on open: a batch is there or not; damage to anything older is refused by name;
 //! - a full disk answers [`Error::Full`] and writes nothing; when there is space again the log goes on;
 //! - after a failed write or sync nothing is acknowledged until a restart ([`Error::Poisoned`]);
-//! - opening reads one or two segments, however long the log is.
+//! - opening reads the last segment, and as many before it as it takes to have [`super::SCAN_MAX`] entries, however long
+//!   the log is.
 //!
-//! Start with `format`, then `writer` and `reader`; `recovery` is the part to be careful with. `disk` is the seam for tests.
+//! Start with `format`, then `queue`, `writer` and `reader`; `scan` and `recovery` are the part to be careful with. `disk` is
+//! the seam for tests.
 
 pub mod disk;
 mod format;
@@ -24,6 +26,7 @@ mod queue;
 mod reader;
 mod recovery;
 mod salvage;
+mod scan;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -42,7 +45,7 @@ use tokio::sync::{oneshot, watch};
 
 use self::{
     disk::{Disk, Lock, LockError, RealDisk},
-    queue::{Job, Queue, Work},
+    queue::{Queue, Size},
     reader::Reader,
     writer::{Segment, Writer},
 };
@@ -151,7 +154,7 @@ impl FileLog {
 
     /// Opens the log in a folder on `disk`, or makes one, and takes the folder's lock.
     ///
-    /// Cost: reads one or two segments; blocks, so call it before serving.
+    /// Cost: mostly one segment is read, whatever the log's length; blocks, so call it before serving.
     ///
     /// # Errors
     /// [`OpenError`]; nothing was changed unless it is `Io` (then: as after a crash).
@@ -172,13 +175,15 @@ impl FileLog {
         let opened = recovery::open(&*disk, &folder, options.salvage)?;
         let recovery = opened.recovery;
         if recovery.cut_bytes > 0 {
-            tracing::warn!(bytes = recovery.cut_bytes, "cut a write that the last stop had torn; nobody was told of it");
+            tracing::warn!(
+                bytes = recovery.cut_bytes,
+                "cut a write that the last stop had torn; nobody was told of it"
+            );
         }
         if let Some(salvaged) = &recovery.salvaged {
             tracing::warn!("{salvaged}");
         }
         let first = *opened.segments.last().expect("a log has a segment");
-        let last = opened.newest.back().cloned();
         let segments = opened.segments;
         let newest = opened.newest.iter().cloned();
         let reader = Reader::new(disk.clone(), folder.clone(), options.recent_bytes_max, segments, newest);
@@ -186,21 +191,20 @@ impl FileLog {
         let reader = Arc::new(reader);
         let judge = Judge::resume(opened.newest);
         let (tail_sender, tail) = watch::channel(judge.tail());
-        let ahead = opened.file.len().map_err(|source| OpenError::Io { file: segment::path(&folder, first), source })?;
+        let ahead =
+            opened.file.len().map_err(|source| OpenError::Io { file: segment::path(&folder, first), source })?;
         let writer = Writer {
             disk,
             folder,
             epoch: opened.meta.epoch(),
             segment_bytes: options.segment_bytes.max(SEGMENT_BYTES_MIN),
-            clock,
-            judge,
-            last,
+            durable: judge.clone(),
             segment: Segment { first, file: opened.file, seed: opened.seed, offset: opened.end.offset, ahead },
             reader: reader.clone(),
             tail: tail_sender,
             buffer: BytesMut::new(),
         };
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue::new(judge, clock));
         let thread = thread::Builder::new().name("log-commit".into()).spawn({
             let queue = queue.clone();
             move || writer.run(&queue)
@@ -240,9 +244,9 @@ impl Log for FileLog {
             return Box::pin(std::future::ready(Err(error)));
         }
         let (sender, answer) = oneshot::channel();
-        let entries = batch.iter().map(|append| append.drafts.len()).sum();
+        let entries_max = batch.iter().map(|append| append.drafts.len()).sum();
         let bytes_max = batch.iter().flat_map(|append| &append.drafts).map(draft_bytes_max).sum();
-        self.queue.push(Job { work: Work::Append(batch, sender), entries, bytes_max });
+        self.queue.append(batch, Size { entries_max, bytes_max }, sender);
         Box::pin(self.answer(answer))
     }
 
@@ -251,12 +255,12 @@ impl Log for FileLog {
         if after >= tail || entries_max == 0 {
             return Box::pin(std::future::ready(Ok(Vec::new())));
         }
-        if let Some(entries) = self.reader.from_memory(after, entries_max) {
+        if let Some(entries) = self.reader.read_memory(after, entries_max) {
             return Box::pin(std::future::ready(Ok(entries)));
         }
         let reader = self.reader.clone();
         Box::pin(async move {
-            let read = tokio::task::spawn_blocking(move || reader.from_disk(after, entries_max, tail));
+            let read = tokio::task::spawn_blocking(move || reader.read_disk(after, entries_max, tail));
             read.await.unwrap_or_else(|error| Err(Error::Io(format!("the read broke off: {error}"))))
         })
     }
@@ -272,7 +276,8 @@ impl Log for FileLog {
         }
         let (sender, answer) = oneshot::channel();
         let bytes_max = entries.iter().map(|entry| entry_bytes_max(entry)).sum();
-        self.queue.push(Job { entries: entries.len(), work: Work::Load(entries, sender), bytes_max });
+        let size = Size { entries_max: entries.len(), bytes_max };
+        self.queue.load(entries, size, sender);
         Box::pin(self.answer(answer))
     }
 

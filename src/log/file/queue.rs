@@ -1,6 +1,10 @@
-//! The queue before the commit thread: calls wait here, and are taken out in groups.
+//! The queue before the commit thread: calls are judged as they arrive, and taken out in groups.
 //!
-//! Promises: whoever was let in gets an answer, at the latest when the thread ends; letting in never waits.
+//! Callers judge for themselves, under the queue's lock: that work is done while the disk is busy with the group before.
+//! A verdict may rest on entries that are not durable yet; it is told only after they are, because calls are written in
+//! the order in which they were judged.
+//!
+//! Promises: whoever was let in gets an answer, at the latest when the thread ends; letting in never waits for the disk.
 //! Bounds: [`CALLS_MAX`] calls, [`BYTES_MAX`] bytes; beyond that [`Error::Full`].
 
 use std::{
@@ -11,7 +15,10 @@ use std::{
 use antiphon_schemas::Entry;
 use tokio::sync::oneshot;
 
-use crate::log::{Append, Error, Verdict};
+use crate::{
+    clock::Clock,
+    log::{Append, Error, Judge, Verdict},
+};
 
 /// Calls that may wait; a node has one under way, so this is for many callers on one log.
 const CALLS_MAX: usize = 4_096;
@@ -22,46 +29,69 @@ const GROUP_ENTRIES_MAX: usize = 1_024;
 /// Bytes that one write may hold (or one call's): large enough to be fast, small enough not to delay whoever waits.
 const GROUP_BYTES_MAX: u64 = 1 << 20;
 
-/// Where the answer to a call goes.
+/// Where the answer to a call goes. A caller that went away needs none, so a failed send is no error.
 pub(super) type Answer<T> = oneshot::Sender<Result<T, Error>>;
 
-/// One call.
+/// A judged call: what its caller will be told once its entries are durable.
 #[derive(Debug)]
-pub(super) enum Work {
-    Append(Vec<Append>, Answer<Vec<Verdict>>),
-    Load(Vec<Arc<Entry>>, Answer<()>),
+pub(super) enum Call {
+    Append(Answer<Vec<Verdict>>, Vec<Verdict>),
+    Load(Answer<()>, Vec<Arc<Entry>>),
 }
 
-impl Work {
+impl Call {
+    /// The entries to be written.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        let (verdicts, loaded): (&[Verdict], &[Arc<Entry>]) = match self {
+            Call::Append(_, verdicts) => (verdicts, &[]),
+            Call::Load(_, entries) => (&[], entries),
+        };
+        let appended = verdicts.iter().flat_map(|verdict| match verdict {
+            Verdict::Appended(entries) => entries.as_slice(),
+            Verdict::Conflict(_) | Verdict::Behind { .. } | Verdict::Diverged { .. } => &[],
+        });
+        appended.chain(loaded)
+    }
+
+    /// Answers that it is done.
+    pub(super) fn tell(self) {
+        match self {
+            Call::Append(answer, verdicts) => drop(answer.send(Ok(verdicts))),
+            Call::Load(answer, _) => drop(answer.send(Ok(()))),
+        }
+    }
+
     /// Answers that it was not done.
     pub(super) fn refuse(self, error: Error) {
-        // A caller that went away needs no answer.
         match self {
-            Work::Append(_, answer) => drop(answer.send(Err(error))),
-            Work::Load(_, answer) => drop(answer.send(Err(error))),
+            Call::Append(answer, _) => drop(answer.send(Err(error))),
+            Call::Load(answer, _) => drop(answer.send(Err(error))),
         }
     }
 }
 
-/// A call, measured by its caller so that the commit thread need not.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) work: Work,
-    pub(super) entries: usize,
-    /// The most bytes that its records can have.
+/// How large a call is; measured before it takes the lock.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size {
+    /// The most entries that it can write.
+    pub(super) entries_max: usize,
+    /// The most bytes that their records can have.
     pub(super) bytes_max: u64,
 }
 
 /// See the module header.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Queue {
     state: Mutex<State>,
     arrived: Condvar,
+    clock: Clock,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    jobs: VecDeque<Job>,
+    /// Counts everything judged, durable or not.
+    judge: Judge,
+    calls: VecDeque<(Call, Size)>,
     bytes: u64,
     /// The thread waits: only then is a wake-up (a system call) needed.
     idle: bool,
@@ -71,57 +101,84 @@ struct State {
 }
 
 impl Queue {
-    // A std mutex: held for moving a few pointers, never across a write or an await.
+    /// A queue before a log that `judge` knows the end of.
+    pub(super) fn new(judge: Judge, clock: Clock) -> Queue {
+        let (calls, bytes, idle, closing, ended) = (VecDeque::new(), 0, false, false, None);
+        let state = Mutex::new(State { judge, calls, bytes, idle, closing, ended });
+        Queue { state, arrived: Condvar::new(), clock }
+    }
+
+    // A std mutex: held for judging and for moving pointers, never across a write or an await.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets a call in, or answers it at once.
-    pub(super) fn push(&self, job: Job) {
+    /// Judges a batch of appends and lets it in, or answers it at once.
+    pub(super) fn append(&self, batch: Vec<Append>, size: Size, answer: Answer<Vec<Verdict>>) {
+        let now_ms = self.clock.now_ms();
         let mut state = self.state();
-        let refusal = if let Some(error) = &state.ended {
-            Some(error.clone())
-        } else if state.closing {
-            Some(Error::Closed)
-        } else if !state.jobs.is_empty() && (state.jobs.len() >= CALLS_MAX || state.bytes + job.bytes_max > BYTES_MAX) {
-            Some(Error::Full(format!("{} calls wait for the disk", state.jobs.len())))
-        } else {
-            None
-        };
-        if let Some(error) = refusal {
+        if let Err(error) = state.may_enter(size) {
             drop(state);
-            return job.work.refuse(error);
+            drop(answer.send(Err(error)));
+            return;
         }
-        state.bytes += job.bytes_max;
-        state.jobs.push_back(job);
+        let verdicts = batch.into_iter().map(|append| state.judge.judge(append, now_ms)).collect();
+        self.enter(state, Call::Append(answer, verdicts), size);
+    }
+
+    /// Lets in entries that go on where the log ends, or answers at once.
+    pub(super) fn load(&self, entries: Vec<Arc<Entry>>, size: Size, answer: Answer<()>) {
+        let mut state = self.state();
+        if let Err(error) = state.may_enter(size).and_then(|()| state.judge.load(&entries)) {
+            drop(state);
+            drop(answer.send(Err(error)));
+            return;
+        }
+        self.enter(state, Call::Load(answer, entries), size);
+    }
+
+    fn enter(&self, mut state: MutexGuard<'_, State>, call: Call, size: Size) {
+        state.bytes += size.bytes_max;
+        state.calls.push_back((call, size));
         if std::mem::take(&mut state.idle) {
             drop(state);
             self.arrived.notify_one();
         }
     }
 
-    /// Waits for calls and moves the next group into `group`; false when closed and empty.
-    pub(super) fn take(&self, group: &mut Vec<Job>) -> bool {
+    /// Waits for calls and moves the next group into `group`. Returns the most bytes it can take; none when closed and empty.
+    pub(super) fn take(&self, group: &mut Vec<Call>) -> Option<u64> {
         let mut state = self.state();
-        while state.jobs.is_empty() {
+        while state.calls.is_empty() {
             if state.closing {
-                return false;
+                return None;
             }
             state.idle = true;
             state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.idle = false;
         let (mut entries, mut bytes) = (0, 0);
-        while let Some(job) = state.jobs.front() {
-            entries += job.entries;
-            bytes += job.bytes_max;
-            if !group.is_empty() && (entries > GROUP_ENTRIES_MAX || bytes > GROUP_BYTES_MAX) {
+        while let Some((_, size)) = state.calls.front() {
+            entries += size.entries_max;
+            if !group.is_empty() && (entries > GROUP_ENTRIES_MAX || bytes + size.bytes_max > GROUP_BYTES_MAX) {
                 break;
             }
-            state.bytes -= job.bytes_max;
-            group.extend(state.jobs.pop_front());
+            bytes += size.bytes_max;
+            group.extend(state.calls.pop_front().map(|(call, _)| call));
         }
-        true
+        state.bytes -= bytes;
+        Some(bytes)
+    }
+
+    /// Nothing of the group taken last was written: goes back to `durable`, the judge of what was. Refuses all that wait
+    /// too, since they were judged as if the group were there.
+    pub(super) fn undo(&self, durable: &Judge, group: &mut Vec<Call>, error: &Error) {
+        let mut state = self.state();
+        state.judge = durable.clone();
+        state.bytes = 0;
+        let waiting = std::mem::take(&mut state.calls);
+        drop(state);
+        group.drain(..).chain(waiting.into_iter().map(|(call, _)| call)).for_each(|call| call.refuse(error.clone()));
     }
 
     /// Lets nobody in any more; what is in is still done.
@@ -134,13 +191,79 @@ impl Queue {
     pub(super) fn end(&self, error: Error) {
         let mut state = self.state();
         let error = state.ended.get_or_insert(error).clone();
-        let jobs = std::mem::take(&mut state.jobs);
+        let waiting = std::mem::take(&mut state.calls);
         drop(state);
-        jobs.into_iter().for_each(|job| job.work.refuse(error.clone()));
+        waiting.into_iter().for_each(|(call, _)| call.refuse(error.clone()));
     }
 
     /// Why the thread has ended, if it has.
     pub(super) fn ended(&self) -> Option<Error> {
         self.state().ended.clone()
+    }
+}
+
+impl State {
+    fn may_enter(&self, size: Size) -> Result<(), Error> {
+        if let Some(error) = &self.ended {
+            return Err(error.clone());
+        }
+        if self.closing {
+            return Err(Error::Closed);
+        }
+        let full = self.calls.len() >= CALLS_MAX || self.bytes + size.bytes_max > BYTES_MAX;
+        if full && !self.calls.is_empty() {
+            return Err(Error::Full(format!("{} calls wait for the disk", self.calls.len())));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::conformance::{append, post};
+
+    fn queue() -> Queue {
+        Queue::new(Judge::default(), Clock::manual(1).0)
+    }
+
+    fn push(queue: &Queue, bytes_max: u64) -> oneshot::Receiver<Result<Vec<Verdict>, Error>> {
+        let (answer, receiver) = oneshot::channel();
+        queue.append(vec![append(0, 1, &[], vec![post(1, "a")])], Size { entries_max: 1, bytes_max }, answer);
+        receiver
+    }
+
+    #[test]
+    fn full_is_an_answer_and_groups_are_bounded() {
+        let queue = queue();
+        let mut large = [push(&queue, 2 * BYTES_MAX), push(&queue, 1)];
+        assert!(large[0].try_recv().is_err(), "let in alone");
+        assert!(matches!(large[1].try_recv(), Ok(Err(Error::Full(_)))));
+        let mut group = Vec::new();
+        assert_eq!(queue.take(&mut group), Some(2 * BYTES_MAX));
+        let waiting: Vec<_> = (0..CALLS_MAX).map(|_| push(&queue, 1)).collect();
+        assert!(matches!(push(&queue, 1).try_recv(), Ok(Err(Error::Full(_)))));
+        group.clear();
+        queue.take(&mut group);
+        assert_eq!(group.len(), GROUP_ENTRIES_MAX);
+        queue.end(Error::Closed);
+        let refused = waiting.into_iter().skip(GROUP_ENTRIES_MAX);
+        assert!(refused.map(|mut answer| answer.try_recv()).all(|a| matches!(a, Ok(Err(Error::Closed)))));
+    }
+
+    #[test]
+    fn undoing_a_group_refuses_all_that_were_judged_after_it() {
+        let queue = queue();
+        let durable = Judge::default();
+        let (mut first, mut group) = (push(&queue, 1), Vec::new());
+        queue.take(&mut group);
+        let mut second = push(&queue, 1);
+        queue.undo(&durable, &mut group, &Error::Full("test".into()));
+        for answer in [&mut first, &mut second] {
+            assert!(matches!(answer.try_recv(), Ok(Err(Error::Full(_)))));
+        }
+        push(&queue, 1);
+        queue.take(&mut group);
+        assert_eq!(group[0].entries().next().unwrap().header.seq.0, 1, "positions were not used up");
     }
 }

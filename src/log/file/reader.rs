@@ -92,7 +92,7 @@ impl Reader {
     }
 
     /// The entries after a position, if the newest in memory reach back to it.
-    pub(super) fn from_memory(&self, after: Seq, entries_max: usize) -> Option<Vec<Arc<Entry>>> {
+    pub(super) fn read_memory(&self, after: Seq, entries_max: usize) -> Option<Vec<Arc<Entry>>> {
         let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
         let first = recent.entries.front()?.header.seq;
         let skip = usize::try_from(after.next().0.checked_sub(first.0)?).ok()?;
@@ -107,7 +107,7 @@ impl Reader {
     }
 
     /// The entries after a position, from the segments; `tail` is the last durable position, and beyond `after`.
-    pub(super) fn from_disk(&self, after: Seq, entries_max: usize, tail: Seq) -> Result<Vec<Arc<Entry>>, Error> {
+    pub(super) fn read_disk(&self, after: Seq, entries_max: usize, tail: Seq) -> Result<Vec<Arc<Entry>>, Error> {
         let mut page = Page::new(entries_max);
         let mut want = after.next();
         while want <= tail && page.has_room() {

@@ -9,7 +9,7 @@
 //! Why the last batch is written again: if the process ended after a failed sync, the system may show bytes that are not
 //! on the disk and that no later sync would bring there. Only the last batch can be in that state.
 //!
-//! Cost: one segment is read (the one before too if the last has fewer than [`SCAN_MAX`] entries), whatever the log's size.
+//! Cost: one segment is read (more, if it takes more to have [`SCAN_MAX`] entries), whatever the log's size.
 //! Not here: what `--salvage` does about damage (`salvage`).
 
 use std::{collections::VecDeque, io, path::Path, sync::Arc};
@@ -19,10 +19,11 @@ use antiphon_schemas::{Entry, Epoch, Seq};
 use super::{
     OpenError, Recovery,
     disk::{Disk, File},
-    format::{Flaw, HEAD_BYTES, HEADER_BYTES, Seed, SegmentHeader, may_be_later},
+    format::{Flaw, HEADER_BYTES, Seed, SegmentHeader},
     meta::{FORMAT, Meta, MetaError},
     salvage,
-    segment::{self, Mark, Marks, Walk},
+    scan::{FlawAt, Scan, look_beyond, newest, scan},
+    segment::{self, Mark, Walk},
 };
 use crate::log::SCAN_MAX;
 
@@ -137,7 +138,11 @@ fn find_meta(disk: &dyn Disk, folder: &Path, may_salvage: bool) -> Result<Meta, 
     } else if may_salvage {
         salvage::meta_of_segments(disk, folder, &segments)?
     } else {
-        return Err(OpenError::Damaged { file: file(), offset: 0, why: "it is missing, but there are segments".into() });
+        return Err(OpenError::Damaged {
+            file: file(),
+            offset: 0,
+            why: "it is missing, but there are segments".into(),
+        });
     };
     meta.store(disk, folder).map_err(unusable)?;
     Ok(meta)
@@ -202,7 +207,11 @@ pub(super) fn open_segment(
     let (header, seed) = match segment::read_header(&*file).map_err(io)? {
         Ok(found) => found,
         Err(Flaw::Version(found)) => {
-            return Err(OpenError::OtherVersion { file: segment::path(folder, first), found, known: super::format::VERSION });
+            return Err(OpenError::OtherVersion {
+                file: segment::path(folder, first),
+                found,
+                known: super::format::VERSION,
+            });
         }
         Err(flaw) => return Err(damaged(folder, first, 0, flaw.why())),
     };
@@ -210,85 +219,6 @@ pub(super) fn open_segment(
         return Err(damaged(folder, first, 0, Flaw::OtherSegment.why()));
     }
     Ok((file, header, seed))
-}
-
-/// How far a segment is sound.
-pub(super) struct Scan {
-    /// After the last whole batch.
-    pub(super) end: Mark,
-    /// Where the last whole batch begins; `end` if there is none.
-    last_batch: Mark,
-    marks: Vec<Mark>,
-    /// Why it went no further, and where. None only if the scan stopped where it was told to.
-    pub(super) flaw: Option<Flaw>,
-    pub(super) flaw_at: u64,
-}
-
-/// Passes whole batches from the start, to the first flaw or until the entry `until` comes next.
-pub(super) fn scan(walk: &mut Walk<'_>, first: Seq, until: Option<Seq>) -> io::Result<Scan> {
-    let start = Mark::start(first);
-    let mut scan = Scan { end: start, last_batch: start, marks: Vec::new(), flaw: None, flaw_at: start.offset };
-    let (mut at, mut batch_len, mut marks) = (start, 0, Marks::from(start.offset));
-    while until != Some(at.seq) {
-        scan.flaw_at = at.offset;
-        let record = match walk.record(at.offset)? {
-            Ok(record) => record,
-            Err(flaw) => {
-                scan.flaw = Some(flaw);
-                break;
-            }
-        };
-        if record.index == 0 {
-            batch_len = record.batch_len;
-        }
-        if record.seq() != at.seq || record.batch_first != scan.end.seq || record.batch_len != batch_len {
-            scan.flaw = Some(Flaw::OutOfPlace);
-            break;
-        }
-        marks.pass(at);
-        at = Mark { seq: at.seq.next(), offset: at.offset + record.len() };
-        if record.ends_batch() {
-            (scan.last_batch, scan.end) = (scan.end, at);
-        }
-    }
-    scan.marks = marks.kept;
-    scan.marks.retain(|mark| mark.seq < scan.end.seq);
-    Ok(scan)
-}
-
-/// What stands behind the last whole batch.
-pub(super) struct Rest {
-    /// A sound record of a batch after the one that is not whole: offset and position.
-    pub(super) later_batch: Option<(u64, Seq)>,
-    /// After the last byte that is not zero.
-    end: u64,
-}
-
-pub(super) fn look_beyond(walk: &mut Walk<'_>, from: Mark) -> io::Result<Rest> {
-    let mut rest = Rest { later_batch: None, end: from.offset };
-    let mut offset = from.offset;
-    loop {
-        let bytes = walk.bytes(offset, HEAD_BYTES)?;
-        let len = bytes.len();
-        let mut candidates = Vec::new();
-        if let Some(last) = bytes.iter().rposition(|b| *b != 0) {
-            rest.end = rest.end.max(offset + last as u64 + 1);
-            candidates.extend((0..=last).filter(|at| may_be_later(&bytes[*at..], from.seq)));
-        }
-        for at in candidates.into_iter().map(|at| offset + at as u64) {
-            if let Ok(record) = walk.record(at)?
-                && record.batch_first > from.seq
-            {
-                rest.later_batch = Some((at, record.seq()));
-                return Ok(rest);
-            }
-        }
-        if len < HEAD_BYTES {
-            return Ok(rest);
-        }
-        // The last bytes are looked at again, as the start of a head that the window cut.
-        offset += (len - HEAD_BYTES + 1) as u64;
-    }
 }
 
 /// Writes header and last batch again, zeros over what is cut, and syncs; see the module header for why.
@@ -319,30 +249,6 @@ pub(super) fn write_zeros(file: &dyn File, mut offset: u64, end: u64) -> io::Res
     Ok(())
 }
 
-/// The last [`SCAN_MAX`] entries of a scanned segment, or all, oldest first; an error names the offset.
-pub(super) fn newest(walk: &mut Walk<'_>, first: Seq, scan: &Scan) -> io::Result<Result<VecDeque<Arc<Entry>>, (u64, Flaw)>> {
-    let from = Seq(scan.end.seq.0.saturating_sub(SCAN_MAX).max(first.0));
-    let before = scan.marks.partition_point(|mark| mark.seq <= from);
-    let mut at = before.checked_sub(1).map_or(Mark::start(first), |at| scan.marks[at]);
-    let mut entries = VecDeque::new();
-    while at.seq < scan.end.seq {
-        let entry = match walk.record(at.offset)? {
-            Ok(record) => {
-                let entry = (at.seq >= from).then(|| record.entry());
-                at = Mark { seq: at.seq.next(), offset: at.offset + record.len() };
-                entry
-            }
-            Err(flaw) => return Ok(Err((at.offset, flaw))),
-        };
-        match entry {
-            Some(Ok(entry)) => entries.push_back(Arc::new(entry)),
-            Some(Err(flaw)) => return Ok(Err((at.offset, flaw))),
-            None => {}
-        }
-    }
-    Ok(Ok(entries))
-}
-
 /// The newest entries of a segment that another follows; checks all of it, and that the next one goes on from it.
 fn sealed(
     file: &dyn File,
@@ -364,7 +270,7 @@ fn sealed(
     Ok(entries)
 }
 
-fn flawed(folder: &Path, first: Seq, (offset, flaw): (u64, Flaw)) -> OpenError {
+fn flawed(folder: &Path, first: Seq, (offset, flaw): FlawAt) -> OpenError {
     damaged(folder, first, offset, flaw.why())
 }
 

@@ -17,7 +17,8 @@ use super::{
     disk::{Disk, read_all},
     format::Flaw,
     meta::Meta,
-    recovery::{create_first, look_beyond, newest, open_segment, scan, write_zeros},
+    recovery::{create_first, open_segment, write_zeros},
+    scan::{FlawAt, look_beyond, newest, scan},
     segment::{self, Mark, Walk},
 };
 
@@ -83,7 +84,7 @@ fn find_damage(disk: &dyn Disk, folder: &Path, meta: &Meta, segments: &[Seq]) ->
         let mut walk = Walk::new(&*file, seed);
         let scan = scan(&mut walk, first, None).map_err(io)?;
         // Sound checksums over something that is no entry: not damage that a cut could mend.
-        let no_entry = |(offset, flaw): (u64, Flaw)| OpenError::Damaged { file: path.clone(), offset, why: flaw.why() };
+        let no_entry = |(offset, flaw): FlawAt| OpenError::Damaged { file: path.clone(), offset, why: flaw.why() };
         let newest = newest(&mut walk, first, &scan).map_err(io)?.map_err(no_entry)?;
         let sound = match segments.get(n + 1) {
             Some(next) => scan.end.seq >= *next,

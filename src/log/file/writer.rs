@@ -1,13 +1,13 @@
-//! The commit thread: judges, writes and syncs group after group, then tells everybody.
+//! The commit thread: writes and syncs group after group of judged calls, then tells everybody.
 //!
-//! For each group of calls, in this order:
+//! For each group, in this order:
 //! 1. room for all of it (a new segment, zeros ahead); if the disk is full, nothing has happened yet: [`Error::Full`];
-//! 2. verdicts, records, one write, one `fdatasync`;
+//! 2. one write, one `fdatasync`;
 //! 3. readers see the entries, then callers get their answers.
 //!
 //! Promises: a group is written strictly after the sync of the one before; there is no waiting for more calls; after a
 //! write or sync that failed the thread ends and nothing is acknowledged any more ([`Error::Poisoned`]).
-//! Not here: what may wait, and how much makes a group (`queue`).
+//! Not here: verdicts, what may wait, and how much makes a group (`queue`).
 
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -18,15 +18,12 @@ use tokio::sync::watch;
 use super::{
     disk::{Disk, File},
     format::{HEADER_BYTES, Place, Seed, SegmentHeader, put_record},
-    queue::{Job, Queue, Work},
+    queue::{Call, Queue},
     reader::Reader,
     recovery::{create_segment, write_zeros},
     segment::{self, Mark, Marks},
 };
-use crate::{
-    clock::Clock,
-    log::{Error, Judge, Verdict},
-};
+use crate::log::{Error, Judge};
 
 /// Segments are written ahead with zeros in steps of this size: then a sync need not write the file's length or layout.
 const AHEAD_BYTES: u64 = 4 << 20;
@@ -39,9 +36,8 @@ pub(super) struct Writer {
     pub(super) folder: PathBuf,
     pub(super) epoch: Epoch,
     pub(super) segment_bytes: u64,
-    pub(super) clock: Clock,
-    pub(super) judge: Judge,
-    pub(super) last: Option<Arc<Entry>>,
+    /// Knows durable entries only: what the queue goes back to when there is no room.
+    pub(super) durable: Judge,
     pub(super) segment: Segment,
     pub(super) reader: Arc<Reader>,
     pub(super) tail: watch::Sender<Seq>,
@@ -67,12 +63,6 @@ enum NoRoom {
     Broken(io::Error),
 }
 
-/// What a call will be told once its entries are durable.
-enum Told {
-    Append(super::queue::Answer<Vec<Verdict>>, Vec<Verdict>),
-    Load(super::queue::Answer<()>, Result<(), Error>),
-}
-
 impl Writer {
     /// Works until the queue is closed or the disk fails.
     pub(super) fn run(mut self, queue: &Queue) {
@@ -85,60 +75,33 @@ impl Writer {
         }
         let _ending = Ending(queue);
         let mut group = Vec::new();
-        while queue.take(&mut group) {
-            if let Err(error) = self.commit(&mut group) {
-                tracing::error!(%error, "the log takes no more writes until a restart");
-                queue.end(error.clone());
-                group.drain(..).for_each(|job| job.work.refuse(error.clone()));
-                return;
+        while let Some(bytes_max) = queue.take(&mut group) {
+            match self.commit(&group, bytes_max) {
+                Ok(()) => group.drain(..).for_each(Call::tell),
+                Err(error @ Error::Full(_)) => queue.undo(&self.durable, &mut group, &error),
+                Err(error) => {
+                    tracing::error!(%error, "the log takes no more writes until a restart");
+                    queue.end(error.clone());
+                    group.into_iter().for_each(|call| call.refuse(error.clone()));
+                    return;
+                }
             }
         }
         queue.end(Error::Closed);
     }
 
-    /// Commits a group and empties it. On an error what is left in it was not answered.
-    fn commit(&mut self, group: &mut Vec<Job>) -> Result<(), Error> {
-        match self.make_room(group.iter().map(|job| job.bytes_max).sum()) {
+    /// Writes a group's entries as one batch; when this returns they are durable and can be read.
+    fn commit(&mut self, group: &[Call], bytes_max: u64) -> Result<(), Error> {
+        let entries: Vec<_> = group.iter().flat_map(Call::entries).cloned().collect();
+        if entries.is_empty() {
+            return Ok(());
+        }
+        match self.make_room(bytes_max) {
             Ok(()) => {}
-            Err(NoRoom::Full(error)) => {
-                let error = Error::Full(error.to_string());
-                group.drain(..).for_each(|job| job.work.refuse(error.clone()));
-                return Ok(());
-            }
+            Err(NoRoom::Full(error)) => return Err(Error::Full(error.to_string())),
             Err(NoRoom::Broken(error)) => return Err(Error::Poisoned(error.to_string())),
         }
-        let now_ms = self.clock.now_ms();
-        let mut entries = Vec::new();
-        let told: Vec<Told> = group.drain(..).map(|job| self.judge(job.work, now_ms, &mut entries)).collect();
-        if let Err(error) = self.write(entries) {
-            let error = Error::Poisoned(error.to_string());
-            told.into_iter().for_each(|told| told.tell(Err(error.clone())));
-            return Err(error);
-        }
-        told.into_iter().for_each(|told| told.tell(Ok(())));
-        Ok(())
-    }
-
-    fn judge(&mut self, work: Work, now_ms: u64, entries: &mut Vec<Arc<Entry>>) -> Told {
-        match work {
-            Work::Append(batch, answer) => {
-                let judge = |append| {
-                    let verdict = self.judge.judge(append, now_ms);
-                    if let Verdict::Appended(new) = &verdict {
-                        entries.extend(new.iter().cloned());
-                    }
-                    verdict
-                };
-                Told::Append(answer, batch.into_iter().map(judge).collect())
-            }
-            Work::Load(new, answer) => {
-                let result = self.judge.load(&new);
-                if result.is_ok() {
-                    entries.extend(new);
-                }
-                Told::Load(answer, result)
-            }
-        }
+        self.write(entries).map_err(|error| Error::Poisoned(error.to_string()))
     }
 
     /// Makes sure that `bytes` more can be written to the segment without its file growing.
@@ -159,8 +122,8 @@ impl Writer {
 
     /// Goes on in a new segment. Its header is durable before the first record is written.
     fn next_segment(&mut self) -> Result<(), NoRoom> {
-        let first = self.judge.tail().next();
-        let previous = self.last.as_ref().expect("a segment with records has a last entry").hash();
+        let first = self.durable.tail().next();
+        let previous = self.durable.last().expect("a segment with records has a last entry").hash();
         let header = SegmentHeader { epoch: self.epoch, first, salt: rand::random(), previous };
         let ahead = AHEAD_BYTES.min(self.segment_bytes).max(HEADER_BYTES);
         let made = create_segment(&*self.disk, &self.folder, &header).and_then(|file| {
@@ -179,9 +142,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes the entries as one batch; when this returns they are durable and can be read.
     fn write(&mut self, entries: Vec<Arc<Entry>>) -> io::Result<()> {
-        let Some(last) = entries.last().cloned() else { return Ok(()) };
         let batch_first = entries[0].header.seq;
         let batch_len = u32::try_from(entries.len()).expect("calls are bounded");
         let segment = &mut self.segment;
@@ -196,13 +157,13 @@ impl Writer {
         if marks.kept.is_empty() {
             marks.kept.push(Mark { seq: batch_first, offset: segment.offset });
         }
-        self.reader.publish(segment.first, &marks.kept, entries);
         segment.offset += self.buffer.len() as u64;
+        entries.iter().cloned().for_each(|entry| self.durable.push(entry));
+        self.reader.publish(segment.first, &marks.kept, entries);
         if self.buffer.capacity() > BUFFER_KEEP_BYTES {
             self.buffer = BytesMut::new();
         }
-        self.tail.send_replace(last.header.seq);
-        self.last = Some(last);
+        self.tail.send_replace(self.durable.tail());
         Ok(())
     }
 }
@@ -213,16 +174,6 @@ impl NoRoom {
         match error.kind() {
             StorageFull | QuotaExceeded | FileTooLarge => NoRoom::Full(error),
             _ => NoRoom::Broken(error),
-        }
-    }
-}
-
-impl Told {
-    fn tell(self, written: Result<(), Error>) {
-        // A caller that went away needs no answer.
-        match self {
-            Told::Append(answer, verdicts) => drop(answer.send(written.map(|()| verdicts))),
-            Told::Load(answer, result) => drop(answer.send(written.and(result))),
         }
     }
 }

@@ -90,11 +90,15 @@ fn segments(disk: &SimDisk) -> Vec<PathBuf> {
     disk.paths().into_iter().filter(|path| path.starts_with(&log)).collect()
 }
 
-async fn put(log: &dyn Log, n: u128, text: &str) -> Result<Vec<Arc<Entry>>, Error> {
-    match log.append(vec![append(0, n, &[], vec![post(n, text)])]).await?.remove(0) {
-        Verdict::Appended(entries) => Ok(entries),
-        other => panic!("{other:?}"),
-    }
+/// Appends one entry; sent when called, not when awaited.
+fn put<'a>(log: &'a dyn Log, n: u128, text: &str) -> Pending<'a, Vec<Arc<Entry>>> {
+    let answer = log.append(vec![append(0, n, &[], vec![post(n, text)])]);
+    Box::pin(async move {
+        match answer.await?.remove(0) {
+            Verdict::Appended(entries) => Ok(entries),
+            other => panic!("{other:?}"),
+        }
+    })
 }
 
 /// Fifty appends, one batch each; the entries.

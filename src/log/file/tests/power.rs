@@ -207,14 +207,18 @@ async fn a_full_disk_is_answered_and_when_there_is_space_the_log_goes_on() {
         disk.set_space_left(Some(space));
         let mut full = 0;
         for n in 0..40 {
-            // Every third is small: it may still fit where the one before did not.
-            match put(&log, n, &"x".repeat(if n % 3 == 0 { 10 } else { 900 })).await {
-                Ok(entries) => known.acknowledged.extend(entries),
-                Err(error @ Error::Full(_)) => {
-                    assert!(error.retryable());
-                    full += 1;
+            // Every third is small: it may still fit where the one before did not. Two at once: the second is judged as
+            // if the first were there.
+            let text = "x".repeat(if n % 3 == 0 { 10 } else { 900 });
+            for answer in [n, n + 100].map(|n| put(&log, n, &text)) {
+                match answer.await {
+                    Ok(entries) => known.acknowledged.extend(entries),
+                    Err(error @ Error::Full(_)) => {
+                        assert!(error.retryable());
+                        full += 1;
+                    }
+                    Err(error) => panic!("{space}: {error}"),
                 }
-                Err(error) => panic!("{space}: {error}"),
             }
         }
         assert!(full > 0);

@@ -31,7 +31,10 @@ fn a_folder_that_cannot_be_made_is_refused_in_one_line() {
     std::fs::write(folder.path().join("file"), "in the way").unwrap();
     let refusal = FileLog::open_folder(folder.path().join("file/data"), small(), Clock::system()).unwrap_err();
     let line = refusal.to_string();
-    assert!(line.starts_with("cannot use the data folder `") && line.contains("--data") && !line.contains('\n'), "{line}");
+    assert!(
+        line.starts_with("cannot use the data folder `") && line.contains("--data") && !line.contains('\n'),
+        "{line}"
+    );
 }
 
 #[tokio::test]
@@ -129,13 +132,13 @@ async fn removed_and_swapped_segments_are_found() {
     let refusal = open(&disk, false).unwrap_err();
     assert!(refusal.to_string().contains("the first segment is missing"), "{refusal}");
 
-    for remove in 1..names.len() - 1 {
+    for removed in &names[1..names.len() - 1] {
         let disk = pristine.lose_power(1);
-        disk.remove(&names[remove]).unwrap();
+        disk.remove(removed).unwrap();
         let refusal = open(&disk, false).unwrap_err();
         assert!(matches!(&refusal, OpenError::Damaged { .. }), "{refusal}");
         let kept = read_all(&open(&disk, true).unwrap()).await;
-        let first: usize = names[remove].file_stem().unwrap().to_str().unwrap().parse().unwrap();
+        let first: usize = removed.file_stem().unwrap().to_str().unwrap().parse().unwrap();
         assert_eq!(kept.len(), first - 1);
     }
 
