@@ -11,6 +11,7 @@ pub mod fanout;
 pub mod http;
 pub mod index;
 pub mod log;
+mod model;
 pub mod node;
 pub mod projection;
 pub mod server;

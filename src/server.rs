@@ -4,9 +4,9 @@
 //! close. A second signal ends the process at once; nothing acknowledged is lost by that.
 //! Not here: settings (`config`), what the parts do.
 
-use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use antiphon_bot::{Bot, Breaker, Clocks, Endpoints, ModelSpec};
+use antiphon_bot::{BadSpec, Bot, Breaker, Clocks, Model};
 use antiphon_kit::Profile;
 use antiphon_schemas::Epoch;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,6 +19,7 @@ use crate::{
     decide::{BotRule, Policy},
     http::{self, App, BotStatus, Limits, Listening},
     log::{Log, file, memory::MemoryLog},
+    model,
     node::{self, Node},
     projection,
     work::{Crew, Hand},
@@ -174,34 +175,24 @@ fn rule(bot: &crate::config::Bot) -> BotRule {
     }
 }
 
-/// The bots with their models. Bots on the same model share its circuit breaker.
+/// The bots with their models. Bots on the same model share it and its circuit breaker.
 async fn hands(config: &Config) -> Result<Vec<(Hand, String)>, Error> {
     let client = antiphon_bot::http_client();
-    let key = config.openai_api_key.as_ref().map(|key| key.expose());
-    let endpoints = Endpoints::new(Some(&config.ollama_url), config.openai_base_url.as_deref(), key);
-    let endpoints = endpoints.map_err(|why| Error::Model(why.to_string()))?;
-    let found = match config.bots.iter().all(|bot| bot.model.is_some()) {
-        true => None,
-        false => antiphon_bot::discover(&endpoints, &client).await,
-    };
+    let bad = |why: BadSpec| Error::Model(why.to_string());
+    let endpoints = model::endpoints(config).map_err(bad)?;
+    let specs = model::of_bots(config, &endpoints, &client).await.map_err(bad)?;
     let clocks = Clocks {
         load: config.clocks.load,
         first_token: config.clocks.first_token,
         gap: config.clocks.gap,
         total: config.clocks.total,
     };
-    let mut breakers: Vec<(String, Breaker)> = Vec::new();
+    let mut shared: HashMap<String, (Arc<dyn Model>, Breaker)> = HashMap::new();
     let mut hands = Vec::new();
-    for bot in &config.bots {
-        let spec = match &bot.model {
-            Some(name) => name.parse::<ModelSpec>().map_err(|why| Error::Model(why.to_string()))?,
-            None => found.clone().unwrap_or(ModelSpec::Builtin),
-        };
+    for (bot, spec) in config.bots.iter().zip(specs) {
         let name = spec.to_string();
-        let known = breakers.iter().find(|(model, _)| *model == name).map(|(_, breaker)| breaker.clone());
-        let breaker = known.unwrap_or_else(|| Breaker::new(rand::random()));
-        breakers.push((name.clone(), breaker.clone()));
-        let model = spec.build(&endpoints, &client, config.pace);
+        let fresh = || (spec.build(&endpoints, &client, config.pace), Breaker::new(rand::random()));
+        let (model, breaker) = shared.entry(name.clone()).or_insert_with(fresh).clone();
         let profile = Profile {
             name: bot.name.clone(),
             persona: bot.persona.clone(),

@@ -157,6 +157,7 @@ impl Slot {
         match (outcome, pumped) {
             (Ok(Outcome::Reply(reply)), Ok(pumped)) => self.completed(reply, pumped, started),
             (Ok(Outcome::Failed { reason, retryable }), _) => failed(reason, retryable),
+            (Ok(Outcome::NotNow), _) => End::Released(release::GOODBYE),
             (_, Err(failure)) => failed(format!("not-sent: {failure}"), true),
             (Err(_), _) => failed("bot-broke: it panicked; see the server's log".into(), true),
         }

@@ -9,9 +9,9 @@
 //!
 //! Not here: how a model is asked (`ollama`, `openai`, `builtin`), whether a failure is retried (the runtime).
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::sync::Arc;
 
-use antiphon_kit::{Closed, Consumer, Delivery, Outbox, Outcome, Reply, Usage};
+use antiphon_kit::{BoxFuture, Closed, Consumer, Delivery, Outbox, Outcome, Reply, Usage};
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
@@ -50,12 +50,8 @@ impl Bot {
     }
 
     async fn answer(&self, delivery: Delivery, outbox: &mut Outbox) -> Outcome {
-        let permit = match self.breaker.enter().await {
-            Ok(permit) => permit,
-            Err(_) => {
-                return failed(codes::PAUSED, "the model failed too often lately and is left alone for a while", true);
-            }
-        };
+        // Somebody else's failure, or somebody else's probe, came between the claim and here.
+        let Ok(permit) = self.breaker.enter().await else { return Outcome::NotNow };
         let prompt = Arc::new(Prompt::of(&delivery));
         let answer = self.model.answer(prompt.clone());
         let mut writing = Writing::new(outbox, Filter::new(&delivery.bot.filters));
@@ -90,12 +86,16 @@ impl Bot {
 }
 
 impl Consumer for Bot {
-    fn handle<'a>(
-        &'a self,
-        delivery: Delivery,
-        outbox: &'a mut Outbox,
-    ) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'a>> {
+    fn handle<'a>(&'a self, delivery: Delivery, outbox: &'a mut Outbox) -> BoxFuture<'a, Outcome> {
         Box::pin(self.answer(delivery, outbox))
+    }
+
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.breaker.wait_ready())
+    }
+
+    fn paused(&self) -> Option<String> {
+        self.breaker.paused()
     }
 }
 

@@ -97,8 +97,6 @@ pub mod codes {
     pub const FINISH: &str = "model-finish";
     /// One of the clocks ran out.
     pub const TIMEOUT: &str = "model-timeout";
-    /// The model failed too often lately and is left alone for a while.
-    pub const PAUSED: &str = "model-paused";
     /// Nothing was left of the answer, or nothing came.
     pub const EMPTY: &str = "empty-answer";
     /// The runtime no longer wants the answer.

@@ -107,6 +107,8 @@ pub enum Outcome {
         /// Whether another try may help.
         retryable: bool,
     },
+    /// Not begun: it goes back to its lane, and the try does not count. Wait in [`Consumer::ready`] for better times.
+    NotNow,
 }
 
 /// A whole answer and how it was made.

@@ -82,7 +82,7 @@ impl Doctor {
                 checks.extend(configuration(&config));
                 checks.extend(folder::check(&config));
                 checks.push(port::check(&config).await);
-                checks.extend(models::check(&config).await?);
+                checks.extend(models::check(&config).await);
             }
         }
         print(&checks.iter().map(Check::text).collect::<String>())?;

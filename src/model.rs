@@ -1,0 +1,37 @@
+//! Which model each bot asks: its own, else the configured one, else what is found at start, else the built-in one.
+//!
+//! Not here: the models themselves (`antiphon-bot`).
+
+use antiphon_bot::{BadSpec, Endpoints, ModelSpec, discover};
+use reqwest::Client;
+
+use crate::config::Config;
+
+/// Where the model servers are.
+///
+/// # Errors
+/// [`BadSpec`] names the setting that is not an address.
+pub(crate) fn endpoints(config: &Config) -> Result<Endpoints, BadSpec> {
+    let key = config.openai_api_key.as_ref().map(|key| key.expose());
+    Endpoints::new(Some(&config.ollama_url), config.openai_base_url.as_deref(), key)
+}
+
+/// The model of every bot, in their order.
+///
+/// # Errors
+/// [`BadSpec`] if a name is not one of `builtin`, `ollama:NAME`, `openai:NAME`.
+pub(crate) async fn of_bots(
+    config: &Config,
+    endpoints: &Endpoints,
+    client: &Client,
+) -> Result<Vec<ModelSpec>, BadSpec> {
+    let found = match config.bots.iter().all(|bot| bot.model.is_some()) {
+        true => None,
+        false => discover(endpoints, client).await,
+    };
+    let of = |bot: &crate::config::Bot| match &bot.model {
+        Some(name) => name.parse(),
+        None => Ok(found.clone().unwrap_or(ModelSpec::Builtin)),
+    };
+    config.bots.iter().map(of).collect()
+}
