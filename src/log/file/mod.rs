@@ -186,7 +186,9 @@ impl FileLog {
         let first = *opened.segments.last().expect("a log has a segment");
         let segments = opened.segments;
         let newest = opened.newest.iter().cloned();
-        let reader = Reader::new(disk.clone(), folder.clone(), options.recent_bytes_max, segments, newest);
+        let epoch = opened.meta.epoch();
+        let recent_bytes_max = options.recent_bytes_max;
+        let reader = Reader::new(disk.clone(), folder.clone(), opened.meta, recent_bytes_max, segments, newest);
         reader.add_marks(first, &opened.marks);
         let reader = Arc::new(reader);
         let judge = Judge::resume(opened.newest);
@@ -196,7 +198,7 @@ impl FileLog {
         let writer = Writer {
             disk,
             folder,
-            epoch: opened.meta.epoch(),
+            epoch,
             segment_bytes: options.segment_bytes.max(SEGMENT_BYTES_MIN),
             durable: judge.clone(),
             segment: Segment { first, file: opened.file, seed: opened.seed, offset: opened.end.offset, ahead },
@@ -210,7 +212,7 @@ impl FileLog {
             move || writer.run(&queue)
         });
         let info = Info {
-            epoch: opened.meta.epoch(),
+            epoch,
             partition: 0,
             backend: "file",
             durability: "an acknowledged entry is on this machine's disk (fdatasync)".into(),

@@ -17,6 +17,7 @@ use antiphon_schemas::{Entry, Seq};
 use super::{
     disk::{Disk, File},
     format::{Flaw, Seed, SegmentHeader},
+    meta::Meta,
     segment::{self, Indexes, Mark, Marks, Walk},
 };
 use crate::log::{Error, READ_BYTES_MAX};
@@ -29,6 +30,7 @@ const RECENT_ENTRIES_MAX: usize = 4_096;
 pub(super) struct Reader {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
+    meta: Meta,
     recent_bytes_max: usize,
     // Std locks: held for copies of pointers, never across a read of the disk or an await.
     recent: RwLock<Recent>,
@@ -58,6 +60,7 @@ impl Reader {
     pub(super) fn new(
         disk: Arc<dyn Disk>,
         folder: PathBuf,
+        meta: Meta,
         recent_bytes_max: usize,
         segments: Vec<Seq>,
         newest: impl IntoIterator<Item = Arc<Entry>>,
@@ -67,6 +70,7 @@ impl Reader {
         Reader {
             disk,
             folder,
+            meta,
             recent_bytes_max,
             recent: RwLock::new(recent),
             segments: RwLock::new(segments),
@@ -112,9 +116,9 @@ impl Reader {
         let mut want = after.next();
         while want <= tail && page.has_room() {
             let (first, next) = self.segment_of(want);
-            let file = SegmentFile { disk: &*self.disk, path: segment::path(&self.folder, first) };
+            let file = self.segment(first);
             let end = next.map_or(tail.next(), |next| next.min(tail.next()));
-            want = self.read_segment(&file, first, want..end, &mut page)?;
+            want = self.read_segment(&file, want..end, &mut page)?;
             if want == end
                 && let Some(next) = next.filter(|next| *next == end)
                 && let Some(last) = page.entries.last()
@@ -133,10 +137,10 @@ impl Reader {
     }
 
     /// Fills the page from one segment and returns the position that comes next.
-    fn read_segment(&self, file: &SegmentFile, first: Seq, want: Range<Seq>, page: &mut Page) -> Result<Seq, Error> {
+    fn read_segment(&self, file: &SegmentFile, want: Range<Seq>, page: &mut Page) -> Result<Seq, Error> {
         let (opened, _, seed) = file.open()?;
         let mut walk = Walk::new(&*opened, seed);
-        let mut at = self.indexes.nearest(first, want.start);
+        let mut at = self.indexes.nearest(file.first, want.start);
         let mut marks = Marks::from(at.offset);
         while at.seq < want.end {
             let flawed = |flaw| file.damaged(at.offset, flaw);
@@ -153,22 +157,27 @@ impl Reader {
             marks.pass(at);
             at = Mark { seq: at.seq.next(), offset: at.offset + record.len() };
         }
-        self.indexes.extend(first, &marks.kept);
+        self.indexes.extend(file.first, &marks.kept);
         Ok(at.seq)
     }
 
     /// The next segment must go on from the last entry of the one before: finds segments that were swapped or put back.
     fn check_link(&self, last: &Entry, next: Seq) -> Result<(), Error> {
-        let file = SegmentFile { disk: &*self.disk, path: segment::path(&self.folder, next) };
+        let file = self.segment(next);
         let (_, header, _) = file.open()?;
-        let linked = header.first == next && header.previous == last.hash();
-        if linked { Ok(()) } else { Err(file.damaged(0, Flaw::OtherSegment)) }
+        if header.previous == last.hash() { Ok(()) } else { Err(file.damaged(0, Flaw::OtherSegment)) }
+    }
+
+    fn segment(&self, first: Seq) -> SegmentFile<'_> {
+        SegmentFile { disk: &*self.disk, meta: &self.meta, first, path: segment::path(&self.folder, first) }
     }
 }
 
 /// A segment to read, and how to speak of it.
 struct SegmentFile<'a> {
     disk: &'a dyn Disk,
+    meta: &'a Meta,
+    first: Seq,
     path: PathBuf,
 }
 
@@ -177,6 +186,9 @@ impl SegmentFile<'_> {
         let file = self.disk.open(&self.path).map_err(|error| self.io(&error))?;
         let header = segment::read_header(&*file).map_err(|error| self.io(&error))?;
         let (header, seed) = header.map_err(|flaw| self.damaged(0, flaw))?;
+        if header.first != self.first || !self.meta.knows(header.epoch) {
+            return Err(self.damaged(0, Flaw::OtherSegment));
+        }
         Ok((file, header, seed))
     }
 

@@ -75,6 +75,7 @@ pub(super) fn open(disk: &dyn Disk, folder: &Path, may_salvage: bool) -> Result<
     }
     recovery.cut_bytes = rest.end - scan.end.offset;
     mend(&*file, &header, &scan, rest.end).map_err(io)?;
+    // Our own files have lasting names by now; those that somebody put back from a backup may not.
     disk.sync_folder(&folder.join(segment::FOLDER)).map_err(io)?;
 
     let mut newest = newest(&mut walk, first, &scan).map_err(io)?.map_err(|flaw| flawed(folder, first, flaw))?;

@@ -162,3 +162,85 @@ async fn a_lost_meta_is_refused_and_can_be_salvaged() {
     assert_eq!(read_all(&open(&disk, true).unwrap()).await, written);
     assert_eq!(read_all(&open(&disk, false).unwrap()).await, written);
 }
+
+/// A log of 500 entries: opening looks at the newest 256 only.
+async fn long() -> (SimDisk, Vec<Arc<Entry>>) {
+    let disk = SimDisk::default();
+    let log = open(&disk, false).unwrap();
+    for n in 0..500 {
+        put(&log, n, "text").await.unwrap();
+    }
+    let written = read_all(&log).await;
+    drop(log);
+    (disk, written)
+}
+
+#[tokio::test]
+async fn an_older_segment_of_another_log_is_found_when_read() {
+    let ((disk, written), (other, _)) = (long().await, long().await);
+    let swapped = segments(&disk).remove(2);
+    disk.create(&swapped).unwrap().write_at(&other.bytes(&swapped), 0).unwrap();
+    let log = open(&disk, false).unwrap();
+    let first: u64 = swapped.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    assert_eq!(log.read(Seq(first - 3), 1).await.unwrap(), written[first as usize - 3..][..1]);
+    for after in [first - 2, first - 1, first] {
+        let error = log.read(Seq(after), 1).await.unwrap_err();
+        assert!(error.to_string().contains(swapped.to_str().unwrap()), "{error}");
+    }
+}
+
+/// The same epoch and names, other entries: only the hash tells.
+#[tokio::test]
+async fn an_older_segment_of_a_copy_of_the_log_that_went_another_way_is_found_when_read() {
+    let disk = SimDisk::default();
+    put(&open(&disk, false).unwrap(), 1, "the same so far").await.unwrap();
+    let copy = disk.lose_power(1);
+    for (disk, text) in [(&disk, "one way"), (&copy, "another")] {
+        let log = open(disk, false).unwrap();
+        for n in 0..500 {
+            put(&log, n, text).await.unwrap();
+        }
+    }
+    let swapped = segments(&disk).remove(1);
+    assert!(segments(&copy).contains(&swapped), "texts of the same length, segments of the same names");
+    disk.create(&swapped).unwrap().write_at(&copy.bytes(&swapped), 0).unwrap();
+    let log = open(&disk, false).unwrap();
+    let mut after = Seq::ZERO;
+    let error = loop {
+        match log.read(after, 5).await {
+            Ok(entries) => after = entries.last().expect("the segment comes first").header.seq,
+            Err(error) => break error,
+        }
+    };
+    assert!(error.to_string().contains(swapped.to_str().unwrap()), "{error}");
+}
+
+/// Broken off at any operation, by `kill -9` or by a power loss, and begun again: the same entries are kept.
+#[tokio::test]
+async fn a_salvage_that_is_broken_off_can_be_started_again() {
+    let (pristine, written) = long().await;
+    let damaged = segments(&pristine).remove(1);
+    pristine.flip(&damaged, 1_000);
+    let whole = pristine.lose_power(1);
+    let kept = read_all(&open(&whole, true).unwrap()).await;
+    assert!(kept.len() > 3 && kept.len() < 100);
+    for at in 0..whole.operations() {
+        for seed in 0..6 {
+            let disk = pristine.lose_power(1);
+            disk.fault_after(at, super::super::disk::sim::Fault::Crash);
+            assert!(open(&disk, true).is_err());
+            let disk = if seed % 2 == 0 {
+                disk.restart_process();
+                disk
+            } else {
+                disk.lose_power(seed)
+            };
+            let log = open(&disk, true).unwrap();
+            assert_eq!(read_all(&log).await, written[..kept.len()], "broken off at {at}, seed {seed}");
+            let added = put(&log, 1, "goes on").await.unwrap();
+            drop(log);
+            let found = read_all(&open(&disk.lose_power(seed), false).unwrap()).await;
+            assert_eq!((found.len(), found.last()), (kept.len() + 1, added.last()), "broken off at {at}, seed {seed}");
+        }
+    }
+}
