@@ -3,6 +3,9 @@
 //! Each test starts its own server on a free port in a temporary folder. Long tests have a short count here and their
 //! full count in `./scripts/soak` (`ANTIPHON_SOAK=1`).
 
+mod contract;
 mod feed;
 mod harness;
+mod models;
+mod start;
 mod tidy;
