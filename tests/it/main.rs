@@ -7,5 +7,6 @@ mod contract;
 mod feed;
 mod harness;
 mod models;
+mod openapi;
 mod start;
 mod tidy;

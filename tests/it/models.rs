@@ -76,7 +76,7 @@ async fn a_model_is_asked_and_its_words_are_the_answer() {
         assert_eq!((deltas.as_str(), &reply["text"]), ("Höre, \u{1f980} und Ende.", &json!(deltas)));
         assert_eq!((&reply["model"], &reply["finish"]), (&json!(format!("{dialect}:fake")), &json!("stop")));
         assert_eq!(reply["context"].as_array().unwrap().len(), 1);
-        assert_eq!(reply["usage"], json!({"input": 11, "output": 7}));
+        assert_eq!(reply["usage"], json!({"prompt_tokens": 11, "completion_tokens": 7}));
         let asked = chats(&fake).pop().unwrap();
         assert_eq!((asked.path.as_str(), &asked.json["model"]), (path, &json!("fake")));
         let turns: Vec<_> = asked.json["messages"].as_array().unwrap().iter().map(|t| t["content"].clone()).collect();
