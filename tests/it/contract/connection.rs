@@ -154,8 +154,7 @@ async fn clients_that_never_finish_their_requests_hold_up_nobody() {
     tokio::time::timeout(std::time::Duration::from_secs(20), others).await.expect("others go on");
     // One that takes up again is answered.
     let mut begun = slow.swap_remove(1);
-    let rest = format!("connection: close\r\ncontent-length: 2\r\n\r\n{{}}");
-    begun.write_all(rest.as_bytes()).await.unwrap();
+    begun.write_all(b"connection: close\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
     let mut answer = String::new();
     tokio::time::timeout(PATIENCE, begun.read_to_string(&mut answer)).await.unwrap().unwrap();
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
