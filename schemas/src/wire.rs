@@ -4,10 +4,13 @@
 //! not silently a wish ignored; fields that a reader may count on are always there, `null` where there is nothing.
 //! Not here: status codes and routes (`http`), stored forms (`event`).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, marker::PhantomData, sync::Arc};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use serde_json::Value;
 
 pub use crate::event::{AuthorKind, Usage};
@@ -46,6 +49,7 @@ pub struct PostMessage {
     /// 1 byte to 16 KiB (a setting); any Unicode but NUL.
     pub text: String,
     /// Who says it.
+    #[serde(deserialize_with = "object")]
     pub author: PostAuthor,
     /// A UUID of the client's choice; the same id and content again is the same message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,6 +63,24 @@ pub struct PostMessage {
     /// An earlier message of the same room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<MessageId>,
+}
+
+/// Reads an object, and only an object: derived code would also take an array of the fields in order.
+///
+/// # Errors
+/// The deserializer's, and for anything else than an object.
+pub fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    struct Object<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+        type Value = T;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(fields))
+        }
+    }
+    deserializer.deserialize_map(Object(PhantomData))
 }
 
 /// The author of a post.

@@ -147,6 +147,7 @@ layer! {
     #[arg(long, value_name = "URL", help_heading = "Models")]
     ollama_url: String,
     /// Where an OpenAI-compatible server listens [default: https://api.openai.com/v1]
+    #[allow(rustdoc::bare_urls, reason = "it is also the flag's help, where brackets would be seen")]
     #[arg(long, value_name = "URL", help_heading = "Models")]
     openai_base_url: String,
     /// Key for that server. Not a flag: everybody on the machine can read a process's arguments

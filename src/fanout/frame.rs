@@ -113,7 +113,7 @@ fn encode(cursor: Option<Cursor>, name: &str, data: &impl Serialize) -> Bytes {
     let _ = (|| -> std::io::Result<()> {
         use std::io::Write;
         if let Some(cursor) = cursor {
-            write!(out, "id: {cursor}\n")?;
+            writeln!(out, "id: {cursor}")?;
         }
         write!(out, "event: {name}\ndata: ")?;
         serde_json::to_writer(&mut out, data)?;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use antiphon_schemas::{Cursor, MessageId, RoomName, Seq};
+use antiphon_schemas::{Cursor, MessageId, RoomName, Seq, wire};
 use axum::{
     body::Body,
     extract::{FromRequestParts, Path, Query},
@@ -26,7 +26,9 @@ pub(super) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body, b
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", detail));
     }
     let bytes = collect(headers, body, bytes_max).await?;
-    serde_json::from_slice(&bytes).map_err(|e| match e.classify() {
+    let mut reader = serde_json::Deserializer::from_slice(&bytes);
+    let read = wire::object(&mut reader).and_then(|value| reader.end().map(|()| value));
+    read.map_err(|e| match e.classify() {
         serde_json::error::Category::Data => {
             Problem::bad("wrong-type", format!("the body does not fit: {e}; see /openapi.json"))
         }

@@ -5,13 +5,17 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex},
+    sync::{Arc, Condvar, Mutex},
     time::Duration,
 };
 
 use antiphon_kit::sse::{SseEvent, SseReader};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 /// Nothing that a test waits for takes this long on the slowest machine; a test that waits longer has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,8 +29,37 @@ pub(crate) fn soak() -> bool {
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: String,
-    output: Arc<Mutex<Vec<String>>>,
+    output: Arc<(Mutex<Vec<String>>, Condvar)>,
     client: Client,
+}
+
+/// What was answered.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    /// The body as JSON, or as a string if it is none.
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    /// A header; empty if it is not there.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Holds the answer to the contract of refusals: RFC 9457 with exactly this code, and a sentence.
+    #[track_caller]
+    pub(crate) fn refused(&self, what: &str, status: u16, code: &str) {
+        let body = &self.body;
+        assert_eq!((self.status, body["code"].as_str()), (status, Some(code)), "{what}: {body}");
+        assert_eq!(self.header("content-type"), "application/problem+json", "{what}");
+        assert_eq!((&body["type"], &body["status"]), (&json!("about:blank"), &json!(status)), "{what}");
+        assert!(!body["title"].as_str().unwrap().is_empty(), "{what}");
+        let detail = body["detail"].as_str().unwrap();
+        let sentence = detail.ends_with('.') && detail.split(' ').count() > 3 && !detail.contains('\n');
+        assert!(sentence && !detail.starts_with(char::is_lowercase), "{what}: {detail}");
+        assert_eq!(self.header("retry-after").is_empty(), status != 503, "{what}");
+    }
 }
 
 /// The binary with a clean environment: no model of this machine is found by chance.
@@ -42,11 +75,14 @@ impl Server {
         Server::start_with(data, &[])
     }
 
-    /// The same with further arguments; a later one beats an earlier one.
+    /// The same with further arguments, which stand for those that are chosen else.
     pub(crate) fn start_with(data: &Path, arguments: &[&str]) -> Server {
         let has = |name: &str| arguments.contains(&name);
         let mut command = antiphon();
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
+        command.args(["serve", "--data"]).arg(data);
+        if !has("--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
         if !has("--pace") {
             command.args(["--pace", "0"]);
         }
@@ -56,17 +92,30 @@ impl Server {
         command.args(arguments).current_dir(data.parent().unwrap_or(data));
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let output = Arc::new(Mutex::new(Vec::new()));
+        let output = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
         let address = loop {
             let line = lines.next().expect("the server says where it listens").unwrap();
-            output.lock().unwrap().push(line.clone());
+            output.0.lock().unwrap().push(line.clone());
             if let Some((_, address)) = line.split_once("listens on http://") {
                 break address.to_owned();
             }
         };
         let rest = output.clone();
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| rest.lock().unwrap().push(line)));
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                rest.0.lock().unwrap().push(line);
+                rest.1.notify_all();
+            }
+        });
         Server { child, address, output, client: antiphon_bot::http_client() }
+    }
+
+    /// The same with these lines as its configuration file, which lies beside the data folder.
+    pub(crate) fn configured(dir: &Path, settings: &str, arguments: &[&str]) -> Server {
+        let file = dir.join("antiphon.toml");
+        std::fs::write(&file, settings).unwrap();
+        let named = ["--config", file.to_str().unwrap()];
+        Server::start_with(&dir.join("data"), &[&named, arguments].concat())
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -77,9 +126,13 @@ impl Server {
         &self.client
     }
 
-    /// What it has printed on stdout.
-    pub(crate) fn output(&self) -> Vec<String> {
-        self.output.lock().unwrap().clone()
+    /// Waits until it has printed a line on stdout that holds `words`, and returns the line.
+    pub(crate) fn printed(&self, words: &str) -> String {
+        let found = |lines: &Vec<String>| lines.iter().find(|line| line.contains(words)).cloned();
+        let lines = self.output.0.lock().unwrap();
+        let waited = self.output.1.wait_timeout_while(lines, PATIENCE, |lines| found(lines).is_none());
+        let (lines, _) = waited.unwrap();
+        found(&lines).unwrap_or_else(|| panic!("`{words}` was not printed: {lines:#?}"))
     }
 
     /// SIGKILL, as the kernel does when memory is short.
@@ -89,8 +142,13 @@ impl Server {
     }
 
     /// SIGTERM, and its exit status.
-    pub(crate) fn terminate(mut self) -> ExitStatus {
+    pub(crate) fn terminate(self) -> ExitStatus {
         signal(self.child.id(), "TERM");
+        self.ended()
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) fn ended(mut self) -> ExitStatus {
         self.child.wait().unwrap()
     }
 
@@ -104,6 +162,31 @@ impl Server {
 
     pub(crate) async fn send_json(&self, path: &str, body: &Value) -> (StatusCode, Value) {
         read(self.client.post(self.url(path)).json(body).send().await.unwrap()).await
+    }
+
+    /// Sends a request made with [`Server::client`].
+    pub(crate) async fn ask(&self, request: RequestBuilder) -> Answer {
+        let response = request.send().await.unwrap();
+        let headers = response.headers().clone();
+        let (status, body) = read(response).await;
+        Answer { status: status.as_u16(), headers, body }
+    }
+
+    /// Sends these bytes and reads until the server ends the connection.
+    pub(crate) async fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(&self.address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+        read.expect("an end within a minute").unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+
+    /// A request whose path is sent as it stands: other clients tidy up `..` and `%2e`.
+    pub(crate) async fn ask_raw(&self, method: &str, path: &str, body: &str) -> Answer {
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.address);
+        let length = format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+        parse(&self.raw((head + &length + body).as_bytes()).await)
     }
 
     /// Posts as ann; `extra` is merged over the body.
@@ -169,6 +252,17 @@ async fn read(response: Response) -> (StatusCode, Value) {
     (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }
 
+/// One whole response as it came over the wire, without chunks.
+pub(crate) fn parse(response: &str) -> Answer {
+    let (head, body) = response.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no response: {response:?}"));
+    let mut lines = head.lines();
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let fields = lines.map(|line| line.split_once(": ").unwrap());
+    let headers = fields.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+    let body = serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned()));
+    Answer { status, headers, body }
+}
+
 /// A subscription.
 pub(crate) struct Events {
     response: Response,
@@ -223,4 +317,9 @@ impl Events {
             }
         }
     }
+}
+
+/// Settings of a server whose one bot asks the fake Ollama at `url`, one question at a time; `more` of them at the top.
+pub(crate) fn fake_settings(url: &str, more: &str) -> String {
+    format!("model = \"ollama:fake\"\nollama_url = \"{url}\"\n{more}")
 }

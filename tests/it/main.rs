@@ -3,6 +3,12 @@
 //! Each test starts its own server on a free port in a temporary folder. Long tests have a short count here and their
 //! full count in `./scripts/soak` (`ANTIPHON_SOAK=1`).
 
+#![expect(clippy::unwrap_used, reason = "the lints' exception for tests does not reach their helpers")]
+
+mod contract;
 mod feed;
 mod harness;
+mod models;
+mod openapi;
+mod start;
 mod tidy;

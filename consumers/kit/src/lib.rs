@@ -6,7 +6,7 @@
 //! - the same consumer runs in the server's process or behind HTTP without knowing which.
 //!
 //! Not here: leases and heartbeats (the runtime's), the log, HTTP.
-//! Start with [`Consumer`]; [`bench`] feeds one by hand.
+//! Start with [`Consumer`]; [`mod@bench`] feeds one by hand.
 
 pub mod bench;
 mod outbox;

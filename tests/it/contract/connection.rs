@@ -1,0 +1,161 @@
+//! Below the messages: foreign pages, the page itself, slow, pipelined and header-only requests.
+
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::harness::{PATIENCE, Server, body};
+
+const ROOM: &str = "/api/rooms/lobby/messages";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_that_gives_its_name_our_address_gets_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let port = server.address.rsplit_once(':').unwrap().1;
+    let get = |path: &str, host: &str| server.client().get(server.url(path)).header("host", host);
+    for host in ["evil.example", &format!("evil.example:{port}"), "localhost.evil.example", "10.0.0.1", "0.0.0.0"] {
+        for path in ["/", ROOM, "/metrics", "/nope", "/api/rooms/lobby/events"] {
+            server.ask(get(path, host)).await.refused(&format!("{host} {path}"), 403, "foreign-host");
+        }
+    }
+    for host in [&format!("localhost:{port}"), "LOCALHOST", "127.0.0.1", &format!("[::1]:{port}"), "a.localhost:80"] {
+        assert_eq!(server.ask(get("/", host)).await.status, 200, "{host}");
+    }
+    // Whoever is meant to be reached by others is, under whatever name.
+    let exposed = Server::start_with(&dir.path().join("exposed"), &["--expose"]);
+    let answer = exposed.ask(exposed.client().get(exposed.url("/")).header("host", "chat.example")).await;
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_other_sites_can_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let posted = server.post("lobby", "hello", json!({"to": []})).await;
+    let message = format!("/api/messages/{}", posted["id"].as_str().unwrap());
+    let own = format!("http://{}", server.address);
+    for origin in ["http://evil.example", "null", "", "http://127.0.0.1:1", &format!("{own}.evil.example")] {
+        let post = server.client().post(server.url(ROOM)).json(&body("x", json!({"to": []})));
+        server.ask(post.header("origin", origin)).await.refused(origin, 403, "foreign-origin");
+        for request in [
+            server.client().delete(server.url(&message)),
+            server.client().post(server.url(&format!("{message}/cancel"))),
+            server.client().post(server.url(&format!("{message}/retry"))),
+        ] {
+            server.ask(request.header("origin", origin)).await.refused(origin, 403, "foreign-origin");
+        }
+        // A page that reads gets an answer that its browser does not show it.
+        let read = server.ask(server.client().get(server.url(ROOM)).header("origin", origin)).await;
+        assert_eq!((read.status, read.header("access-control-allow-origin")), (200, ""));
+    }
+    let post = server.client().post(server.url(ROOM)).json(&body("own page", json!({"to": []})));
+    assert_eq!(server.ask(post.header("origin", &own)).await.status, 201);
+    let preflight = server.client().request("OPTIONS".parse().unwrap(), server.url(ROOM));
+    let answer = server.ask(preflight.header("origin", "http://evil.example")).await;
+    assert!(answer.status >= 400 && answer.header("access-control-allow-origin").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_is_served_whole_once_and_under_a_strict_policy() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    for (path, kind) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/r/lobby", "text/html; charset=utf-8"),
+        ("/web/app.js", "text/javascript; charset=utf-8"),
+        ("/web/style.css", "text/css; charset=utf-8"),
+    ] {
+        let get = || server.client().get(server.url(path));
+        let first = server.ask(get()).await;
+        assert_eq!((first.status, first.header("content-type")), (200, kind));
+        let policy = first.header("content-security-policy");
+        assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+        assert!(policy.contains("frame-ancestors 'none'") && policy.contains("connect-src 'self'"), "{policy}");
+        assert_eq!(first.header("x-content-type-options"), "nosniff");
+        let text = first.body.as_str().unwrap();
+        assert!(!text.is_empty() && !text.contains("onclick=") && !text.contains("style=\""), "nothing inline");
+        let tag = first.header("etag");
+        for known in [tag.to_owned(), format!("W/{tag}"), format!("\"x\", {tag}")] {
+            let again = server.ask(get().header("if-none-match", known)).await;
+            assert_eq!((again.status, again.header("etag"), again.body.as_str()), (304, tag, Some("")));
+        }
+        assert_eq!(server.ask(get().header("if-none-match", "\"other\"")).await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn head_says_what_get_would_without_the_body() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    server.post("lobby", "hello", json!({"to": []})).await;
+    for path in ["/", ROOM, "/api/rooms", "/api/queues", "/health/live", "/metrics", "/openapi.json"] {
+        let head = server.ask(server.client().head(server.url(path))).await;
+        let get = server.ask(server.client().get(server.url(path))).await;
+        assert_eq!((head.status, head.body.as_str()), (200, Some("")), "{path}");
+        assert_eq!(head.header("content-type"), get.header("content-type"), "{path}");
+    }
+    // A stream's head comes, and no subscriber is left behind.
+    let head = server.ask(server.client().head(server.url("/api/rooms/lobby/events"))).await;
+    assert_eq!((head.status, head.header("content-type")), (200, "text/event-stream"));
+    let (_, metrics) = server.get("/metrics").await;
+    assert!(metrics.as_str().unwrap().contains("antiphon_subscribers 0\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_come_at_once_are_answered_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let mut bytes = String::new();
+    for n in 0..100 {
+        let body = body(&format!("message {n}"), json!({"to": []})).to_string();
+        let kind = "content-type: application/json";
+        let length = body.len();
+        bytes += &format!(
+            "POST {ROOM} HTTP/1.1\r\nhost: {}\r\n{kind}\r\ncontent-length: {length}\r\n\r\n{body}",
+            server.address
+        );
+    }
+    bytes += &format!("GET {ROOM}?limit=500 HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", server.address);
+    let answers = server.raw(bytes.as_bytes()).await;
+    assert_eq!(answers.matches("HTTP/1.1 201 Created\r\n").count(), 100);
+    let last = answers.rsplit_once("\r\n\r\n").unwrap().1;
+    let page: serde_json::Value = serde_json::from_str(last).unwrap();
+    let texts: Vec<_> = page["messages"].as_array().unwrap().iter().map(|m| m["text"].clone()).collect();
+    assert_eq!(texts, (0..100).map(|n| json!(format!("message {n}"))).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_never_finish_their_requests_hold_up_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let mut slow = Vec::new();
+    for n in 0..200 {
+        let mut stream = TcpStream::connect(&server.address).await.unwrap();
+        let begun = format!("POST {ROOM} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n", server.address);
+        let begun = match n % 3 {
+            0 => String::new(),
+            1 => begun,
+            _ => format!("{begun}content-length: 100\r\n\r\n{{\"text\":"),
+        };
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    let others = async {
+        let mut events = server.events("lobby").await;
+        for n in 0..50 {
+            server.post("lobby", &format!("message {n}"), json!({"to": []})).await;
+            events.until("message.posted").await;
+        }
+    };
+    // Far below the time after which slow clients are given up.
+    tokio::time::timeout(std::time::Duration::from_secs(20), others).await.expect("others go on");
+    // One that takes up again is answered.
+    let mut begun = slow.swap_remove(1);
+    begun.write_all(b"connection: close\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, begun.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+}
