@@ -25,6 +25,9 @@ use super::{Error, Index};
 pub const QUEUE_ENTRIES_MAX: usize = 16_384;
 /// Queued batches are merged into one commit until it holds so many entries; bounds how long readers wait for it.
 pub const MERGE_ENTRIES_MAX: usize = 4_096;
+/// Commits of a busy index lie at least this far apart: a commit costs as much as some 50 entries. The node covers what
+/// the index lacks, so nobody waits for it but readers of old pages.
+const GATHER: Duration = Duration::from_millis(10);
 /// The longest that a change stays without being durable; after a crash so much is applied again.
 pub const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
@@ -62,7 +65,7 @@ impl Indexer {
         let (durable_tx, durable) = watch::channel(position);
         let room = Arc::new(Semaphore::new(QUEUE_ENTRIES_MAX));
         let writer =
-            Writer { index, work, position, applied: applied_tx, durable: durable_tx, flush_every, dirty_since: None };
+            Writer { index, work, position, applied: applied_tx, durable: durable_tx, flush_every, dirty_since: None, committed: None };
         let thread = thread::Builder::new().name("index".into()).spawn(move || writer.run());
         let thread = thread.map_err(|error| Error::Io(format!("no thread for the index: {error}")))?;
         Ok(Indexer { queue, room, applied, durable, thread: Mutex::new(Some(thread)) })
@@ -114,6 +117,8 @@ struct Writer {
     flush_every: Duration,
     /// When the oldest change that is not durable was made.
     dirty_since: Option<Instant>,
+    /// When the last batch became visible.
+    committed: Option<Instant>,
 }
 
 impl Writer {
@@ -162,7 +167,12 @@ impl Writer {
                 Work::Close => return (batch, true),
                 Work::Batch(entries, permit) => batch.add(entries, permit),
             }
-            next = if batch.entries.len() < MERGE_ENTRIES_MAX { self.work.try_recv().ok() } else { None };
+            let wait = self.committed.map_or(Duration::ZERO, |at| GATHER.saturating_sub(at.elapsed()));
+            next = match batch.entries.len() < MERGE_ENTRIES_MAX {
+                true if wait.is_zero() => self.work.try_recv().ok(),
+                true => self.work.recv_timeout(wait).ok(),
+                false => None,
+            };
         }
         (batch, false)
     }
@@ -184,6 +194,7 @@ impl Writer {
             return Ok(());
         }
         self.index.shared.store.apply(&fresh)?;
+        self.committed = Some(Instant::now());
         self.dirty_since.get_or_insert_with(Instant::now);
         self.position = self.index.publish()?;
         self.applied.send_replace(self.position);

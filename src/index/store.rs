@@ -157,7 +157,7 @@ impl Store {
 fn fold_messages(write: &WriteTransaction, entries: &[Arc<Entry>]) -> Result<(), Error> {
     let mut changes: Vec<(MessageId, Seq, Change)> = Vec::with_capacity(entries.len());
     for entry in entries {
-        changes.extend(Change::of(entry).into_iter().map(|(id, change)| (id, entry.header.seq, change)));
+        changes.extend(Change::of(entry).map(|(id, change)| (id, entry.header.seq, change)));
     }
     // Stable: one message's changes stay in the order of the log.
     changes.sort_by_key(|(id, ..)| *id);

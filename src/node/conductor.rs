@@ -341,7 +341,7 @@ impl Conductor {
         let state = &mut *guard;
         let mut wakes = Vec::new();
         for entry in batch {
-            let before = Change::of(entry).first().and_then(|(id, _)| state.projections.queue.claim(id).cloned());
+            let before = Change::of(entry).next().and_then(|(id, _)| state.projections.queue.claim(&id).cloned());
             state.projections.apply(entry);
             let live = self.follow_claims(state, entry, before);
             let Some(feed) = entry.header.room.as_ref().and_then(|room| inner.feeds.get(room)) else { continue };
@@ -396,7 +396,7 @@ impl Conductor {
             _ => {}
         }
         if let Some(claim) = before
-            && Change::of(entry).first().and_then(|(id, _)| state.projections.queue.claim(id)).is_none()
+            && Change::of(entry).next().and_then(|(id, _)| state.projections.queue.claim(&id)).is_none()
             && let Some(over) = self.claims.remove(&claim.fence)
         {
             over.cancel();

@@ -62,23 +62,24 @@ impl Change {
     }
 
     /// The records that an entry changes: at most two.
-    pub fn of(entry: &Entry) -> Vec<(MessageId, Change)> {
-        match &entry.event {
+    pub fn of(entry: &Entry) -> impl Iterator<Item = (MessageId, Change)> + use<> {
+        let (first, second) = match &entry.event {
             Event::MessagePosted(e) => {
-                vec![(e.id, Change::to(if e.ask.is_some() { Status::Waiting } else { Status::None }))]
+                ((e.id, Change::to(if e.ask.is_some() { Status::Waiting } else { Status::None })), None)
             }
-            Event::MessageClaimed(e) => vec![(e.message_id, Change::to(Status::Claimed))],
-            Event::MessageReleased(e) => vec![(e.message_id, Change::to(Status::Waiting))],
+            Event::MessageClaimed(e) => ((e.message_id, Change::to(Status::Claimed)), None),
+            Event::MessageReleased(e) => ((e.message_id, Change::to(Status::Waiting)), None),
             Event::MessageFailed(e) => {
                 let status = if e.retry_at_ms.is_some() { Status::Waiting } else { Status::Failed };
-                vec![(e.message_id, Change::because(status, &e.reason))]
+                ((e.message_id, Change::because(status, &e.reason)), None)
             }
-            Event::MessageDead(e) => vec![(e.message_id, Change::because(Status::Dead, &e.reason))],
-            Event::MessageCancelled(e) => vec![(e.message_id, Change::to(Status::Cancelled))],
-            Event::MessageRedacted(e) => vec![(e.message_id, Change { redacted: true, ..Change::default() })],
-            Event::ReplyPosted(e) => vec![(e.id, Change::to(Status::None)), (e.message_id, Change::default())],
-            Event::MessageCompleted(e) => vec![(e.message_id, Change::to(Status::Answered))],
-            Event::Unknown(_) => vec![],
-        }
+            Event::MessageDead(e) => ((e.message_id, Change::because(Status::Dead, &e.reason)), None),
+            Event::MessageCancelled(e) => ((e.message_id, Change::to(Status::Cancelled)), None),
+            Event::MessageRedacted(e) => ((e.message_id, Change { redacted: true, ..Change::default() }), None),
+            Event::ReplyPosted(e) => ((e.id, Change::to(Status::None)), Some((e.message_id, Change::default()))),
+            Event::MessageCompleted(e) => ((e.message_id, Change::to(Status::Answered)), None),
+            Event::Unknown(_) => return None.into_iter().chain(None),
+        };
+        Some(first).into_iter().chain(second)
     }
 }
