@@ -172,7 +172,7 @@ impl Conductor {
         let projections = &state.projections;
         let (mut items, mut batch, mut busy) = (Vec::new(), Vec::new(), HashSet::new());
         let now_ms = inner.clock.now_ms();
-        let mut later = VecDeque::new();
+        let (mut later, mut early) = (VecDeque::new(), Vec::new());
         while let Some(item) = self.waiting.pop_front() {
             if batch.len() >= BATCH_MAX || touches(&item.command).is_some_and(|id| busy.contains(&id)) {
                 later.push_back(item);
@@ -191,6 +191,11 @@ impl Conductor {
                 }
                 Command::Due(id) => match work::due(projections, &inner.policy, *id, now_ms) {
                     Some(decision) => Ok(decision),
+                    // The wall clock is behind the timer: somebody set it back, or the deadline is beyond `FAR`.
+                    None if projections.queue.claim(id).is_none() => {
+                        early.push(*id);
+                        continue;
+                    }
                     None => continue,
                 },
                 Command::Claim(wish) => match work::claim(projections, &inner.policy, wish, now_ms, &busy) {
@@ -222,6 +227,8 @@ impl Conductor {
             }
         }
         self.waiting = later;
+        drop(state);
+        early.into_iter().for_each(|id| self.arm(id));
         (items, batch)
     }
 
