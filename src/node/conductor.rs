@@ -53,7 +53,7 @@ struct Item {
 
 enum To {
     Caller(oneshot::Sender<Result<Answer, Error>>),
-    Claimer(oneshot::Sender<Claimed>),
+    Claimer(oneshot::Sender<Result<Claimed, Error>>),
     Nobody,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Conductor {
     requests: mpsc::Receiver<Request>,
     indexer: Indexer,
     waiting: VecDeque<Item>,
-    claimers: HashMap<BotName, VecDeque<(Wish, oneshot::Sender<Claimed>)>>,
+    claimers: HashMap<BotName, VecDeque<(Wish, oneshot::Sender<Result<Claimed, Error>>)>>,
     claims: HashMap<Seq, CancellationToken>,
     timers: Timers,
 }
@@ -292,7 +292,7 @@ impl Conductor {
         }
     }
 
-    fn hand_over(&mut self, answer: oneshot::Sender<Claimed>, own: &[Arc<Entry>]) {
+    fn hand_over(&mut self, answer: oneshot::Sender<Result<Claimed, Error>>, own: &[Arc<Entry>]) {
         let Some(Entry { header, event: Event::MessageClaimed(e), .. }) = own.first().map(|e| &**e) else { return };
         let Some(room) = header.room.clone() else { return };
         let held = Held { message_id: e.message_id, fence: header.seq };
@@ -303,7 +303,7 @@ impl Conductor {
             over.cancel();
         }
         let (attempt, lease) = (e.attempt, Duration::from_millis(e.lease_ms));
-        if answer.send(Claimed { held, reply_id: e.reply_id, room, attempt, lease, over }).is_err() {
+        if answer.send(Ok(Claimed { held, reply_id: e.reply_id, room, attempt, lease, over })).is_err() {
             self.wish(Command::End(held, End::Released(release::GOODBYE)));
         }
     }
@@ -492,8 +492,8 @@ impl To {
     fn answer(self, result: Result<Answer, Error>) {
         match self {
             To::Caller(answer) => drop(answer.send(result)),
-            // A claimer whose wish failed learns it by the dropped sender.
-            To::Claimer(_) | To::Nobody => {}
+            To::Claimer(answer) => drop(result.err().map(|why| answer.send(Err(why)))),
+            To::Nobody => {}
         }
     }
 }
