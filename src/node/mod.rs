@@ -21,6 +21,8 @@ mod follow;
 mod read;
 mod snapshot;
 mod start;
+#[cfg(test)]
+mod tests;
 mod timer;
 
 use std::{
