@@ -3,6 +3,8 @@
 //! Each test starts its own server on a free port in a temporary folder. Long tests have a short count here and their
 //! full count in `./scripts/soak` (`ANTIPHON_SOAK=1`).
 
+mod crash;
 mod feed;
 mod harness;
+mod import;
 mod tidy;
