@@ -51,9 +51,12 @@ struct Item {
     answer: To,
 }
 
+/// Whoever waits for a claim.
+type Claimer = oneshot::Sender<Result<Claimed, Error>>;
+
 enum To {
     Caller(oneshot::Sender<Result<Answer, Error>>),
-    Claimer(oneshot::Sender<Result<Claimed, Error>>),
+    Claimer(Claimer),
     Nobody,
 }
 
@@ -62,7 +65,7 @@ pub(super) struct Conductor {
     requests: mpsc::Receiver<Request>,
     indexer: Indexer,
     waiting: VecDeque<Item>,
-    claimers: HashMap<BotName, VecDeque<(Wish, oneshot::Sender<Result<Claimed, Error>>)>>,
+    claimers: HashMap<BotName, VecDeque<(Wish, Claimer)>>,
     claims: HashMap<Seq, CancellationToken>,
     timers: Timers,
 }
@@ -292,7 +295,7 @@ impl Conductor {
         }
     }
 
-    fn hand_over(&mut self, answer: oneshot::Sender<Result<Claimed, Error>>, own: &[Arc<Entry>]) {
+    fn hand_over(&mut self, answer: Claimer, own: &[Arc<Entry>]) {
         let Some(Entry { header, event: Event::MessageClaimed(e), .. }) = own.first().map(|e| &**e) else { return };
         let Some(room) = header.room.clone() else { return };
         let held = Held { message_id: e.message_id, fence: header.seq };

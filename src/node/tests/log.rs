@@ -177,7 +177,8 @@ async fn a_failed_log_acknowledges_nothing_and_reading_goes_on() {
         let refused = rig.node.claim(&bot(), &"a".into(), None).await;
         assert!(matches!(refused, Err(Error::Log(log::Error::Poisoned(_)))), "{refused:?}");
     }
-    let (messages, position) = rig.node.messages(&room(), crate::node::Range { limit: 10, ..Default::default() }).await.unwrap();
+    let (messages, position) =
+        rig.node.messages(&room(), crate::node::Range { limit: 10, ..Default::default() }).await.unwrap();
     assert_eq!((messages.len(), messages[0].id, messages[0].status, position), (1, id, Status::Waiting, Seq(1)));
     assert_eq!(rig.kinds().await, ["message.posted"]);
 }
