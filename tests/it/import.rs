@@ -1,5 +1,7 @@
 //! `antiphon import` on real conversations: everything arrives once and in order, whatever is killed on the way.
 
+#![expect(clippy::unwrap_used, reason = "the lints' exception for tests does not reach their helpers")]
+
 use std::{
     collections::{BTreeSet, HashMap},
     io::{Read, Write},
