@@ -21,7 +21,10 @@ use antiphon_schemas::{
     event::{Author, AuthorKind, Made},
     wire::Posted,
 };
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Duration, timeout},
+};
 use uuid::Uuid;
 
 use super::{Claimed, Error, Follower, Node, Settings, Word, start};
@@ -39,6 +42,9 @@ const LONG_MS: u64 = 600_000;
 /// As long as a test can wait, and longer than a machine under load takes between two lines of a test.
 const LEASE_MS: u64 = 1_000;
 const ATTEMPTS_MAX: u32 = 3;
+
+/// A test that waits longer has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What happens to the next append that holds anything.
 enum Trick {
@@ -170,7 +176,9 @@ impl Rig {
     }
 
     async fn claim(&self, worker: &str) -> Claimed {
-        self.node.claim(&bot(), &worker.into(), None).await.unwrap()
+        let (bot, worker) = (bot(), worker.into());
+        let claimed = timeout(PATIENCE, self.node.claim(&bot, &worker, None));
+        claimed.await.expect("a claim within a minute").unwrap()
     }
 
     /// A claim that waits; it has asked when this returns.
@@ -224,7 +232,8 @@ impl View {
             if let Some(event) = self.ready.pop_front() {
                 return event;
             }
-            match poll_fn(|cx| self.follower.poll_next(cx)).await {
+            let next = timeout(PATIENCE, poll_fn(|cx| self.follower.poll_next(cx)));
+            match next.await.expect("an event within a minute") {
                 Followed::Frames(bytes) => self.push(&bytes),
                 other => panic!("{other:?}"),
             }

@@ -1,7 +1,7 @@
 //! Claims: who gets a message, who loses it, and what a late worker can still do: nothing.
 
 use antiphon_schemas::{event::release, wire::Status};
-use tokio::time::{Duration, Instant, sleep};
+use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::decide::{Refusal, change::Change};

@@ -5,7 +5,6 @@ use antiphon_schemas::{
     event::{MessageClaimed, MessagePosted, MessageRedacted},
     wire::Status,
 };
-use tokio::time::Duration;
 
 use super::*;
 use crate::{
