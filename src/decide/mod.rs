@@ -7,6 +7,8 @@
 
 pub mod change;
 pub mod post;
+#[cfg(test)]
+pub(crate) mod tests;
 pub mod work;
 
 use std::sync::Arc;

@@ -51,9 +51,12 @@ struct Item {
     answer: To,
 }
 
+/// Whoever waits for a claim.
+type Claimer = oneshot::Sender<Result<Claimed, Error>>;
+
 enum To {
     Caller(oneshot::Sender<Result<Answer, Error>>),
-    Claimer(oneshot::Sender<Claimed>),
+    Claimer(Claimer),
     Nobody,
 }
 
@@ -62,7 +65,7 @@ pub(super) struct Conductor {
     requests: mpsc::Receiver<Request>,
     indexer: Indexer,
     waiting: VecDeque<Item>,
-    claimers: HashMap<BotName, VecDeque<(Wish, oneshot::Sender<Claimed>)>>,
+    claimers: HashMap<BotName, VecDeque<(Wish, Claimer)>>,
     claims: HashMap<Seq, CancellationToken>,
     timers: Timers,
 }
@@ -172,7 +175,7 @@ impl Conductor {
         let projections = &state.projections;
         let (mut items, mut batch, mut busy) = (Vec::new(), Vec::new(), HashSet::new());
         let now_ms = inner.clock.now_ms();
-        let mut later = VecDeque::new();
+        let (mut later, mut early) = (VecDeque::new(), Vec::new());
         while let Some(item) = self.waiting.pop_front() {
             if batch.len() >= BATCH_MAX || touches(&item.command).is_some_and(|id| busy.contains(&id)) {
                 later.push_back(item);
@@ -191,6 +194,11 @@ impl Conductor {
                 }
                 Command::Due(id) => match work::due(projections, &inner.policy, *id, now_ms) {
                     Some(decision) => Ok(decision),
+                    // The wall clock is behind the timer: somebody set it back, or the deadline is beyond `FAR`.
+                    None if projections.queue.claim(id).is_none() => {
+                        early.push(*id);
+                        continue;
+                    }
                     None => continue,
                 },
                 Command::Claim(wish) => match work::claim(projections, &inner.policy, wish, now_ms, &busy) {
@@ -222,6 +230,8 @@ impl Conductor {
             }
         }
         self.waiting = later;
+        drop(state);
+        early.into_iter().for_each(|id| self.arm(id));
         (items, batch)
     }
 
@@ -285,7 +295,7 @@ impl Conductor {
         }
     }
 
-    fn hand_over(&mut self, answer: oneshot::Sender<Claimed>, own: &[Arc<Entry>]) {
+    fn hand_over(&mut self, answer: Claimer, own: &[Arc<Entry>]) {
         let Some(Entry { header, event: Event::MessageClaimed(e), .. }) = own.first().map(|e| &**e) else { return };
         let Some(room) = header.room.clone() else { return };
         let held = Held { message_id: e.message_id, fence: header.seq };
@@ -296,7 +306,7 @@ impl Conductor {
             over.cancel();
         }
         let (attempt, lease) = (e.attempt, Duration::from_millis(e.lease_ms));
-        if answer.send(Claimed { held, reply_id: e.reply_id, room, attempt, lease, over }).is_err() {
+        if answer.send(Ok(Claimed { held, reply_id: e.reply_id, room, attempt, lease, over })).is_err() {
             self.wish(Command::End(held, End::Released(release::GOODBYE)));
         }
     }
@@ -485,8 +495,8 @@ impl To {
     fn answer(self, result: Result<Answer, Error>) {
         match self {
             To::Caller(answer) => drop(answer.send(result)),
-            // A claimer whose wish failed learns it by the dropped sender.
-            To::Claimer(_) | To::Nobody => {}
+            To::Claimer(answer) => drop(result.err().map(|why| answer.send(Err(why)))),
+            To::Nobody => {}
         }
     }
 }

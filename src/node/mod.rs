@@ -21,6 +21,8 @@ mod follow;
 mod read;
 mod snapshot;
 mod start;
+#[cfg(test)]
+mod tests;
 mod timer;
 
 use std::{
@@ -183,7 +185,7 @@ pub enum Word {
 /// What a node is asked to do.
 enum Request {
     Command { command: Command, facts: Facts, answer: oneshot::Sender<Result<Answer, Error>> },
-    Claim { wish: Wish, answer: oneshot::Sender<Claimed> },
+    Claim { wish: Wish, answer: oneshot::Sender<Result<Claimed, Error>> },
     Word { held: Held, word: Word, answer: oneshot::Sender<Result<(), Error>> },
     Probe,
     Stop { done: oneshot::Sender<()> },
@@ -304,7 +306,7 @@ impl Node {
         let wish = Wish { bot: bot.clone(), worker: worker.clone(), incarnation, reply_id: self.fresh_id() };
         let (answer, claimed) = oneshot::channel();
         self.send(Request::Claim { wish, answer }).await?;
-        claimed.await.map_err(|_| Error::Stopping)
+        claimed.await.map_err(|_| Error::Stopping)?
     }
 
     /// Says something live about a claimed message: a heartbeat, a stage, the next piece of the reply.

@@ -9,6 +9,8 @@ pub mod newest;
 pub mod queue;
 pub mod recent;
 pub mod record;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 use std::sync::Arc;

@@ -323,3 +323,83 @@ impl Events {
 pub(crate) fn fake_settings(url: &str, more: &str) -> String {
     format!("model = \"ollama:fake\"\nollama_url = \"{url}\"\n{more}")
 }
+
+/// An address that a server can be started on again after it was killed: its port is below those that the system gives
+/// to others meanwhile.
+pub(crate) fn lasting_address() -> String {
+    let mut dice = Dice(u64::from(std::process::id()));
+    loop {
+        let address = format!("127.0.0.1:{}", 12_000 + dice.below(18_000));
+        if std::net::TcpListener::bind(&address).is_ok() {
+            return address;
+        }
+    }
+}
+
+impl Server {
+    /// As [`Server::start`], on this address.
+    pub(crate) fn start_at(address: &str, data: &Path) -> Server {
+        Server::start_with(data, &["--listen", address])
+    }
+}
+
+/// Random numbers that a seed repeats (SplitMix64).
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    /// A number from 0 to `n` - 1.
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n
+    }
+
+    /// A random UUID.
+    pub(crate) fn uuid(&mut self) -> uuid::Uuid {
+        let (high, low) = (self.below(u64::MAX), self.below(u64::MAX));
+        uuid::Builder::from_random_bytes((u128::from(high) << 64 | u128::from(low)).to_be_bytes()).into_uuid()
+    }
+}
+
+/// The seed of a test: from `ANTIPHON_SEED`, else fresh; printed, so that a failure can be tried again.
+pub(crate) fn seed() -> u64 {
+    let given = std::env::var("ANTIPHON_SEED").ok().map(|seed| seed.parse().expect("ANTIPHON_SEED is a number"));
+    let seed = given.unwrap_or_else(rand::random);
+    eprintln!("ANTIPHON_SEED={seed}");
+    seed
+}
+
+/// What a node shows of its state to everybody: rooms with all their messages, what a new subscriber is given, queues,
+/// and the numbers that are folded from the log.
+pub(crate) async fn everything_shown(server: &Server) -> Value {
+    let (_, rooms) = server.get("/api/rooms").await;
+    let (mut messages, mut snapshots) = (json!({}), json!({}));
+    for room in rooms["rooms"].as_array().unwrap().iter().map(|room| room["room"].as_str().unwrap()) {
+        messages[room] = server.all(room).await.into();
+        snapshots[room] = server.events(room).await.until("snapshot").await.1;
+    }
+    let (_, queues) = server.get("/api/queues").await;
+    let (_, metrics) = server.get("/metrics").await;
+    const FOLDED: [&str; 5] = ["log_", "queue_messages", "bot_failures", "reply_seconds", "reply_first_token_seconds"];
+    let folded = |line: &&str| {
+        let name = line.strip_prefix("antiphon_").unwrap_or_default();
+        FOLDED.iter().any(|prefix| name.starts_with(prefix))
+    };
+    let numbers: Vec<_> = metrics.as_str().unwrap().lines().filter(folded).collect();
+    assert!(numbers.iter().any(|line| line.contains("message.posted")), "{metrics}");
+    json!({"rooms": rooms, "messages": messages, "snapshots": snapshots, "queues": queues, "numbers": numbers})
+}
+
+/// Asserts that two states shown are equal, and names the first part that is not.
+pub(crate) fn assert_same(one: &Value, other: &Value, what: &str) {
+    for part in ["rooms", "queues", "numbers", "snapshots"] {
+        assert_eq!(one[part], other[part], "{what}: {part}");
+    }
+    for (room, messages) in one["messages"].as_object().unwrap() {
+        let pairs = messages.as_array().unwrap().iter().zip(other["messages"][room].as_array().unwrap());
+        pairs.for_each(|(a, b)| assert_eq!(a, b, "{what}: {room}"));
+    }
+    assert!(one == other, "{what}");
+}

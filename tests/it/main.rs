@@ -6,8 +6,10 @@
 #![expect(clippy::unwrap_used, reason = "the lints' exception for tests does not reach their helpers")]
 
 mod contract;
+mod crash;
 mod feed;
 mod harness;
+mod import;
 mod models;
 mod openapi;
 mod start;
