@@ -10,7 +10,7 @@
 //! - after [`Error::Poisoned`] nothing is ever acknowledged again until the process restarts.
 //!
 //! Not here: what an entry means, who may append, lanes (the queue projection is the lanes of these backends).
-//! Backends: [`memory`] (the reference), [`file`] (the default).
+//! Backends: [`memory`] (the reference), [`mod@file`] (the default).
 
 #[cfg(test)]
 pub(crate) mod conformance;
