@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use antiphon_kit::sse::SseEvent;
 use antiphon_schemas::RoomName;
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     DONE,
@@ -43,10 +44,12 @@ impl Tail {
         let after = self.after.map_or(After::Newest, After::Asked);
         let mut feed = Feed::new(Client::new(&self.server)?, self.room, after);
         let mut screen = Screen::new(!self.json && io::stdout().is_terminal());
+        // One for the whole loop: a signal that comes while an event is being printed is not lost.
+        let mut interrupt = signal(SignalKind::interrupt())?;
         loop {
             let news = tokio::select! {
                 news = feed.next() => news?,
-                _ = tokio::signal::ctrl_c() => {
+                _ = interrupt.recv() => {
                     print(screen.close_line())?;
                     return Ok(DONE);
                 }

@@ -6,7 +6,7 @@ use std::{
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use antiphon_kit::sse::{SseEvent, SseReader};
@@ -149,7 +149,7 @@ impl Server {
 
     /// Waits until it ends by itself.
     pub(crate) fn ended(mut self) -> ExitStatus {
-        self.child.wait().unwrap()
+        ended(&mut self.child)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -231,6 +231,19 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Waits until a process ends by itself; one that does not is killed and fails the test.
+pub(crate) fn ended(child: &mut Child) -> ExitStatus {
+    let started = Instant::now();
+    while started.elapsed() < PATIENCE {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    panic!("it did not end within {PATIENCE:?}");
 }
 
 pub(crate) fn signal(pid: u32, name: &str) {

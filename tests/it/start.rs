@@ -11,7 +11,7 @@ use std::{
 use antiphon_bot::fake::{Fake, Step};
 use serde_json::{Value, json};
 
-use crate::harness::{Server, antiphon, fake_settings, signal};
+use crate::harness::{Server, antiphon, ended, fake_settings, signal};
 
 /// Runs a command to its end: exit code, stdout, stderr.
 fn run(dir: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
@@ -292,7 +292,7 @@ async fn the_commands_do_their_work_against_a_running_server() {
     assert!(lines.any(|line| line.contains(reply)), "the answer is seen");
     assert!(lines.any(|line| line.contains("Bye")));
     signal(tail.id(), "INT");
-    assert_eq!(tail.wait().unwrap().code(), Some(0), "Ctrl-C is how it ends");
+    assert_eq!(ended(&mut tail).code(), Some(0), "Ctrl-C is how it ends");
 
     // What cannot be done is one line.
     fails(dir, &["post", "lobby", "x", "--server", "127.0.0.1:1"], &[], 1, &["127.0.0.1:1", "--server"]);
