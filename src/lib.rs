@@ -17,3 +17,7 @@ pub mod projection;
 pub mod server;
 pub mod telemetry;
 pub mod work;
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

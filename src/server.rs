@@ -25,6 +25,14 @@ use crate::{
     work::{Crew, Hand},
 };
 
+/// Prints a line for the operator; nobody reading it is no reason to stop.
+macro_rules! say {
+    ($($arguments:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout(), $($arguments)*);
+    }};
+}
+
 /// Replies under way may finish within this time after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
 /// Requests under way may finish within this time after that.
@@ -73,11 +81,11 @@ pub async fn run(config: Config) -> Result<(), Error> {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
-    println!("stopping: replies may finish within {} s; signal again to end at once", DRAIN.as_secs());
+    say!("stopping: replies may finish within {} s; signal again to end at once", DRAIN.as_secs());
     tokio::select! {
-        () = server.stop() => println!("stopped; nothing acknowledged is lost"),
-        _ = interrupt.recv() => println!("ended at once"),
-        _ = terminate.recv() => println!("ended at once"),
+        () = server.stop() => say!("stopped; nothing acknowledged is lost"),
+        _ = interrupt.recv() => say!("ended at once"),
+        _ = terminate.recv() => say!("ended at once"),
     }
     Ok(())
 }
@@ -217,15 +225,15 @@ fn announce(config: &Config, server: &Server) {
     for warning in &config.sources.warnings {
         warn!("{warning}");
     }
-    println!("antiphon {} listens on http://{}", env!("CARGO_PKG_VERSION"), server.address);
+    say!("antiphon {} listens on http://{}", env!("CARGO_PKG_VERSION"), server.address);
     if config.log == LogKind::File {
-        println!("  data      {}", absolute(&config.data));
+        say!("  data      {}", absolute(&config.data));
     }
-    println!("  log       {}, epoch {}, position {}", info.backend, info.epoch, server.node.position());
-    println!("  bots      {}", if server.bots.is_empty() { "none".into() } else { server.bots.join(", ") });
-    println!("  ack       {}", info.durability);
+    say!("  log       {}, epoch {}, position {}", info.backend, info.epoch, server.node.position());
+    say!("  bots      {}", if server.bots.is_empty() { "none".into() } else { server.bots.join(", ") });
+    say!("  ack       {}", info.durability);
     if !server.address.ip().is_loopback() {
-        println!("  warning   everybody who reaches this address can read and post: there are no tokens yet");
+        say!("  warning   everybody who reaches this address can read and post: there are no tokens yet");
     }
 }
 

@@ -7,12 +7,14 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use antiphon_schemas::{MessageId, Seq};
 use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
 
 use super::Frame;
 
@@ -25,6 +27,9 @@ const CHUNK_BYTES_MAX: usize = 16 * 1024;
 /// Up to this many wakers are woken by the publisher itself; more are woken by a task of their own, so that a crowd
 /// of subscribers does not delay the next append.
 const WAKE_INLINE_MAX: usize = 32;
+/// Waking a crowd again before it has been served only splits its frames over more writes. So much time a subscriber
+/// lies between two wakes of a crowd: a fraction of what serving it costs. Below that rate nobody waits.
+const WAKE_PAUSE_EACH: Duration = Duration::from_micros(2);
 
 /// One room's ring.
 #[derive(Debug, Default)]
@@ -39,6 +44,10 @@ struct Ring {
     first: u64,
     bytes: usize,
     waiting: Vec<Waker>,
+    /// When a crowd was last woken.
+    woken: Option<Instant>,
+    /// Somebody is going to wake the crowd.
+    wake_is_due: bool,
     closed: bool,
     /// The last chunk made of several frames: subscribers that are equally far behind share it.
     chunk: Option<(u64, Chunk)>,
@@ -65,22 +74,30 @@ pub enum Taken {
 /// Subscribers to wake, outside every lock.
 #[must_use]
 #[derive(Debug)]
-pub struct Wake(Vec<Waker>);
+pub enum Wake {
+    /// These, now.
+    Now(Vec<Waker>),
+    /// The crowd of this feed, then.
+    Later(Arc<Feed>, Instant),
+}
 
 impl Wake {
-    /// Wakes them.
+    /// Wakes them, or has them woken.
     pub fn wake(self) {
-        if self.0.len() <= WAKE_INLINE_MAX {
-            self.0.into_iter().for_each(Waker::wake);
-        } else {
-            tokio::spawn(async move { self.0.into_iter().for_each(Waker::wake) });
+        match self {
+            Wake::Now(wakers) if wakers.len() <= WAKE_INLINE_MAX => wakers.into_iter().for_each(Waker::wake),
+            Wake::Now(wakers) => drop(tokio::spawn(async move { wakers.into_iter().for_each(Waker::wake) })),
+            Wake::Later(feed, at) => drop(tokio::spawn(async move {
+                tokio::time::sleep_until(at).await;
+                feed.take_waiting().into_iter().for_each(Waker::wake);
+            })),
         }
     }
 }
 
 impl Feed {
     /// Appends frames; the oldest fall off.
-    pub fn push(&self, frames: impl IntoIterator<Item = Frame>) -> Wake {
+    pub fn push(self: &Arc<Self>, frames: impl IntoIterator<Item = Frame>) -> Wake {
         let mut ring = self.ring();
         for frame in frames {
             ring.bytes += frame.bytes.len();
@@ -92,7 +109,22 @@ impl Feed {
                 ring.first += 1;
             }
         }
-        Wake(std::mem::take(&mut ring.waiting))
+        if ring.wake_is_due {
+            return Wake::Now(Vec::new());
+        }
+        let (crowd, now) = (ring.waiting.len(), Instant::now());
+        let pause = WAKE_PAUSE_EACH * u32::try_from(crowd).unwrap_or(u32::MAX);
+        match ring.woken {
+            Some(woken) if crowd > WAKE_INLINE_MAX && now < woken + pause => {
+                ring.wake_is_due = true;
+                Wake::Later(self.clone(), woken + pause)
+            }
+            _ => Wake::Now(ring.take_waiting(now)),
+        }
+    }
+
+    fn take_waiting(&self) -> Vec<Waker> {
+        self.ring().take_waiting(Instant::now())
     }
 
     /// The slot of the next frame to come: where a new subscriber starts.
@@ -134,9 +166,9 @@ impl Feed {
     pub fn close(&self) {
         let mut ring = self.ring();
         ring.closed = true;
-        let wake = Wake(std::mem::take(&mut ring.waiting));
+        let waiting = std::mem::take(&mut ring.waiting);
         drop(ring);
-        wake.0.into_iter().for_each(Waker::wake);
+        waiting.into_iter().for_each(Waker::wake);
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
@@ -145,6 +177,14 @@ impl Feed {
 }
 
 impl Ring {
+    fn take_waiting(&mut self, now: Instant) -> Vec<Waker> {
+        self.wake_is_due = false;
+        if self.waiting.len() > WAKE_INLINE_MAX {
+            self.woken = Some(now);
+        }
+        std::mem::take(&mut self.waiting)
+    }
+
     fn end(&self) -> u64 {
         self.first + self.frames.len() as u64
     }
@@ -181,7 +221,10 @@ impl Ring {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        task::Waker,
+    };
 
     use super::*;
 
@@ -198,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_subscriber_reads_every_frame_once_in_whatever_chunks() {
-        let feed = Feed::default();
+        let feed = Arc::new(Feed::default());
         let (mut fast, mut slow) = (feed.end(), feed.end());
         let (mut fast_read, mut slow_read) = (String::new(), String::new());
         let read = |cursor: &mut u64, out: &mut String| {
@@ -220,7 +263,7 @@ mod tests {
 
     #[test]
     fn one_that_falls_off_the_ring_is_told_and_memory_stays_bounded() {
-        let feed = Feed::default();
+        let feed = Arc::new(Feed::default());
         let mut cursor = feed.end();
         (0..3_000).for_each(|n| feed.push([frame(n, 2_000)]).wake());
         assert!(feed.ring().bytes <= RING_BYTES_MAX + 2_001);
@@ -229,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_hidden_message_is_gone_from_the_ring_too() {
-        let feed = Feed::default();
+        let feed = Arc::new(Feed::default());
         let id = crate::log::conformance::id(7);
         let mut cursor = feed.end();
         feed.push([frame(1, 3), Frame { shows: Some(id), ..frame(2, 9) }, frame(3, 3)]).wake();
@@ -237,9 +280,46 @@ mod tests {
         assert_eq!(take(&feed, &mut cursor), Some(Taken::Frames(Bytes::from_static(b"001;hidden;003;"), Some(Seq(3)))));
     }
 
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Counter(AtomicUsize);
+
+    impl std::task::Wake for Counter {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_crowd_in_a_burst_is_woken_less_often_and_misses_nothing() {
+        let feed = Arc::new(Feed::default());
+        let crowd: Vec<_> = (0..1_000).map(|_| Arc::new(Counter::default())).collect();
+        let mut cursors = vec![feed.end(); crowd.len()];
+        let wait = |cursors: &mut Vec<u64>| {
+            for (cursor, counter) in cursors.iter_mut().zip(&crowd) {
+                let waker = Waker::from(counter.clone());
+                while feed.poll_take(cursor, &mut Context::from_waker(&waker)).is_ready() {}
+            }
+        };
+        wait(&mut cursors);
+        let woken = || crowd[0].0.load(Ordering::SeqCst);
+        feed.push([frame(1, 3)]).wake();
+        while woken() < 1 {
+            tokio::task::yield_now().await;
+        }
+        wait(&mut cursors);
+        (2..50).for_each(|n| feed.push([frame(n, 3)]).wake());
+        while woken() < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        wait(&mut cursors);
+        assert!(cursors.iter().all(|cursor| *cursor == 49), "all have all");
+        assert!(crowd.iter().all(|counter| counter.0.load(Ordering::SeqCst) == 2), "woken once for the burst");
+    }
+
     #[test]
     fn a_closed_feed_is_read_to_its_end() {
-        let feed = Feed::default();
+        let feed = Arc::new(Feed::default());
         let mut cursor = feed.end();
         feed.push([frame(1, 3)]).wake();
         feed.close();

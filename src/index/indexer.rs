@@ -64,8 +64,16 @@ impl Indexer {
         let (applied_tx, applied) = watch::channel(position);
         let (durable_tx, durable) = watch::channel(position);
         let room = Arc::new(Semaphore::new(QUEUE_ENTRIES_MAX));
-        let writer =
-            Writer { index, work, position, applied: applied_tx, durable: durable_tx, flush_every, dirty_since: None, committed: None };
+        let writer = Writer {
+            index,
+            work,
+            position,
+            applied: applied_tx,
+            durable: durable_tx,
+            flush_every,
+            dirty_since: None,
+            committed: None,
+        };
         let thread = thread::Builder::new().name("index".into()).spawn(move || writer.run());
         let thread = thread.map_err(|error| Error::Io(format!("no thread for the index: {error}")))?;
         Ok(Indexer { queue, room, applied, durable, thread: Mutex::new(Some(thread)) })

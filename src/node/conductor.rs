@@ -544,7 +544,7 @@ fn hidden(state: &State, entry: &Entry, id: MessageId) -> Frame {
     match message {
         Some(message) => {
             let name = if message.model.is_some() { "reply.posted" } else { "message.posted" };
-            Frame { shows: Some(id), ..frame::at(message.position.0, name, &**message) }
+            Frame { shows: Some(id), ..frame::at(message.position.0, name, &*message) }
         }
         // Older than what memory holds: whoever is that far behind gets only the `message.redacted`.
         None => Frame { bytes: bytes::Bytes::from_static(b": hidden\n\n"), seq: None, shows: Some(id) },

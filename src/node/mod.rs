@@ -113,7 +113,7 @@ struct Inner {
     state: RwLock<State>,
     feeds: Feeds,
     /// The feed through which a probe comes back.
-    canary: Feed,
+    canary: Arc<Feed>,
     index: Index,
     indexed: watch::Receiver<Seq>,
     applied: watch::Sender<Seq>,

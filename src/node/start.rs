@@ -23,7 +23,7 @@ use super::{Error, Inner, Node, REQUESTS_MAX, State, Writing, conductor::Conduct
 use crate::{
     clock::Clock,
     decide::Policy,
-    fanout::{Feed, Feeds, frame},
+    fanout::{Feeds, frame},
     index::{Index, Indexer},
     log::Log,
     projection::{Kept, Limits, Projections, queue},
@@ -79,7 +79,7 @@ pub async fn start(settings: Settings) -> Result<Node, Error> {
         policy: Arc::new(policy),
         state: RwLock::new(State { writing: adopted(&projections), projections, last }),
         feeds: Feeds::default(),
-        canary: Feed::default(),
+        canary: Arc::default(),
         index,
         requests,
         incarnation: Uuid::new_v4(),
@@ -88,7 +88,7 @@ pub async fn start(settings: Settings) -> Result<Node, Error> {
     let node = Node { inner: inner.clone() };
     let conductor = tokio::spawn(Conductor::new(inner, receiver, indexer).run());
     tokio::spawn(heartbeats(node.clone()));
-    tokio::spawn(snapshots(node.clone(), data, conductor));
+    tokio::spawn(snapshots(node.clone(), data, snapshot_at, conductor));
     Ok(node)
 }
 
@@ -135,14 +135,17 @@ async fn fold(
 ) -> Result<Option<Arc<antiphon_schemas::Entry>>, Error> {
     let (started, mut said, tail) = (Instant::now(), Instant::now(), log.tail());
     let (mut position, mut last) = (from, None);
-    while position < tail {
-        let entries = log.read(position, READ_ENTRIES).await?;
-        let Some(newest) = entries.last() else { break };
+    let mut entries = log.read(position, READ_ENTRIES).await?;
+    while let Some(newest) = entries.last().cloned() {
         position = newest.header.seq;
-        last = Some(newest.clone());
-        entries.iter().for_each(|entry| projections.apply(entry));
-        projections.newest.forget(*indexer.applied().borrow());
-        indexer.apply(entries).await;
+        last = Some(newest);
+        // The next page is read while this one is folded.
+        let (next, ()) = tokio::join!(log.read(position, READ_ENTRIES), async {
+            entries.iter().for_each(|entry| projections.apply(entry));
+            projections.newest.forget(*indexer.applied().borrow());
+            indexer.apply(std::mem::take(&mut entries)).await;
+        });
+        entries = next?;
         if said.elapsed() > PROGRESS_EVERY {
             said = Instant::now();
             info!(position = position.0, tail = tail.0, "folding the log");
@@ -176,14 +179,13 @@ async fn heartbeats(node: Node) {
     }
 }
 
-/// Writes a snapshot every so often, and one at the end.
-async fn snapshots(node: Node, data: Option<PathBuf>, conductor: tokio::task::JoinHandle<()>) {
+/// Writes a snapshot every so often, if there is something newer than the last one, and one at the end.
+async fn snapshots(node: Node, data: Option<PathBuf>, mut written: Seq, conductor: tokio::task::JoinHandle<()>) {
     let _stopped = node.inner.stopped.clone().drop_guard();
     let mut conductor = conductor;
     let Some(data) = data else { return drop(conductor.await) };
     let mut ticks = tokio::time::interval(SNAPSHOT_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut written = node.position();
     loop {
         let ended = tokio::select! {
             _ = ticks.tick() => false,

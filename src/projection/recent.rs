@@ -2,6 +2,8 @@
 //!
 //! Promises: for a room that is here, all its messages newer than its floor are here, in order, with their present
 //! status; at most `messages_max` a room and `rooms_max` rooms, the room longest silent going first.
+//! Kept are the entries themselves, which others hold too; a message as people see it is made when somebody looks, so
+//! that folding stays cheap.
 //! Not here: older messages (index and log).
 
 use std::{
@@ -9,7 +11,10 @@ use std::{
     sync::Arc,
 };
 
-use antiphon_schemas::{Entry, Epoch, MessageId, RoomName, Seq, wire::Message};
+use antiphon_schemas::{
+    Entry, Epoch, MessageId, RoomName, Seq,
+    wire::{Message, Status},
+};
 
 use super::{record::Change, view};
 
@@ -27,8 +32,28 @@ pub struct Recent {
 struct Room {
     floor: Seq,
     last: Seq,
-    messages: VecDeque<Arc<Message>>,
+    messages: VecDeque<Shown>,
     places: HashMap<MessageId, Seq>,
+}
+
+/// A message, and where it stands.
+#[derive(Debug, Clone)]
+struct Shown {
+    posted: Arc<Entry>,
+    id: MessageId,
+    status: Status,
+    reason: Option<Arc<str>>,
+    redacted: bool,
+}
+
+impl Shown {
+    fn seq(&self) -> Seq {
+        self.posted.header.seq
+    }
+
+    fn message(&self, epoch: Epoch) -> Option<Arc<Message>> {
+        view::message_as(&self.posted, epoch, self.status, self.reason.clone(), self.redacted).map(Arc::new)
+    }
 }
 
 /// What is in memory of a room.
@@ -53,38 +78,41 @@ impl Recent {
     }
 
     /// Folds one entry in.
-    pub fn apply(&mut self, entry: &Entry) {
+    pub fn apply(&mut self, entry: &Arc<Entry>) {
         let Some(room_name) = &entry.header.room else { return };
-        if let Some(message) = view::message(entry, self.epoch) {
-            self.push(room_name, entry.header.seq, message);
+        if let Some(id) = view::posted_id(entry) {
+            self.push(room_name, id, entry);
         }
         let Some(room) = self.rooms.get_mut(room_name) else { return };
         for (id, change) in Change::of(entry) {
             let Some(seq) = room.places.get(&id) else { continue };
-            let place = room.messages.binary_search_by_key(seq, |m| m.position.0.seq);
-            let Some(message) = place.ok().and_then(|i| room.messages.get_mut(i)) else { continue };
-            if let Some(changed) = view::changed(message, &change) {
-                *message = Arc::new(changed);
+            let place = room.messages.binary_search_by_key(seq, Shown::seq);
+            let Some(shown) = place.ok().and_then(|i| room.messages.get_mut(i)) else { continue };
+            if let Some(status) = change.status {
+                (shown.status, shown.reason) = (status, change.reason);
             }
+            shown.redacted |= change.redacted;
         }
     }
 
     /// The newest messages of a room after a position, at most `limit` (the newest of them), oldest first.
     pub fn window(&self, room: &RoomName, after: Seq, limit: usize) -> Window {
         let Some(room) = self.rooms.get(room) else { return Window::default() };
-        let start = room.messages.partition_point(|m| m.position.0.seq <= after);
+        let start = room.messages.partition_point(|m| m.seq() <= after);
         let start = start.max(room.messages.len().saturating_sub(limit));
-        Window { messages: room.messages.range(start..).cloned().collect(), floor: Some(room.floor) }
+        let messages = room.messages.range(start..).filter_map(|shown| shown.message(self.epoch));
+        Window { messages: messages.collect(), floor: Some(room.floor) }
     }
 
     /// A message, if it is in memory.
-    pub fn message(&self, room: &RoomName, id: &MessageId) -> Option<&Arc<Message>> {
+    pub fn message(&self, room: &RoomName, id: &MessageId) -> Option<Arc<Message>> {
         let room = self.rooms.get(room)?;
         let seq = room.places.get(id)?;
-        room.messages.get(room.messages.binary_search_by_key(seq, |m| m.position.0.seq).ok()?)
+        room.messages.get(room.messages.binary_search_by_key(seq, Shown::seq).ok()?)?.message(self.epoch)
     }
 
-    fn push(&mut self, name: &RoomName, seq: Seq, message: Message) {
+    fn push(&mut self, name: &RoomName, id: MessageId, posted: &Arc<Entry>) {
+        let seq = posted.header.seq;
         let room = self.rooms.entry(name.clone()).or_insert_with(|| Room {
             floor: Seq(seq.0 - 1),
             last: Seq::ZERO,
@@ -94,13 +122,14 @@ impl Recent {
         self.by_last.remove(&room.last);
         self.by_last.insert(seq, name.clone());
         room.last = seq;
-        room.places.insert(message.id, seq);
-        room.messages.push_back(Arc::new(message));
+        room.places.insert(id, seq);
+        let posted = posted.clone();
+        room.messages.push_back(Shown { posted, id, status: Status::None, reason: None, redacted: false });
         if room.messages.len() > self.messages_max
             && let Some(oldest) = room.messages.pop_front()
         {
             room.places.remove(&oldest.id);
-            room.floor = oldest.position.0.seq;
+            room.floor = oldest.seq();
         }
         if self.rooms.len() > self.rooms_max
             && let Some((_, silent)) = self.by_last.pop_first()

@@ -9,7 +9,7 @@ use antiphon_schemas::{
     wire::{Author, Message, Position, Status},
 };
 
-use super::record::{Change, Record};
+use super::record::Record;
 
 /// A position of this log as given out.
 pub fn position(epoch: Epoch, seq: antiphon_schemas::Seq) -> Position {
@@ -72,29 +72,22 @@ pub fn message(entry: &Entry, epoch: Epoch) -> Option<Message> {
 
 /// The message that an entry posts, as it stands by its record.
 pub fn message_now(entry: &Entry, epoch: Epoch, record: &Record) -> Option<Message> {
-    let mut message = message(entry, epoch)?;
-    message.status = record.status;
-    message.reason = record.reason.clone();
-    if record.redacted {
+    message_as(entry, epoch, record.status, record.reason.clone(), record.redacted)
+}
+
+/// The message that an entry posts, with a status, and hidden if it is redacted.
+pub fn message_as(
+    entry: &Entry,
+    epoch: Epoch,
+    status: Status,
+    reason: Option<Arc<str>>,
+    redacted: bool,
+) -> Option<Message> {
+    let mut message = Message { status, reason, ..message(entry, epoch)? };
+    if redacted {
         redact(&mut message);
     }
     Some(message)
-}
-
-/// What a later entry does to a message already shown; `None` if nothing that shows.
-pub fn changed(message: &Message, change: &Change) -> Option<Message> {
-    if change.status.is_none() && !change.redacted {
-        return None;
-    }
-    let mut changed = message.clone();
-    if let Some(status) = change.status {
-        changed.status = status;
-        changed.reason = change.reason.clone();
-    }
-    if change.redacted {
-        redact(&mut changed);
-    }
-    Some(changed)
 }
 
 /// The ids of the messages that an entry posts: one or none.

@@ -43,7 +43,12 @@ pub(crate) fn run(part: Option<&str>) {
 }
 
 fn block(part: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime").block_on(part);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(part);
 }
 
 /// The release binary as a child; killed with SIGKILL when dropped.
@@ -130,7 +135,9 @@ fn fdatasync_ms(folder: &Path) -> f64 {
     file.write_all(&vec![0; 4 << 20]).and_then(|()| file.sync_all()).expect("space");
     let times = (0..300).map(|n| {
         let at = Instant::now();
-        std::os::unix::fs::FileExt::write_all_at(&file, &[7; 300], n * 300).and_then(|()| file.sync_data()).expect("a write");
+        std::os::unix::fs::FileExt::write_all_at(&file, &[7; 300], n * 300)
+            .and_then(|()| file.sync_data())
+            .expect("a write");
         at.elapsed().as_secs_f64() * 1e3
     });
     median(times.collect())
@@ -172,7 +179,9 @@ async fn posts() {
             if path.is_some() {
                 let mut connection = Connection::open(&server.address).await;
                 let metrics = connection.read(&client::get("/metrics")).await;
-                let posted = metrics.lines().find_map(|l| l.strip_prefix("antiphon_log_entries_total{kind=\"message.posted\"} "));
+                let posted = metrics
+                    .lines()
+                    .find_map(|l| l.strip_prefix("antiphon_log_entries_total{kind=\"message.posted\"} "));
                 assert_eq!(posted.and_then(|n| n.parse::<usize>().ok()), Some(all.len()), "none lost");
                 times.push(all);
             }
@@ -217,7 +226,8 @@ async fn publish() {
         let (raw, cpu) = (median(raw), median(cpu));
         println!(
             "publish → SSE, {subscribers:>4} subscribers, {:>3}/s   p50 {p50:.2} ms   p99 {p99:.2} ms   (raw fdatasync {raw:.3} ms, {:.1}x)   {cpu:.1} CPU s per M",
-            1_000 / pause, p50 / raw
+            1_000 / pause,
+            p50 / raw
         );
     }
 }
@@ -257,7 +267,10 @@ async fn fanout() {
         }
         cpu.push((server.cpu() - before).as_secs_f64() / (deliveries as f64 / 1e6));
     }
-    println!("fan-out to 1,000, bursts of 16        {:.2} server CPU s per M deliveries, posting included", median(cpu));
+    println!(
+        "fan-out to 1,000, bursts of 16        {:.2} server CPU s per M deliveries, posting included",
+        median(cpu)
+    );
 }
 
 /// Post → claim → first word → completed, seen by a subscriber; the built-in model without pauses.
@@ -280,7 +293,10 @@ async fn echo() {
         runs.push(times);
     }
     let (p50, p99) = p50_p99(runs);
-    println!("echo: post → claim → words → done     p50 {p50:.2} ms   p99 {p99:.2} ms   (raw fdatasync {:.3} ms, 3 needed)", median(raw));
+    println!(
+        "echo: post → claim → words → done     p50 {p50:.2} ms   p99 {p99:.2} ms   (raw fdatasync {:.3} ms, 3 needed)",
+        median(raw)
+    );
 }
 
 /// Memory of an idle subscriber.
@@ -324,10 +340,14 @@ async fn restart() {
         let at = Instant::now();
         let limits = Limits { recent_messages: 500, rooms: 1_024 };
         let mut projections = Projections::resume(log.info().epoch, limits, Kept::default());
-        while projections.position < log.tail() {
-            let read = log.read(projections.position, 4_096).await.expect("entries");
-            read.iter().for_each(|entry| projections.apply(entry));
-            projections.newest.forget(projections.position);
+        let mut read = log.read(Seq::ZERO, 4_096).await.expect("entries");
+        while let Some(position) = read.last().map(|entry| entry.header.seq) {
+            let fold = async {
+                read.iter().for_each(|entry| projections.apply(entry));
+                projections.newest.forget(position);
+            };
+            let (next, ()) = tokio::join!(log.read(position, 4_096), fold);
+            read = next.expect("entries");
         }
         rates.push(entries as f64 / at.elapsed().as_secs_f64());
     }
@@ -359,7 +379,12 @@ fn answered(n: u128) -> Append {
     let bot = BotName::new("antiphon").expect("a name");
     let (id, reply) = (MessageId(Uuid::from_u128(n * 2 + 1)), MessageId(Uuid::from_u128(n * 2 + 2)));
     let author = |name: &str, kind| Author { name: name.into(), kind, color: None };
-    let made = Made { model: "builtin".into(), prompt_sha256: "0".repeat(64).into(), finish: "stop".into(), ..Made::default() };
+    let made = Made {
+        model: "builtin".into(),
+        prompt_sha256: "0".repeat(64).into(),
+        finish: "stop".into(),
+        ..Made::default()
+    };
     let events: Vec<antiphon_schemas::Event> = vec![
         MessagePosted {
             id,
@@ -395,4 +420,3 @@ fn answered(n: u128) -> Append {
     let drafts = events.into_iter().map(|e| Draft::new(Some(room.clone()), e, n.to_be_bytes()).expect("a draft"));
     Append { after: Seq::ZERO, request: RequestId(Uuid::from_u128(n)), subjects: vec![], drafts: drafts.collect() }
 }
-

@@ -366,9 +366,7 @@ async fn a_model_that_keeps_failing_is_left_alone_and_probed_later() {
         assert!(matches!(deliver().await, Outcome::Failed { .. }));
     }
     assert!(matches!(breaker.ready(), Readiness::Paused(_)) && breaker.paused().unwrap().contains(codes::ERROR));
-    assert!(
-        deliver().await == Outcome::NotNow
-    );
+    assert!(deliver().await == Outcome::NotNow);
     assert_eq!(fake.requests().len(), FAILURES_MAX as usize, "a paused model is not asked");
     soon(breaker.wait_ready()).await;
     assert!(matches!(deliver().await, Outcome::Reply(_)));

@@ -36,7 +36,11 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
         checks.push(match tokio::time::timeout(ANSWER_MAX, probe(&*model)).await {
             Ok(Ok(says)) => Check::ok(WHAT, format!("{name}: {says}")),
             Ok(Err(why)) => Check::fail(WHAT, name, why),
-            Err(_) => Check::fail(WHAT, format!("{name}: no answer within {} s", ANSWER_MAX.as_secs()), "see whether its server is well"),
+            Err(_) => Check::fail(
+                WHAT,
+                format!("{name}: no answer within {} s", ANSWER_MAX.as_secs()),
+                "see whether its server is well",
+            ),
         });
     }
     checks
