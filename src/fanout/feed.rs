@@ -27,9 +27,9 @@ const CHUNK_BYTES_MAX: usize = 16 * 1024;
 /// Up to this many wakers are woken by the publisher itself; more are woken by a task of their own, so that a crowd
 /// of subscribers does not delay the next append.
 const WAKE_INLINE_MAX: usize = 32;
-/// Waking a crowd again before it has been served only splits its frames over more writes. So much time a subscriber
-/// lies between two wakes of a crowd: a fraction of what serving it costs. Below that rate nobody waits.
-const WAKE_PAUSE_EACH: Duration = Duration::from_micros(2);
+/// Waking a crowd again before it has been served only splits its frames over more writes. So much time for each
+/// subscriber lies between two wakes of a crowd: half of what serving it costs. Below that rate nobody waits.
+const WAKE_PAUSE_EACH: Duration = Duration::from_micros(4);
 
 /// One room's ring.
 #[derive(Debug, Default)]
@@ -44,7 +44,7 @@ struct Ring {
     first: u64,
     bytes: usize,
     waiting: Vec<Waker>,
-    /// When a crowd was last woken.
+    /// When those who waited were last woken.
     woken: Option<Instant>,
     /// Somebody is going to wake the crowd.
     wake_is_due: bool,
@@ -112,7 +112,8 @@ impl Feed {
         if ring.wake_is_due {
             return Wake::Now(Vec::new());
         }
-        let (crowd, now) = (ring.waiting.len(), Instant::now());
+        // Whoever holds the feed follows it, but for its owner.
+        let (crowd, now) = (Arc::strong_count(self) - 1, Instant::now());
         let pause = WAKE_PAUSE_EACH * u32::try_from(crowd).unwrap_or(u32::MAX);
         match ring.woken {
             Some(woken) if crowd > WAKE_INLINE_MAX && now < woken + pause => {
@@ -179,9 +180,7 @@ impl Feed {
 impl Ring {
     fn take_waiting(&mut self, now: Instant) -> Vec<Waker> {
         self.wake_is_due = false;
-        if self.waiting.len() > WAKE_INLINE_MAX {
-            self.woken = Some(now);
-        }
+        self.woken = Some(now);
         std::mem::take(&mut self.waiting)
     }
 
@@ -295,6 +294,7 @@ mod tests {
         let feed = Arc::new(Feed::default());
         let crowd: Vec<_> = (0..1_000).map(|_| Arc::new(Counter::default())).collect();
         let mut cursors = vec![feed.end(); crowd.len()];
+        let _followers: Vec<_> = crowd.iter().map(|_| feed.clone()).collect();
         let wait = |cursors: &mut Vec<u64>| {
             for (cursor, counter) in cursors.iter_mut().zip(&crowd) {
                 let waker = Waker::from(counter.clone());
