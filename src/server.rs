@@ -64,6 +64,7 @@ pub struct Server {
     pub node: Node,
     crew: Crew,
     stop: CancellationToken,
+    drained: CancellationToken,
     serving: tokio::task::JoinHandle<()>,
     bots: Vec<String>,
 }
@@ -117,13 +118,13 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
         loopback_names_only: !config.expose && address.ip().is_loopback(),
     };
     let app = App::new(node.clone(), limits, hands.iter().map(status).collect());
-    let stop = CancellationToken::new();
+    let (stop, drained) = (CancellationToken::new(), CancellationToken::new());
     let router = http::router(app);
-    let serving = http::serve(listening, router, config.subscribers_max, stop.clone(), REQUESTS_GRACE);
+    let serving = http::serve(listening, router, config.subscribers_max, stop.clone(), drained.clone(), REQUESTS_GRACE);
     let serving = tokio::spawn(serving);
     let bots = hands.iter().map(|(hand, model)| format!("{} on {model}", hand.profile.name)).collect();
     let crew = Crew::start(&node, hands.into_iter().map(|(hand, _)| hand).collect(), config.heartbeat);
-    Ok(Server { address, node, crew, stop, serving, bots })
+    Ok(Server { address, node, crew, stop, drained, serving, bots })
 }
 
 impl Server {
@@ -132,6 +133,7 @@ impl Server {
         self.stop.cancel();
         self.crew.stop(DRAIN).await;
         self.node.end_feeds();
+        self.drained.cancel();
         if self.serving.await.is_err() {
             warn!("the HTTP server ended badly");
         }

@@ -56,7 +56,7 @@ pub struct PostMessage {
     pub id: Option<MessageId>,
     /// Who shall answer: absent = the room's rule, empty = nobody, or one bot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub to: Option<Vec<BotName>>,
+    pub to: Option<Vec<String>>,
     /// 0-9, higher is answered first; 5 if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<u8>,

@@ -75,7 +75,7 @@ impl Post {
             text,
             author: PostAuthor { name: name.unwrap_or_else(|| "somebody".into()), color: None, kind: None },
             id: Some(MessageId(Uuid::now_v7())),
-            to: self.to.map(|bot| vec![bot]),
+            to: self.to.map(|bot| vec![bot.to_string()]),
             priority: self.priority,
             reply_to: self.reply_to,
         };

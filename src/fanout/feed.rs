@@ -151,16 +151,15 @@ impl Feed {
         Poll::Ready(Taken::Frames(chunk.bytes, chunk.seq))
     }
 
-    /// Puts `instead` in the place of the frame that shows this message, so that nobody behind reads it any more.
-    pub fn replace(&self, message: MessageId, instead: &Frame) {
+    /// Lets everything up to the last frame that shows this message fall off, so that nobody behind reads its text
+    /// any more: they go on with the log, where it is hidden.
+    pub fn forget(&self, message: MessageId) {
         let mut ring = self.ring();
         ring.chunk = None;
-        let mut bytes = 0isize;
-        for frame in ring.frames.iter_mut().filter(|f| f.shows == Some(message)) {
-            bytes += instead.bytes.len() as isize - frame.bytes.len() as isize;
-            *frame = instead.clone();
-        }
-        ring.bytes = ring.bytes.saturating_add_signed(bytes);
+        let Some(last) = ring.frames.iter().rposition(|frame| frame.shows == Some(message)) else { return };
+        let gone: usize = ring.frames.drain(..=last).map(|frame| frame.bytes.len()).sum();
+        ring.bytes -= gone;
+        ring.first += last as u64 + 1;
     }
 
     /// Ends the feed.
@@ -270,13 +269,18 @@ mod tests {
     }
 
     #[test]
-    fn a_hidden_message_is_gone_from_the_ring_too() {
+    fn whoever_is_behind_a_hidden_message_reads_the_log_instead() {
         let feed = Arc::new(Feed::default());
         let id = crate::log::conformance::id(7);
-        let mut cursor = feed.end();
-        feed.push([frame(1, 3), Frame { shows: Some(id), ..frame(2, 9) }, frame(3, 3)]).wake();
-        feed.replace(id, &Frame { bytes: Bytes::from_static(b"hidden;"), seq: Some(Seq(2)), shows: Some(id) });
-        assert_eq!(take(&feed, &mut cursor), Some(Taken::Frames(Bytes::from_static(b"001;hidden;003;"), Some(Seq(3)))));
+        let (mut behind, shows) = (feed.end(), Some(id));
+        feed.push([frame(1, 3), Frame { shows, ..frame(2, 9) }, frame(3, 3), Frame { shows, ..frame(4, 9) }]).wake();
+        let mut ahead = feed.end();
+        feed.push([frame(5, 3)]).wake();
+        feed.forget(id);
+        assert_eq!(take(&feed, &mut behind), Some(Taken::Lagged));
+        assert_eq!(take(&feed, &mut ahead), Some(Taken::Frames(Bytes::from_static(b"005;"), Some(Seq(5)))));
+        feed.forget(id);
+        assert_eq!(take(&feed, &mut ahead), None);
     }
 
     /// Counts how often it is woken.

@@ -21,33 +21,44 @@ pub use frame::Frame;
 #[derive(Debug, Default)]
 pub struct Feeds {
     // A std lock: held for a look-up, never across an await.
-    rooms: RwLock<HashMap<RoomName, Arc<Feed>>>,
+    rooms: RwLock<Rooms>,
+}
+
+#[derive(Debug, Default)]
+struct Rooms {
+    feeds: HashMap<RoomName, Arc<Feed>>,
+    closed: bool,
 }
 
 impl Feeds {
     /// The room's feed, if somebody follows it.
     pub fn get(&self, room: &RoomName) -> Option<Arc<Feed>> {
-        self.rooms.read().unwrap_or_else(PoisonError::into_inner).get(room).cloned()
+        self.rooms.read().unwrap_or_else(PoisonError::into_inner).feeds.get(room).cloned()
     }
 
     /// The room's feed, made now if nobody followed it before.
     pub fn follow(&self, room: &RoomName) -> Arc<Feed> {
-        self.rooms.write().unwrap_or_else(PoisonError::into_inner).entry(room.clone()).or_default().clone()
+        let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
+        let feed = rooms.feeds.entry(room.clone()).or_default().clone();
+        if rooms.closed {
+            feed.close();
+        }
+        feed
     }
 
     /// Pushes a frame to every feed, and drops the feeds that nobody follows any more.
     pub fn push_to_all(&self, frame: &Frame) {
         let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
-        rooms.retain(|_, feed| Arc::strong_count(feed) > 1);
-        for feed in rooms.values() {
+        rooms.feeds.retain(|_, feed| Arc::strong_count(feed) > 1);
+        for feed in rooms.feeds.values() {
             feed.push([frame.clone()]).wake();
         }
     }
 
-    /// Ends every feed: subscribers read what is there, then their streams end.
+    /// Ends every feed, also those of whoever comes later: subscribers read what is there, then their streams end.
     pub fn close(&self) {
-        for feed in self.rooms.write().unwrap_or_else(PoisonError::into_inner).drain() {
-            feed.1.close();
-        }
+        let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
+        rooms.closed = true;
+        rooms.feeds.values().for_each(|feed| feed.close());
     }
 }

@@ -53,10 +53,7 @@ pub(super) async fn follow(
     let limit = params.limit(SNAPSHOT_DEFAULT, LIMIT_MAX)?;
     let after = params.cursor("after")?;
     let last_id = headers.get("last-event-id").map(|v| v.to_str().unwrap_or("")).filter(|id| !id.is_empty());
-    let Some(guard) = Subscriber::enter(&app) else {
-        let data = Busy { retry_ms: BUSY_RETRY_MS };
-        return Ok(stream(Body::from(join([retry(BUSY_RETRY_MS), frame::live("busy", &data).bytes]))));
-    };
+    let Some(guard) = Subscriber::enter(&app) else { return Ok(busy()) };
     let from = match (last_id.map(str::parse::<Cursor>), after) {
         (Some(Ok(cursor)), _) | (None, Some(Some(cursor))) => From::Cursor(cursor),
         (Some(Err(_)), _) => From::Reset("bad-cursor"),
@@ -68,16 +65,20 @@ pub(super) async fn follow(
         From::Cursor(cursor) => Follower::obstacle(&node, &cursor).map_or(From::Cursor(cursor), From::Reset),
         from => from,
     };
-    let (step, first) = match from {
-        From::Cursor(cursor) => (Step::Log(catch_up(Follower::resume(node, room, cursor.seq))), Bytes::new()),
-        From::Beginning => (Step::Log(catch_up(Follower::resume(node, room, Seq::ZERO))), Bytes::new()),
-        From::Now => {
-            let (follower, bytes) = Follower::snapshot(node, room, limit, None).await?;
-            (Step::Ring(follower), bytes)
-        }
-        From::Reset(reason) => {
-            let (follower, bytes) = Follower::snapshot(node, room, limit, Some(reason)).await?;
-            (Step::Ring(follower), bytes)
+    let snapshot = |reason| Follower::snapshot(node.clone(), room.clone(), limit, reason);
+    let resume = |seq| Ok((Step::Log(catch_up(Follower::resume(node.clone(), room.clone(), seq))), Bytes::new()));
+    let ring = |(follower, bytes)| (Step::Ring(follower), bytes);
+    let opened = match from {
+        From::Cursor(cursor) => resume(cursor.seq),
+        From::Beginning => resume(Seq::ZERO),
+        From::Now => snapshot(None).await.map(ring),
+        From::Reset(reason) => snapshot(Some(reason)).await.map(ring),
+    };
+    let (step, first) = match opened {
+        Ok(opened) => opened,
+        Err(failure) => {
+            warn!(error = %failure, "a subscriber is sent away for a while");
+            return Ok(busy());
         }
     };
     let first = join([retry(RETRY_MS), first]);
@@ -178,6 +179,12 @@ impl http_body::Body for Feed {
             }
         }
     }
+}
+
+/// A stream that says when to come back, and ends.
+fn busy() -> Response<Body> {
+    let data = Busy { retry_ms: BUSY_RETRY_MS };
+    stream(Body::from(join([retry(BUSY_RETRY_MS), frame::live("busy", &data).bytes])))
 }
 
 /// `retry:` with jitter; not an event.

@@ -43,14 +43,15 @@ impl Listening {
     }
 }
 
-/// Serves until `stop`, then lets requests under way finish within `grace`.
+/// Serves until `stop`: takes no new connections then. Requests under way may finish; from `drained` on within `grace`.
 ///
-/// Streams to subscribers must be ended by whoever stops the server, or they use up the grace.
+/// Streams to subscribers must be ended by whoever stops the server, before `drained`, or they use up the grace.
 pub async fn serve(
     listening: Listening,
     router: Router,
     subscribers_max: usize,
     stop: CancellationToken,
+    drained: CancellationToken,
     grace: Duration,
 ) {
     let places = Arc::new(Semaphore::new(subscribers_max + CONNECTIONS_EXTRA));
@@ -77,8 +78,11 @@ pub async fn serve(
     }
     drop(listening);
     let finished = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(grace, finished).await.is_err() {
-        debug!("some connections did not end in time");
+    tokio::select! {
+        () = finished => {}
+        () = async { drained.cancelled().await; tokio::time::sleep(grace).await } => {
+            debug!("some connections did not end in time");
+        }
     }
 }
 

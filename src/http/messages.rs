@@ -1,6 +1,7 @@
 //! Posting, reading, cancelling, retrying and hiding messages.
 
 use antiphon_schemas::{
+    BotName,
     event::{Author, AuthorKind},
     wire::{Changed, Message, Messages, PostMessage, Posted, Timeline},
 };
@@ -58,6 +59,7 @@ pub(super) async fn post(
     if priority > 9 {
         return Err(Problem::bad("bad-priority", "`priority` is a number from 0 to 9; 9 is answered first"));
     }
+    let to = body.to.map(bots).transpose()?;
     let author = Author { name: body.author.name.into(), kind, color: body.author.color.map(Into::into) };
     let post = Post {
         room,
@@ -65,7 +67,7 @@ pub(super) async fn post(
         fresh: body.id.is_none(),
         author,
         text: body.text.into(),
-        to: body.to,
+        to,
         priority,
         reply_to: body.reply_to,
     };
@@ -127,6 +129,17 @@ pub(super) async fn redact(state: State<App>, id: IdPath) -> Result<Json<Changed
 
 async fn change(State(app): State<App>, IdPath(id): IdPath, change: Change) -> Result<Json<Changed>, Problem> {
     Ok(Json(app.node().change(id, change).await?))
+}
+
+/// The bots of `to`; a name that no bot can have is that of an unknown one.
+fn bots(names: Vec<String>) -> Result<Vec<BotName>, Problem> {
+    if names.len() > 1 {
+        return Err(Refusal::OneBotOnly.into());
+    }
+    let unknown = |name: &String| {
+        Problem::bad("unknown-bot", format!("there is no bot `{name}`; GET /api/queues lists the bots"))
+    };
+    names.iter().map(|name| BotName::new(name).map_err(|_| unknown(name))).collect()
 }
 
 fn check_text(text: &str, bytes_max: usize) -> Result<(), Problem> {

@@ -14,7 +14,7 @@ use std::{
 
 use antiphon_schemas::{
     BotName, Entry, Event, MessageId, RequestId, RoomName, Seq,
-    event::release,
+    event::{MessagePosted, release},
     wire::feed::{Delta, Progress, Reset, Started},
 };
 use tokio::{
@@ -30,15 +30,17 @@ use super::{
 };
 use crate::{
     decide::work::{End, Held, Wish},
-    decide::{self, Decision, Facts, work},
+    decide::{self, Decision, FIRST_LANE_PER_ROOM, Facts, work},
     fanout::{Frame, feed::Wake, frame},
     index::Indexer,
     log::{self, Append, BATCH_MAX, Draft, Pending, Verdict},
-    projection::record::Change,
+    projection::{queue::Queue, record::Change},
 };
 
 /// A command that the log could not take for want of space is looked at again after this time.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// With a failed index the node keeps what is new in memory; beyond so many changes posts are refused.
+const UNINDEXED_MAX: usize = 262_144;
 /// Far enough to mean "no deadline", near enough for the timer wheel.
 const FAR: Duration = Duration::from_secs(24 * 3600);
 
@@ -89,6 +91,7 @@ impl Conductor {
         let log = self.inner.log.clone();
         let mut under_way: Option<(Vec<Item>, Pending<'_, Vec<Verdict>>)> = None;
         let mut stopping: Vec<oneshot::Sender<()>> = Vec::new();
+        let mut log_ended = false;
         loop {
             if under_way.is_none() {
                 let (items, batch) = self.decide();
@@ -115,10 +118,11 @@ impl Conductor {
                     }
                 }
                 () = sleep_until(next) => self.fire(),
-                moved = log.beyond(position), if under_way.is_none() && stopping.is_empty() => {
+                moved = log.beyond(position), if under_way.is_none() && stopping.is_empty() && !log_ended => {
                     // Entries that another node appended. On a single node there are none.
-                    if moved.is_ok() {
-                        self.apply(BTreeMap::new()).await;
+                    match moved {
+                        Ok(()) => self.apply(BTreeMap::new()).await,
+                        Err(_) => log_ended = true,
                     }
                 }
             }
@@ -176,6 +180,8 @@ impl Conductor {
         let (mut items, mut batch, mut busy) = (Vec::new(), Vec::new(), HashSet::new());
         let now_ms = inner.clock.now_ms();
         let (mut later, mut early) = (VecDeque::new(), Vec::new());
+        let mut asks = Asks::default();
+        let unindexed = inner.index.failed().filter(|_| projections.newest.len() >= UNINDEXED_MAX);
         while let Some(item) = self.waiting.pop_front() {
             if batch.len() >= BATCH_MAX || touches(&item.command).is_some_and(|id| busy.contains(&id)) {
                 later.push_back(item);
@@ -183,6 +189,10 @@ impl Conductor {
             }
             if !item.facts.fresh(projections) {
                 item.answer.answer(Ok(Answer::Stale));
+                continue;
+            }
+            if let (Some(failure), Command::Post(_)) = (unindexed, &item.command) {
+                item.answer.answer(Err(Error::Index(failure.to_string())));
                 continue;
             }
             let facts = &item.facts;
@@ -212,6 +222,9 @@ impl Conductor {
                 },
             };
             match decision {
+                Ok(decision) if !asks.fits(&decision, &projections.queue, inner.policy.queue_max) => {
+                    later.push_back(item);
+                }
                 Ok(decision) => push(decision, item, projections.position, &mut items, &mut batch, &mut busy),
                 Err(refusal) => item.answer.answer(Err(refusal.into())),
             }
@@ -356,7 +369,7 @@ impl Conductor {
             let live = self.follow_claims(state, entry, before);
             let Some(feed) = entry.header.room.as_ref().and_then(|room| inner.feeds.get(room)) else { continue };
             if let Event::MessageRedacted(e) = &entry.event {
-                feed.replace(e.message_id, &hidden(state, entry, e.message_id));
+                feed.forget(e.message_id);
             }
             let durable = frame::of_entry(entry, inner.info.epoch, false);
             wakes.push(feed.push(durable.into_iter().chain(live)));
@@ -436,7 +449,9 @@ impl Conductor {
             Word::Delta { index, text } => {
                 writing.next_index += 1;
                 writing.text.push_str(&text);
-                Some(frame::live("reply.delta", &Delta { message_id, reply_id: writing.reply_id, index, text }))
+                let reply_id = writing.reply_id;
+                let delta = frame::live("reply.delta", &Delta { message_id, reply_id, index, text });
+                Some(Frame { shows: Some(reply_id), ..delta })
             }
         };
         let wake = frame.and_then(|frame| Some(inner.feeds.get(&writing.room)?.push([frame])));
@@ -501,6 +516,35 @@ impl To {
     }
 }
 
+/// What the posts of one batch ask for. They are decided against the same state, so each counts for the next here: a
+/// room's share of a first lane and a bot's queue hold within a batch, too.
+#[derive(Default)]
+struct Asks {
+    first_lanes: HashMap<(RoomName, u8), u32>,
+    bots: HashMap<BotName, usize>,
+}
+
+impl Asks {
+    /// Whether a decision still holds after those before it in the batch; if not, it is made again in the next turn.
+    fn fits(&mut self, decision: &Decision, queue: &Queue, queue_max: usize) -> bool {
+        let Decision::Append { room, events, .. } = decision else { return true };
+        let Some(Event::MessagePosted(MessagePosted { ask: Some(ask), .. })) = events.first() else { return true };
+        let bot = self.bots.entry(ask.bot.clone()).or_default();
+        if queue.depth(&ask.bot).waiting + *bot >= queue_max {
+            return false;
+        }
+        if !ask.second {
+            let lane = self.first_lanes.entry((room.clone(), ask.priority)).or_default();
+            if queue.waiting_in_room(room, ask.priority) + *lane >= FIRST_LANE_PER_ROOM {
+                return false;
+            }
+            *lane += 1;
+        }
+        *bot += 1;
+        true
+    }
+}
+
 /// The message that a command is about.
 fn touches(command: &Command) -> Option<MessageId> {
     match command {
@@ -537,18 +581,6 @@ fn push(
 fn drafts(room: &RoomName, events: Vec<Event>) -> Result<Vec<Draft>, String> {
     let draft = |event| Draft::new(Some(room.clone()), event, rand::random()).map_err(|e| e.to_string());
     events.into_iter().map(draft).collect()
-}
-
-fn hidden(state: &State, entry: &Entry, id: MessageId) -> Frame {
-    let message = entry.header.room.as_ref().and_then(|room| state.projections.recent.message(room, &id));
-    match message {
-        Some(message) => {
-            let name = if message.model.is_some() { "reply.posted" } else { "message.posted" };
-            Frame { shows: Some(id), ..frame::at(message.position.0, name, &*message) }
-        }
-        // Older than what memory holds: whoever is that far behind gets only the `message.redacted`.
-        None => Frame { bytes: bytes::Bytes::from_static(b": hidden\n\n"), seq: None, shows: Some(id) },
-    }
 }
 
 fn read(inner: &Inner) -> std::sync::RwLockReadGuard<'_, State> {

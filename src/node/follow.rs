@@ -31,6 +31,11 @@ use crate::{
     projection::view,
 };
 
+/// Encoded bytes of one page of the log: what a subscriber that has stopped reading holds at most.
+const PAGE_BYTES_MAX: usize = 64 * 1024;
+/// Texts of one snapshot; of longer ones the oldest are left out, and can be read as history.
+const SNAPSHOT_BYTES_MAX: usize = 1 << 20;
+
 /// A subscriber's place in a room.
 pub struct Follower {
     node: Node,
@@ -88,6 +93,13 @@ impl Follower {
             older.append(&mut messages);
             messages = older;
         }
+        let mut bytes = 0;
+        let fits = messages.iter().rev().take_while(|m| {
+            bytes += m.text.len();
+            bytes <= SNAPSHOT_BYTES_MAX
+        });
+        let fits = fits.count();
+        messages.drain(..messages.len() - fits);
         let cursor = node.info().cursor(joined.position);
         let mut bytes = BytesMut::new();
         if let Some(reason) = reason {
@@ -109,7 +121,7 @@ impl Follower {
     pub fn obstacle(node: &Node, cursor: &Cursor) -> Option<&'static str> {
         if cursor.epoch != node.info().epoch || cursor.partition != node.info().partition {
             Some("other-epoch")
-        } else if cursor.seq > node.position() {
+        } else if cursor.seq > node.state().projections.position {
             Some("beyond-tail")
         } else {
             None
@@ -135,13 +147,20 @@ impl Follower {
                 self.place = Some((joined.feed, joined.slot));
                 return Ok((bytes.freeze(), true));
             }
-            let (entries, end) = self.node.room_entries(&self.room, self.seen, joined.position).await?;
+            let (entries, mut end) = self.node.room_entries(&self.room, self.seen, joined.position).await?;
             let reader = self.node.inner.index.reader();
             for entry in entries {
                 let hidden = self.node.is_hidden(&reader, &entry)?;
                 if let Some(frame) = frame::of_entry(&entry, epoch, hidden) {
                     bytes.extend_from_slice(&frame.bytes);
                 }
+                if bytes.len() >= PAGE_BYTES_MAX {
+                    end = entry.header.seq;
+                    break;
+                }
+            }
+            if !self.node.covers(&reader) {
+                continue;
             }
             self.seen = end;
             if !bytes.is_empty() {

@@ -298,7 +298,8 @@ impl Node {
 
     /// Waits for the next message of a bot and claims it.
     ///
-    /// Guarantee: a claim whose caller is gone is released at once. Cancel-safe.
+    /// Guarantee: a claim whose caller has gone is released at once; one that was handed over just before lives until its
+    /// lease is over.
     ///
     /// # Errors
     /// [`Error::Stopping`]; [`Error::Log`] if the log takes no writes.
@@ -334,11 +335,15 @@ impl Node {
     /// Nothing of it goes into the log.
     ///
     /// # Errors
-    /// [`Error::Log`] if the log takes nothing, [`Error::Stopping`] if the conductor does not answer in time.
+    /// [`Error::Log`] if the log takes nothing, [`Error::Index`] if the index has failed, [`Error::Stopping`] if log or
+    /// conductor do not answer in time.
     pub async fn probe(&self) -> Result<(), Error> {
+        if let Some(failure) = self.inner.index.failed() {
+            return Err(Error::Index(failure.to_string()));
+        }
         let mut slot = self.inner.canary.end();
-        self.inner.log.append(Vec::new()).await?;
         let round_trip = async {
+            self.inner.log.append(Vec::new()).await?;
             self.send(Request::Probe).await?;
             std::future::poll_fn(|cx| self.inner.canary.poll_take(&mut slot, cx)).await;
             Ok(())

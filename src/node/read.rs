@@ -14,6 +14,7 @@ use crate::{
     decide::{Fact, Facts},
     fanout::frame,
     index::{Page, Reader},
+    log::READ_BYTES_MAX,
     projection::{
         queue::State,
         record::Record,
@@ -57,13 +58,14 @@ impl Node {
         let reader = self.inner.index.reader();
         let mut facts = Facts { as_of: reader.position(), known: Vec::new() };
         for id in ids {
-            if self.state().projections.newest.posted(id).is_some() {
-                continue;
-            }
+            // What the index does not have is newer than `as_of`, and the projections cover it.
             let Some(record) = reader.record(*id).map_err(index_error)? else { continue };
-            if let Some(posted) = self.entries_at(&[record.posted()]).await?.pop() {
-                facts.known.push((*id, Fact { record, posted }));
-            }
+            let newest = self.state().projections.newest.posted(id).cloned();
+            let posted = match newest {
+                Some(posted) => Some(posted),
+                None => self.entries_at(&[record.posted()], usize::MAX).await?.pop(),
+            };
+            facts.known.extend(posted.map(|posted| (*id, Fact { record, posted })));
         }
         Ok(facts)
     }
@@ -125,15 +127,26 @@ impl Node {
         floor: Seq,
     ) -> Result<Vec<Arc<Message>>, Error> {
         self.index_reached(floor).await?;
-        let reader = self.inner.index.reader();
-        let seqs = reader.messages(room, page).map_err(index_error)?;
-        let mut messages = Vec::with_capacity(seqs.len());
-        for entry in self.entries_at(&seqs).await? {
-            let Some(id) = view::posted_id(&entry) else { continue };
-            let record = self.record_in(&reader, &id)?.unwrap_or_default();
-            messages.extend(view::message_now(&entry, self.info().epoch, &record).map(Arc::new));
+        for _ in 0..super::TRIES_MAX {
+            let reader = self.inner.index.reader();
+            let seqs = reader.messages(room, page).map_err(index_error)?;
+            let mut messages = Vec::with_capacity(seqs.len());
+            for entry in self.entries_at(&seqs, usize::MAX).await? {
+                let Some(id) = view::posted_id(&entry) else { continue };
+                let record = self.record_in(&reader, &id)?.unwrap_or_default();
+                messages.extend(view::message_now(&entry, self.info().epoch, &record).map(Arc::new));
+            }
+            if self.covers(&reader) {
+                return Ok(messages);
+            }
         }
-        Ok(messages)
+        Err(Error::Busy)
+    }
+
+    /// Whether the projections still have everything newer than this reader. If not, what was made with it may lack a
+    /// change, e.g. that a text is hidden: make it again with a new one.
+    pub(super) fn covers(&self, reader: &Reader) -> bool {
+        reader.position() >= self.state().projections.newest.floor()
     }
 
     /// The last messages of a room before a position that a model may see: none that are hidden.
@@ -155,7 +168,7 @@ impl Node {
         let epoch = self.info().epoch;
         let mut steps: Vec<Step> = Vec::new();
         let mut last_ms = fact.posted.header.at_ms;
-        for entry in self.entries_at(&fact.record.positions).await? {
+        for entry in self.entries_at(&fact.record.positions, usize::MAX).await? {
             let shown = view::posted_id(&entry);
             let redacted = match shown {
                 Some(shown) => self.record(shown).await?.is_some_and(|record| record.redacted),
@@ -258,8 +271,12 @@ impl Node {
             return Ok((entries, end));
         }
         let seqs = reader.entries(room, after, indexed, PAGE).map_err(index_error)?;
-        let end = if seqs.len() < PAGE { indexed } else { seqs.last().copied().unwrap_or(indexed) };
-        Ok((self.entries_at(&seqs).await?, end))
+        let entries = self.entries_at(&seqs, READ_BYTES_MAX).await?;
+        let end = match entries.last() {
+            Some(last) if entries.len() < seqs.len() || seqs.len() == PAGE => last.header.seq,
+            _ => indexed,
+        };
+        Ok((entries, end))
     }
 
     /// Whether the text that an entry shows is hidden.
@@ -284,17 +301,20 @@ impl Node {
         Err(Error::Busy)
     }
 
-    /// The entries at these positions, in order.
-    async fn entries_at(&self, seqs: &[Seq]) -> Result<Vec<Arc<Entry>>, Error> {
+    /// The entries at these positions, in order; not all of them once their bodies have `bytes_max` together.
+    async fn entries_at(&self, seqs: &[Seq], bytes_max: usize) -> Result<Vec<Arc<Entry>>, Error> {
         let mut entries: Vec<Arc<Entry>> = Vec::with_capacity(seqs.len());
-        let mut rest = seqs;
-        while let Some(first) = rest.first() {
+        let (mut rest, mut bytes) = (seqs, 0);
+        while let Some(first) = rest.first()
+            && bytes < bytes_max
+        {
             let run = rest.iter().zip(first.0..).take_while(|(seq, expected)| seq.0 == *expected).count();
             let read = self.inner.log.read(Seq(first.0 - 1), run).await?;
             if read.is_empty() {
                 return Err(Error::Index(format!("it names entry {first}, which the log does not have")));
             }
             rest = &rest[read.len()..];
+            bytes += read.iter().map(|entry| entry.body.len()).sum::<usize>();
             entries.extend(read);
         }
         Ok(entries)

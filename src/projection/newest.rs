@@ -40,6 +40,16 @@ impl Newest {
         self.floor
     }
 
+    /// How many changes it holds.
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
     /// Folds one entry in.
     pub fn apply(&mut self, entry: &Arc<Entry>) {
         let seq = entry.header.seq;

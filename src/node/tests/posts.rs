@@ -71,3 +71,46 @@ async fn facts_that_went_stale_are_read_again_and_not_decided_on() {
     let (first, repeated) = rig.post(post).await.unwrap();
     assert_eq!((first.position.0.seq, repeated), (Seq(1), true));
 }
+
+/// All at once, so that they share appends: what one asks for counts for the next of the same batch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn posts_of_one_batch_count_for_each_others_lane_and_queue() {
+    let rig = Rig::with(Policy { queue_max: 30, ..policy() }).await;
+    let mut posts = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let (node, id) = (rig.node.clone(), rig.node.fresh_id());
+        let post = Post { id, fresh: true, ..question("flood") };
+        posts.spawn(async move { node.post(post).await });
+    }
+    let mut taken = 0;
+    while let Some(posted) = posts.join_next().await {
+        match posted.unwrap() {
+            Ok(_) => taken += 1,
+            Err(Error::Refused(Refusal::QueueFull { .. })) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
+    let state = rig.node.state();
+    let lanes: Vec<_> = state.projections.queue.lanes(&bot()).collect();
+    assert_eq!((taken, lanes), (30, vec![(5, false, 4), (5, true, 26)]));
+}
+
+/// A message whose first entries the projections have forgotten, and whose newest one they have.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_message_that_is_touched_again_keeps_its_whole_story() {
+    let rig = Rig::new().await;
+    let id = rig.ask("long ago").await;
+    let mut others = tokio::task::JoinSet::new();
+    for _ in 0..5_000 {
+        let (node, other) = (rig.node.clone(), rig.node.fresh_id());
+        let other = Post { id: other, fresh: true, to: Some(vec![]), ..question("other") };
+        others.spawn(async move { node.post(other).await.unwrap() });
+    }
+    while let Some(other) = others.join_next().await {
+        other.unwrap();
+    }
+    rig.node.index_reached(rig.node.position()).await.unwrap();
+    rig.claim("a").await;
+    let steps = rig.node.timeline(id).await.unwrap().unwrap().steps;
+    assert_eq!(steps.iter().map(|s| &*s.event).collect::<Vec<_>>(), ["message.posted", "message.claimed"]);
+}
