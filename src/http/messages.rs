@@ -11,7 +11,7 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
 };
-use tracing::debug;
+use tracing::{Instrument, debug, info_span};
 
 use super::{
     App, Peer, Problem, guard,
@@ -71,8 +71,10 @@ pub(super) async fn post(
         priority,
         reply_to: body.reply_to,
     };
-    let (posted, repeated) = app.node().post(post).await?;
-    debug!(id = %posted.id, room = %posted.room, position = %posted.position.0, repeated, "posted");
+    // The message's first leg; the bot's runtime opens the same span, by the same id, for the rest.
+    let span = info_span!("message", id = %post.id, room = %post.room);
+    let (posted, repeated) = app.node().post(post).instrument(span.clone()).await?;
+    span.in_scope(|| debug!(position = %posted.position.0, repeated, "posted"));
     Ok((if repeated { StatusCode::OK } else { StatusCode::CREATED }, Json(posted)))
 }
 
