@@ -2,7 +2,8 @@
 //!
 //! Promises: works with the browser's own `EventSource`; `Last-Event-ID` beats `?after=` (a browser reconnects with
 //! the old address); overload is answered `200`, `retry:` and `busy`, since `EventSource` gives up for good on other
-//! statuses; a subscriber holds at most one chunk of frames.
+//! statuses; a subscriber holds one chunk at a time: of the ring 16 KiB, of the log 64 KiB and what one entry adds, or its
+//! first snapshot, whose texts have 1 MiB at most.
 //! Not here: what is in the feed (`node::follow`).
 
 use std::{

@@ -70,7 +70,8 @@ const ROUTES: &[Route] = &[
         ],
         body: None,
         answers: &[(200, "text/event-stream", "the feed; x-events names the data of each event")],
-        problems: &[(400, "bad-room, bad-position, bad-limit, unknown-parameter"), UNAVAILABLE],
+        // Overload is said in band, with 200 and `busy`.
+        problems: &[(400, "bad-room, bad-position, bad-limit, unknown-parameter")],
     },
     Route {
         method: "get",

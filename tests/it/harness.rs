@@ -233,7 +233,8 @@ impl Drop for Server {
     }
 }
 
-/// Waits until a process ends by itself; one that does not is killed and fails the test.
+/// Waits until a process ends by itself; one that does not is killed and fails the test. The system has no wait for a
+/// child with an end, so this looks again and again.
 pub(crate) fn ended(child: &mut Child) -> ExitStatus {
     let started = Instant::now();
     while started.elapsed() < PATIENCE {
