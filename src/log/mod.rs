@@ -116,7 +116,7 @@ pub enum Verdict {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// Nothing written; free some space, then try again.
-    #[error("the log cannot grow: {0}")]
+    #[error("the log cannot grow: {0}; nothing was written, try again")]
     Full(String),
     /// A write or sync failed; nothing more is acknowledged until the process restarts.
     #[error("the log failed and takes no more writes until a restart: {0}")]

@@ -98,7 +98,7 @@ impl Writer {
         }
         match self.make_room(bytes_max) {
             Ok(()) => {}
-            Err(NoRoom::Full(error)) => return Err(Error::Full(error.to_string())),
+            Err(NoRoom::Full(error)) => return Err(Error::Full(format!("{error}; free some space on its disk"))),
             Err(NoRoom::Broken(error)) => return Err(Error::Poisoned(error.to_string())),
         }
         self.write(entries).map_err(|error| Error::Poisoned(error.to_string()))
