@@ -103,8 +103,13 @@ async fn produce(log: Arc<FileLog>, left: Arc<AtomicU64>, entries: usize) -> Vec
     let mut waits = Vec::new();
     let take = |left: u64| left.checked_sub(entries as u64);
     while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
-        let append =
-            || Append { after: Seq::ZERO, request: RequestId(id.0), subjects: vec![], drafts: vec![draft.clone()] };
+        let append = || Append {
+            after: Seq::ZERO,
+            request: RequestId(id.0),
+            subjects: vec![],
+            drafts: vec![draft.clone()],
+            moves: vec![],
+        };
         let start = Instant::now();
         let verdicts = log.append((0..entries).map(|_| append()).collect()).await.expect("an answer");
         waits.push(start.elapsed());
@@ -163,8 +168,13 @@ fn scan(runtime: &tokio::runtime::Runtime) {
     let folder = folder();
     let log = FileLog::open_folder(folder.path(), Options::default(), Clock::system()).expect("a log");
     let draft = draft(MessageId(Uuid::new_v4()));
-    let append =
-        || Append { after: Seq::ZERO, request: RequestId(Uuid::nil()), subjects: vec![], drafts: vec![draft.clone()] };
+    let append = || Append {
+        after: Seq::ZERO,
+        request: RequestId(Uuid::nil()),
+        subjects: vec![],
+        drafts: vec![draft.clone()],
+        moves: vec![],
+    };
     runtime.block_on(async {
         for _ in 0..1_000 {
             log.append((0..1_000).map(|_| append()).collect()).await.expect("an answer");

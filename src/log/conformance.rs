@@ -84,6 +84,7 @@ pub(crate) fn append(after: u64, request: u128, subjects: &[u128], drafts: Vec<D
         request: RequestId(Uuid::from_u128(request)),
         subjects: subjects.iter().copied().map(id).collect(),
         drafts,
+        moves: vec![],
     }
 }
 

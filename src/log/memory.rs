@@ -46,8 +46,8 @@ impl MemoryLog {
 }
 
 impl Log for MemoryLog {
-    fn info(&self) -> &Info {
-        &self.info
+    fn info(&self) -> Info {
+        self.info.clone()
     }
 
     fn tail(&self) -> Seq {

@@ -7,14 +7,16 @@
 //! - each append of a batch keeps its own verdict and sees the entries of those before it in the same batch;
 //! - the time of an entry is never earlier than that of the entry before;
 //! - entries read are byte for byte the entries appended, of unknown kinds too;
-//! - after [`Error::Poisoned`] nothing is ever acknowledged again until the process restarts.
+//! - after [`Error::Poisoned`] nothing is ever acknowledged again until the process restarts;
+//! - after [`Error::Away`] an append has happened or never will: nothing of it is written once the log is open again.
 //!
-//! Not here: what an entry means, who may append, lanes (the queue projection is the lanes of these backends).
-//! Backends: [`memory`] (the reference), [`mod@file`] (the default).
+//! Not here: what an entry means, who may append.
+//! Backends: [`memory`] (the reference), [`mod@file`] (the default), `redis` (several nodes).
 
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod file;
+mod lanes;
 pub mod memory;
 
 use std::{future::Future, pin::Pin, sync::Arc};
@@ -25,6 +27,9 @@ use antiphon_schemas::{
     event::CodecError,
 };
 use bytes::Bytes;
+use tokio::sync::watch;
+
+pub use lanes::{Lane, Mended, Move};
 
 /// How many newer entries an append looks through; further behind is [`Verdict::Behind`]. Bounds a Redis script's time.
 pub const SCAN_MAX: u64 = 256;
@@ -38,14 +43,14 @@ pub const READ_BYTES_MAX: usize = 1 << 20;
 /// A future of the log's answer.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
-/// What is known of a log when it is open.
+/// What is known of an open log.
 #[derive(Debug, Clone)]
 pub struct Info {
     /// The random id made when the log was created.
     pub epoch: Epoch,
     /// The partition: 0.
     pub partition: u8,
-    /// `memory` or `file`.
+    /// `memory`, `file` or `redis`.
     pub backend: &'static str,
     /// What an acknowledgement is worth, as a sentence for the operator.
     pub durability: String,
@@ -91,6 +96,8 @@ pub struct Append {
     pub subjects: Vec<MessageId>,
     /// 1..=16 events; stored contiguously, in order, all or none.
     pub drafts: Vec<Draft>,
+    /// What they move on the lanes.
+    pub moves: Vec<Move>,
 }
 
 /// What became of one [`Append`].
@@ -110,6 +117,26 @@ pub enum Verdict {
         /// The last position.
         tail: Seq,
     },
+    /// Nothing written: a lane is not as the append says. [`Log::mend`] the lanes, decide again.
+    OutOfStep,
+}
+
+/// Whether a log can be used at the moment. Logs of this process are always open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// It takes appends. A new epoch here means: of what was read before, the end may be gone ([`Log::lost`]); read anew.
+    Open {
+        /// The epoch of its entries.
+        epoch: Epoch,
+    },
+    /// It cannot be reached or takes nothing. It comes back by itself.
+    Away {
+        /// What is wrong, as a sentence for the operator.
+        why: Arc<str>,
+    },
+    /// It can be reached and is empty, though this process knows a history of it. A person says which is right:
+    /// somebody puts the data back and it opens by itself, or [`Log::begin_anew`].
+    Empty,
 }
 
 /// Why the log could not do as asked.
@@ -138,12 +165,16 @@ pub enum Error {
     /// The disk said no while reading or opening.
     #[error("{0}")]
     Io(String),
+    /// The store cannot be reached or takes nothing at the moment. Whether an append was written is unknown; once the
+    /// log is open again it shows, and it will not be written later.
+    #[error("the log is away: {0}; it is tried again by itself")]
+    Away(Arc<str>),
 }
 
 impl Error {
     /// Whether the same call may succeed later without a restart.
     pub fn retryable(&self) -> bool {
-        matches!(self, Error::Full(_))
+        matches!(self, Error::Full(_) | Error::Away(_))
     }
 
     /// A stable kebab code.
@@ -155,16 +186,18 @@ impl Error {
             Error::Damaged { .. } => "log-damaged",
             Error::Invalid(_) => "log-invalid",
             Error::Io(_) => "log-io",
+            Error::Away(_) => "log-away",
         }
     }
 }
 
 /// The contract; see the module header for what every backend promises.
 pub trait Log: Send + Sync + 'static {
-    /// Epoch, partition, backend, durability. Fixed while the log is open.
-    fn info(&self) -> &Info;
+    /// Epoch, partition, backend, durability. Fixed while the log is open; before it was open for the first time the
+    /// epoch is 0.
+    fn info(&self) -> Info;
 
-    /// The last durable position; 0 while empty. Never falls.
+    /// The last durable position; 0 while empty. Never falls within an epoch.
     fn tail(&self) -> Seq;
 
     /// Appends up to [`BATCH_MAX`] appends in order and returns a verdict for each.
@@ -200,6 +233,53 @@ pub trait Log: Send + Sync + 'static {
     /// # Errors
     /// As [`Log::append`], for what was under way.
     fn close(&self) -> Pending<'_, ()>;
+
+    /// Follows whether it can be used. While it is not open, every call answers [`Error::Away`] at once or soon.
+    fn access(&self) -> watch::Receiver<Access> {
+        // A channel whose sender is gone keeps its value, and never tells of another.
+        watch::channel(Access::Open { epoch: self.info().epoch }).1
+    }
+
+    /// Proves that appends are taken and, where live words go through the store, that they come back. Writes no entry.
+    ///
+    /// # Errors
+    /// Why not.
+    fn probe(&self) -> Pending<'_, ()> {
+        Box::pin(async { self.append(Vec::new()).await.map(|_| ()) })
+    }
+
+    /// Compares the lanes with what the queue projection has at position `at`, and builds anew what differs; writes
+    /// nothing if the log does not end at `at`.
+    ///
+    /// # Errors
+    /// [`Error::Away`].
+    fn mend(&self, _at: Seq, _lanes: Vec<Lane>) -> Pending<'_, Mended> {
+        Box::pin(std::future::ready(Ok(Mended::InStep)))
+    }
+
+    /// Tells the other nodes live words: at most once each, never the truth, nothing waits. Does not block; what
+    /// cannot be told in time is dropped.
+    fn say(&self, _words: Bytes) {}
+
+    /// The next live words of another node, in the order in which it said them. Cancel-safe. Ends never where there
+    /// are no other nodes.
+    fn hear(&self) -> Pending<'_, Bytes> {
+        Box::pin(std::future::pending())
+    }
+
+    /// Entries of the epoch before that this process has seen and that the log no longer has, in order; given out
+    /// once. At most the newest 100,000.
+    fn lost(&self) -> Vec<Arc<Entry>> {
+        Vec::new()
+    }
+
+    /// Takes an [`Access::Empty`] store as a new log, by the word of a person. Everything seen before counts as lost.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it is not empty (any more).
+    fn begin_anew(&self) -> Pending<'_, ()> {
+        Box::pin(std::future::ready(Err(Error::Invalid("the log is not empty".into()))))
+    }
 }
 
 /// What every backend refuses before it looks at its state.

@@ -274,7 +274,7 @@ impl Conductor {
                         self.waiting.push_front(item);
                     }
                 }
-                Verdict::Behind { .. } => {
+                Verdict::Behind { .. } | Verdict::OutOfStep => {
                     item.tries += 1;
                     if item.tries >= TRIES_MAX {
                         done.push((item.answer, Err(Error::Busy)));
@@ -571,7 +571,7 @@ fn push(
     match drafts(&room, events) {
         Ok(drafts) => {
             busy.extend(drafts.iter().flat_map(|d| d.event.subjects()));
-            batch.push(Append { after, request: item.request, subjects, drafts });
+            batch.push(Append { after, request: item.request, subjects, drafts, moves: vec![] });
             items.push(item);
         }
         Err(why) => item.answer.answer(Err(Error::Log(log::Error::Invalid(why)))),

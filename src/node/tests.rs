@@ -71,7 +71,7 @@ impl Tricky {
 }
 
 impl Log for Tricky {
-    fn info(&self) -> &Info {
+    fn info(&self) -> Info {
         self.inner.info()
     }
     fn tail(&self) -> Seq {

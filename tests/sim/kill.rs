@@ -35,7 +35,13 @@ fn post(id: Uuid, text: &str) -> Append {
     let id = MessageId(id);
     let event = MessagePosted { id, author, text: text.into(), to: None, ask: None, reply_to: None, hops: 0 };
     let draft = Draft::new(Some(RoomName::new("lobby").unwrap()), event.into(), rand::random()).unwrap();
-    Append { after: Seq::ZERO, request: RequestId(Uuid::new_v4()), subjects: Vec::new(), drafts: vec![draft] }
+    Append {
+        after: Seq::ZERO,
+        request: RequestId(Uuid::new_v4()),
+        subjects: Vec::new(),
+        drafts: vec![draft],
+        moves: vec![],
+    }
 }
 
 /// Not a test of its own: what the child does, until it is killed.

@@ -418,5 +418,11 @@ fn answered(n: u128) -> Append {
         MessageCompleted { message_id: id, reply_id: reply, fence: Seq(2), ms: 3 }.into(),
     ];
     let drafts = events.into_iter().map(|e| Draft::new(Some(room.clone()), e, n.to_be_bytes()).expect("a draft"));
-    Append { after: Seq::ZERO, request: RequestId(Uuid::from_u128(n)), subjects: vec![], drafts: drafts.collect() }
+    Append {
+        after: Seq::ZERO,
+        request: RequestId(Uuid::from_u128(n)),
+        subjects: vec![],
+        drafts: drafts.collect(),
+        moves: vec![],
+    }
 }

@@ -233,8 +233,8 @@ impl FileLog {
 }
 
 impl Log for FileLog {
-    fn info(&self) -> &Info {
-        &self.info
+    fn info(&self) -> Info {
+        self.info.clone()
     }
 
     fn tail(&self) -> Seq {

@@ -48,7 +48,7 @@ impl Call {
         };
         let appended = verdicts.iter().flat_map(|verdict| match verdict {
             Verdict::Appended(entries) => entries.as_slice(),
-            Verdict::Conflict(_) | Verdict::Behind { .. } | Verdict::Diverged { .. } => &[],
+            _ => &[],
         });
         appended.chain(loaded)
     }

@@ -16,7 +16,13 @@ use crate::{
 /// An append of another node.
 fn elsewhere(event: impl Into<Event>) -> Append {
     let draft = Draft::new(Some(room()), event.into(), rand::random()).unwrap();
-    Append { after: Seq::ZERO, request: RequestId(Uuid::new_v4()), subjects: vec![], drafts: vec![draft] }
+    Append {
+        after: Seq::ZERO,
+        request: RequestId(Uuid::new_v4()),
+        subjects: vec![],
+        drafts: vec![draft],
+        moves: vec![],
+    }
 }
 
 fn posted(post: &Post) -> MessagePosted {

@@ -35,7 +35,7 @@ impl InFolder {
 }
 
 impl Log for InFolder {
-    fn info(&self) -> &Info {
+    fn info(&self) -> Info {
         self.log.info()
     }
     fn tail(&self) -> Seq {
