@@ -132,6 +132,8 @@ pub mod release {
     pub const RESTARTED: &str = "restarted";
     /// The worker gave it back.
     pub const GOODBYE: &str = "goodbye";
+    /// It was open when the store lost its end, which had to be repaired; attempts count from one again.
+    pub const RESTORED: &str = "restored";
 }
 
 /// `message.failed`: an attempt ended with an error.
@@ -250,9 +252,9 @@ pub struct LogRepaired {
     pub before: Epoch,
     /// The last position that the store and the node had in common.
     pub after: Seq,
-    /// How many lost entries the node had.
+    /// How much it offered: a message with its end counts one, a redaction one.
     pub offered: u32,
-    /// Of these, those whose effect is in the log again: appended anew, or there already by another node.
+    /// Of these, what stands in the log again: appended anew, or there already by another node.
     pub again: u32,
     /// What was not brought back, and why; at most [`REFUSED_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
