@@ -390,7 +390,7 @@ pub mod feed {
         pub message_id: MessageId,
         /// The claim that ended, if one was live.
         pub fence: Option<Position>,
-        /// `lease-over`, `retry-due`, `retry-asked`, `restarted`, `goodbye`.
+        /// `lease-over`, `retry-due`, `retry-asked`, `restarted`, `goodbye`, `restored`.
         pub reason: Arc<str>,
     }
 
