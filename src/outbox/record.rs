@@ -18,8 +18,6 @@ use crate::{
 
 const PARKED: &str = "outbox.parked";
 const SETTLED: &str = "outbox.settled";
-/// The longest reason that is stored; what is longer loses its end.
-const REASON_BYTES_MAX: usize = 1_024;
 
 /// What an entry says.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,7 +66,7 @@ impl Record {
             Record::Settled(id, how) => {
                 let refused = match how {
                     Settled::Appended => None,
-                    Settled::Refused(reason) => Some(reason[..reason.floor_char_boundary(REASON_BYTES_MAX)].into()),
+                    Settled::Refused(reason) => Some(reason.clone()),
                 };
                 (SETTLED, None, *id, rmp_serde::to_vec_named(&StoredEnd { id: *id, refused }))
             }

@@ -12,7 +12,10 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::log::{Error, file::disk::sim::SimDisk};
+use crate::log::{
+    Error,
+    file::disk::sim::{Fault, SimDisk},
+};
 
 const FOLDER: &str = "data/outbox";
 const NOW_MS: u64 = 1_000;
@@ -348,7 +351,9 @@ proptest! {
                         outbox = open_with(&disk, settings.clone()).await.unwrap();
                     }
                     Step::Kill => {
-                        // Its task still holds the files of a process that is gone; nobody asks it for anything.
+                        // Whatever its task still does fails from now on; it may be making the folder small.
+                        disk.fault_after(0, Fault::Crash);
+                        let _ = outbox.close().await;
                         disk.restart_process();
                         outbox = open_with(&disk, settings.clone()).await.unwrap();
                     }

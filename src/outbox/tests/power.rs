@@ -4,7 +4,7 @@
 //! after the last call that was answered, or as after the one that was not: nothing else, and never half of a call.
 
 use super::*;
-use crate::log::{conformance::Xorshift, file::disk::sim::Fault};
+use crate::log::conformance::Xorshift;
 
 fn soak() -> bool {
     std::env::var_os("ANTIPHON_SOAK").is_some_and(|v| v == "1")
