@@ -22,15 +22,17 @@ impl Sentinels {
         Sentinels::start_with(&[])
     }
 
-    /// As [`Sentinels::start`], both servers with these settings of `redis.conf`.
+    /// As [`Sentinels::start`], both servers with these settings of `redis.conf`. With `requirepass` give `masterauth`
+    /// too.
     pub(crate) fn start_with(settings: &[(&str, &str)]) -> Sentinels {
         let dirs: Vec<_> = (0..5).map(|_| TempDir::new().unwrap()).collect();
         let master = Redis::with(dirs[0].path(), settings);
         let of = format!("127.0.0.1 {}", master.port());
+        let password = master.password.clone();
         let settings: Vec<_> = settings.iter().copied().chain([("replicaof", of.as_str())]).collect();
         let replica = Redis::with(dirs[1].path(), &settings);
         until("the replica is in step", || (replica.info("master_link_status").as_deref() == Some("up")).then_some(()));
-        let sentinels: Vec<_> = dirs[2..].iter().map(|dir| sentinel(dir, &of)).collect();
+        let sentinels: Vec<_> = dirs[2..].iter().map(|dir| sentinel(dir, &of, password.as_deref())).collect();
         let told = Sentinels { servers: vec![master, replica], sentinels, _dirs: dirs };
         for sentinel in &told.sentinels {
             until("the sentinels know each other", || {
@@ -95,12 +97,15 @@ impl Sentinels {
     }
 }
 
-fn sentinel(dir: &TempDir, master: &str) -> Redis {
+fn sentinel(dir: &TempDir, master: &str, password: Option<&str>) -> Redis {
     let conf = dir.path().join("sentinel.conf");
-    let text = format!(
+    let mut text = format!(
         "sentinel monitor {MASTER} {master} 2\nsentinel down-after-milliseconds {MASTER} 500\n\
          sentinel failover-timeout {MASTER} 5000\n"
     );
+    if let Some(password) = password {
+        text.push_str(&format!("sentinel auth-pass {MASTER} {password}\n"));
+    }
     fs::write(&conf, text).unwrap();
     let sentinel = Redis::launch(&program(), dir.path(), &[], &[conf.to_str().unwrap(), "--sentinel"]);
     // They tell each other of themselves every 2 s and ask the master every 10 s unless told otherwise.

@@ -1,6 +1,8 @@
 //! The log on Redis Streams, for several nodes.
 
 pub mod address;
+pub mod connect;
+pub mod trouble;
 
 #[cfg(test)]
 #[path = "../../../tests/support/redis.rs"]
