@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod connect;
+pub mod facts;
 pub mod trouble;
 
 #[cfg(test)]
