@@ -18,6 +18,7 @@ pub(crate) mod conformance;
 pub mod file;
 mod lanes;
 pub mod memory;
+pub mod redis;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
