@@ -1,18 +1,205 @@
-//! Stand-in until the real one is here.
-use std::{sync::Arc, time::Duration};
-use ::redis::{RedisError, aio::MultiplexedConnection};
-use super::lineage::NotYet;
+//! Reaches the master that has the log: directly, through a cluster's slots, or through sentinels.
+//!
+//! Promises: ends within [`LOOK_MAX`] (and [`CONNECT_MAX`] for one server); what it returns speaks RESP3, which notices
+//! a lost connection even when idle; `TCP_NODELAY` and keepalive are on.
+//! All keys of a partition lie in one slot, so one ordinary connection is enough in a cluster too.
+//! Not here: connecting again (that is the keeper's), whether the server is fit for a log (`facts`).
 
-/// Where.
-#[derive(Debug, Clone)]
-pub struct Address(pub String);
-impl Address {
-    pub(super) fn key(&self, partition: u8, rest: &str) -> String { format!("{{antiphon:{partition}}}:{rest}") }
+use std::time::Duration;
+
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, FromRedisValue, IntoConnectionInfo, ProtocolVersion,
+    RedisConnectionInfo, RedisError, Value,
+    aio::MultiplexedConnection,
+    cmd,
+    io::tcp::{TcpSettings, socket2::TcpKeepalive},
+};
+
+use super::{
+    address::{Address, Credentials, Host, Route},
+    trouble::{Kind, Trouble, classify},
+};
+
+/// For one server: name, TCP, TLS and greeting. A healthy one on the same continent takes a tenth of it.
+pub const CONNECT_MAX: Duration = Duration::from_secs(3);
+/// For finding the master and connecting, however many sentinels or nodes are silent.
+pub const LOOK_MAX: Duration = Duration::from_secs(10);
+/// A sentinel or node that knows the way says it at once.
+const ASK_MAX: Duration = Duration::from_secs(2);
+/// Idle this long, the system asks whether the other side still lives; firewalls forget after minutes.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// Slots of a cluster.
+const SLOTS: u16 = 16_384;
+/// The partition whose keys lie where we connect; the only one in this version.
+const PARTITION: u8 = 0;
+
+/// A connection to the master.
+#[derive(Clone)]
+pub struct Connected {
+    /// To be given away and dropped, never repaired: it does not connect again.
+    pub connection: MultiplexedConnection,
+    /// Host and port of the master in use.
+    pub at: String,
 }
-pub(super) struct Connected { pub(super) connection: MultiplexedConnection, pub(super) at: String }
-pub(super) async fn open(address: &Address, limit: Duration) -> Result<Connected, NotYet> {
-    let client = ::redis::Client::open(address.0.as_str())?;
-    let config = ::redis::AsyncConnectionConfig::new().set_response_timeout(Some(limit)).set_connection_timeout(Some(Duration::from_secs(1)));
-    Ok(Connected { connection: client.get_multiplexed_async_connection_with_config(&config).await?, at: address.0.clone() })
+
+/// Why there is no connection. As text: who, what, and what to do.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{at}: {trouble}")]
+pub struct LinkError {
+    /// Host and port, or the address of the whole.
+    pub at: String,
+    /// What is wrong.
+    pub trouble: Trouble,
 }
-pub(super) fn why(error: &RedisError) -> Arc<str> { error.to_string().into() }
+
+/// Connects to the master that has the log's keys.
+///
+/// `response_timeout` bounds every command on the connection; for one that blocks it must be longer than that.
+/// Cost: one connection (server), two (cluster), or one for each sentinel asked and one more.
+///
+/// # Errors
+/// [`LinkError`]: no way was found; it may be there later.
+pub async fn connect(address: &Address, response_timeout: Duration) -> Result<Connected, LinkError> {
+    let look = async {
+        match &address.route {
+            Route::Server(host) => open(address, host, response_timeout).await,
+            Route::Cluster(nodes) => in_cluster(address, nodes, response_timeout).await,
+            Route::Sentinel { sentinels, master, credentials } => {
+                by_sentinel(address, sentinels, master, credentials, response_timeout).await
+            }
+        }
+    };
+    tokio::time::timeout(LOOK_MAX, look).await.unwrap_or_else(|_| {
+        let said = format!("nothing found within {} s", LOOK_MAX.as_secs());
+        Err(LinkError { at: address.to_string(), trouble: Trouble::new(Kind::TimedOut, said) })
+    })
+}
+
+/// The slot of a cluster in which a key lies: CRC-16 (XMODEM) of the hash tag if there is one, else of the key.
+///
+/// Source: Redis Cluster specification, "Key distribution model".
+fn slot(key: &str) -> u16 {
+    let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
+    let crc = tag.filter(|tag| !tag.is_empty()).unwrap_or(key).bytes().fold(0u16, |crc, byte| {
+        (0..8).fold(crc ^ u16::from(byte) << 8, |crc, _| crc << 1 ^ if crc & 0x8000 != 0 { 0x1021 } else { 0 })
+    });
+    crc % SLOTS
+}
+
+/// Asks each node in turn for the one that has the slot.
+async fn in_cluster(address: &Address, nodes: &[Host], response_timeout: Duration) -> Result<Connected, LinkError> {
+    let slot = slot(&address.key(PARTITION, ""));
+    let mut last = None;
+    for node in nodes {
+        let asked = async {
+            let mut asked = open(address, node, ASK_MAX).await?;
+            let ranges: Vec<Value> = ask(&mut asked, cmd("CLUSTER").arg("SLOTS")).await?;
+            let owner = ranges.iter().find_map(|range| owner(range, slot, node)).ok_or_else(|| {
+                no_master(&asked.at, format!("no node has slot {slot}, where the keys of the log lie"))
+            })?;
+            open(address, &owner, response_timeout).await
+        };
+        match asked.await {
+            Ok(connected) => return Ok(connected),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| no_master(&address.to_string(), "there is no node to ask".into())))
+}
+
+/// The master of a range of `CLUSTER SLOTS`, `[first, last, [host, port, …], …]`, if the slot is in it.
+fn owner(range: &Value, slot: u16, asked: &Host) -> Option<Host> {
+    let [Value::Int(first), Value::Int(last), Value::Array(master), ..] = range.as_sequence()? else { return None };
+    if !(*first..=*last).contains(&i64::from(slot)) {
+        return None;
+    }
+    let [name, Value::Int(port), ..] = &master[..] else { return None };
+    // A node that does not know its own name leaves it empty or as `?`: it is the one we reached.
+    let name = String::from_redis_value_ref(name).ok().filter(|name| !name.is_empty() && name != "?");
+    Some(Host { name: name.unwrap_or_else(|| asked.name.clone()), port: u16::try_from(*port).ok()? })
+}
+
+/// Asks each sentinel in turn for the master, until one names a server that is it.
+async fn by_sentinel(
+    address: &Address,
+    sentinels: &[Host],
+    master: &str,
+    credentials: &Credentials,
+    response_timeout: Duration,
+) -> Result<Connected, LinkError> {
+    let to_sentinel = Address { credentials: credentials.clone(), db: 0, ..address.clone() };
+    let mut last = None;
+    for sentinel in sentinels {
+        let asked = async {
+            let mut asked = open(&to_sentinel, sentinel, ASK_MAX).await?;
+            let named: Option<(String, u16)> =
+                ask(&mut asked, cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master)).await?;
+            let Some((name, port)) = named else {
+                return Err(no_master(&asked.at, format!("the sentinel knows no master `{master}`")));
+            };
+            let mut found = open(address, &Host { name, port }, response_timeout).await?;
+            // Sentinels may be late; the server itself knows best.
+            let role: Vec<Value> = ask(&mut found, &cmd("ROLE")).await?;
+            match role.first().map(String::from_redis_value_ref) {
+                Some(Ok(role)) if role == "master" => Ok(found),
+                _ => Err(no_master(&found.at, "the sentinel calls it the master, but it is a replica".into())),
+            }
+        };
+        match asked.await {
+            Ok(connected) => return Ok(connected),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| no_master(&address.to_string(), "there is no sentinel to ask".into())))
+}
+
+fn no_master(at: &str, said: String) -> LinkError {
+    LinkError { at: at.into(), trouble: Trouble::new(Kind::NoMaster, said) }
+}
+
+async fn ask<T: FromRedisValue>(connected: &mut Connected, command: &redis::Cmd) -> Result<T, LinkError> {
+    let asked = command.query_async(&mut connected.connection).await;
+    asked.map_err(|error| LinkError { at: connected.at.clone(), trouble: classify(&error) })
+}
+
+/// One connection to one server.
+async fn open(address: &Address, host: &Host, response_timeout: Duration) -> Result<Connected, LinkError> {
+    let at = host.to_string();
+    let opened = async {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_MAX))
+            .set_response_timeout(Some(response_timeout));
+        client(address, host)?.get_multiplexed_async_connection_with_config(&config).await
+    };
+    match opened.await {
+        Ok(connection) => Ok(Connected { connection, at }),
+        Err(error) => Err(LinkError { at, trouble: classify(&error) }),
+    }
+}
+
+fn client(address: &Address, host: &Host) -> Result<Client, RedisError> {
+    let (name, port) = (host.name.clone(), host.port);
+    let addr = if address.tls {
+        // The process has one provider of cryptography; a second try to set it changes nothing.
+        let _first = rustls::crypto::ring::default_provider().install_default();
+        ConnectionAddr::TcpTls { host: name, port, insecure: false, tls_params: None }
+    } else {
+        ConnectionAddr::Tcp(name, port)
+    };
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3);
+    let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
+    let mut redis = RedisConnectionInfo::default()
+        .set_protocol(ProtocolVersion::RESP3)
+        .set_lib_name("antiphon", env!("CARGO_PKG_VERSION"))
+        .set_db(i64::from(address.db));
+    if let Some(user) = &address.credentials.user {
+        redis = redis.set_username(user);
+    }
+    if let Some(password) = &address.credentials.password {
+        redis = redis.set_password(password);
+    }
+    Client::open(addr.into_connection_info()?.set_tcp_settings(tcp).set_redis_settings(redis))
+}
+
+#[cfg(test)]
+mod tests;

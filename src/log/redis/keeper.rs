@@ -14,7 +14,8 @@ use uuid::Uuid;
 use super::{
     ANEW_MAX, CLOSED, Inner,
     append::Writer,
-    codec, connect, lanes,
+    connect::connect,
+    lanes,
     lineage::{self, NotYet},
     link::Link,
     reader, script,
@@ -76,7 +77,7 @@ struct Session {
 }
 
 async fn begin(inner: &Inner) -> Result<Session, NotYet> {
-    let mut appends = connect::open(&inner.address, ASK_MAX).await?;
+    let mut appends = connect(&inner.address, ASK_MAX).await?;
     let keys = &inner.keys;
     let store = lineage::look(&mut appends.connection, keys).await?;
     // Before the first write: a person may be putting the data back.
@@ -94,8 +95,8 @@ async fn begin(inner: &Inner) -> Result<Session, NotYet> {
     // Before the epoch is looked at: a later one is told of in live words.
     let live_at = lineage::live_end(&mut appends.connection, keys).await?;
     let epoch = lineage::settle(inner, &mut appends.connection).await?;
-    let reads = connect::open(&inner.address, ASK_MAX).await?;
-    let reader = connect::open(&inner.address, reader::ANSWER_MAX).await?;
+    let reads = connect(&inner.address, ASK_MAX).await?;
+    let reader = connect(&inner.address, reader::ANSWER_MAX).await?;
     if let Some(other) = [&reads, &reader].into_iter().find(|other| other.at != appends.at) {
         return Err(NotYet::Away(format!("the master moves from {} to {}", appends.at, other.at).into()));
     }
@@ -144,7 +145,7 @@ pub(super) async fn begin_anew(inner: &Inner) -> Result<(), Error> {
         return Err(Error::Invalid("the log is not empty".into()));
     }
     let made = async {
-        let mut connected = connect::open(&inner.address, ASK_MAX).await?;
+        let mut connected = connect(&inner.address, ASK_MAX).await?;
         script::send(&mut connected.connection).await?;
         let keys = &inner.keys;
         let mut call = script::EPOCH.call(&[&keys.meta, &keys.live, &keys.log]);

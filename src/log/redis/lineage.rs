@@ -12,7 +12,7 @@ use std::sync::Arc;
 use ::redis::{Cmd, ErrorKind, RedisError, Value, aio::MultiplexedConnection};
 use antiphon_schemas::{Entry, Epoch, Seq};
 
-use super::{Inner, Keys, cache, codec, script};
+use super::{Inner, Keys, cache, codec, connect::LinkError, script};
 use crate::log::Error;
 
 /// The version of the layout of keys and fields that this program writes.
@@ -31,6 +31,12 @@ pub(super) enum NotYet {
 impl From<RedisError> for NotYet {
     fn from(error: RedisError) -> NotYet {
         NotYet::Away(super::why(&error))
+    }
+}
+
+impl From<LinkError> for NotYet {
+    fn from(error: LinkError) -> NotYet {
+        NotYet::Away(error.to_string().into())
     }
 }
 

@@ -17,10 +17,11 @@
 //! Not here: what to do while the log is away (`node`).
 //! Start with append.lua and `append`, then `keeper` and `lineage`, the parts to be careful with.
 
+pub mod address;
 mod append;
 mod cache;
 mod codec;
-mod connect;
+pub mod connect;
 mod keeper;
 mod lanes;
 mod lineage;
@@ -29,7 +30,13 @@ mod live;
 mod reader;
 mod script;
 #[cfg(test)]
+#[path = "../../../tests/support/redis.rs"]
+pub(crate) mod server;
+#[cfg(test)]
+mod server_tests;
+#[cfg(test)]
 mod tests;
+pub mod trouble;
 
 use std::{
     future::Future,
@@ -50,7 +57,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{append::Answer, cache::Cache, link::Link, live::Live};
+use self::{address::Address, append::Answer, cache::Cache, link::Link, live::Live};
 use super::{
     Access, Append, BATCH_MAX, Error, Info, Lane, Log, Mended, Pending, READ_BYTES_MAX, Verdict, check_batch, check_entries,
 };
@@ -91,7 +98,7 @@ pub enum Stamp {
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Where the store is.
-    pub address: connect::Address,
+    pub address: Address,
     /// This node's name, unlike that of any other node; it stays the same over restarts.
     pub node: Arc<str>,
     /// Whose clock stamps the entries.
@@ -107,7 +114,7 @@ pub struct RedisLog {
 
 /// What the tasks of a log share.
 struct Inner {
-    address: connect::Address,
+    address: Address,
     node: Arc<str>,
     stamp: Stamp,
     known: Option<(Epoch, Seq, [u8; 32])>,
@@ -150,7 +157,7 @@ struct Keys {
 }
 
 impl Keys {
-    fn of(address: &connect::Address) -> Keys {
+    fn of(address: &Address) -> Keys {
         let key = |rest| address.key(0, rest);
         Keys { log: key("log"), live: key("live"), meta: key("meta"), lanes: key("lanes"), work: key("work:") }
     }
@@ -162,7 +169,7 @@ impl Keys {
 
 /// An error of the store as a sentence for the operator.
 fn why(error: &RedisError) -> Arc<str> {
-    connect::why(error)
+    trouble::classify(error).to_string().into()
 }
 
 impl RedisLog {

@@ -1,0 +1,223 @@
+//! What an error of Redis means: whether the command was surely not executed, whether to look for the master again,
+//! and what to tell the operator.
+//!
+//! Pure; the texts are those of Redis 7.0 to 8, some of them checked against a real server (`connect::tests`).
+
+use std::fmt;
+
+use redis::{ErrorKind, RedisError};
+
+/// What went wrong with a command or a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// Which kind.
+    pub kind: Kind,
+    /// Whether the command may have been executed.
+    pub written: Written,
+    /// What the server or the system said, without its code.
+    pub said: String,
+}
+
+/// Whether a command may have been executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// Surely not.
+    No,
+    /// It, or a part of a script, may have been.
+    Unknown,
+}
+
+/// The kinds, by what is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The connection could not be made, or broke.
+    Unreachable,
+    /// No answer in time. The connection must not be used again: the answer may still come.
+    TimedOut,
+    /// `OOM`: `maxmemory` is reached.
+    Full,
+    /// `READONLY`: it is a replica.
+    ReadOnly,
+    /// `LOADING`: it reads its data after a start.
+    Loading,
+    /// `NOSCRIPT`: it does not have the script (any more).
+    NoScript,
+    /// `MOVED`: another node of the cluster has the keys.
+    Moved,
+    /// `ASK`, `TRYAGAIN`: the keys are just being moved.
+    Moving,
+    /// `CLUSTERDOWN`: the cluster lacks nodes.
+    ClusterDown,
+    /// `MASTERDOWN`: it is a replica that lost its master.
+    MasterDown,
+    /// `MISCONF`: it cannot write to its disk.
+    DiskFails,
+    /// `NOREPLICAS`: fewer replicas than `min-replicas-to-write`.
+    FewReplicas,
+    /// `NOPERM`: the ACL forbids a command or key.
+    Forbidden,
+    /// `NOAUTH`, `WRONGPASS`: no or a wrong password.
+    NotSignedIn,
+    /// `BUSY`: it runs a script that does not end.
+    Busy,
+    /// `UNBLOCKED`: a blocked read ended because the server changed its role.
+    Unblocked,
+    /// `WRONGTYPE`: a key holds something else.
+    WrongType,
+    /// Nobody knows a master at the moment.
+    NoMaster,
+    /// Anything else.
+    Other,
+}
+
+impl Trouble {
+    /// Trouble of ours, before any command was sent.
+    pub fn new(kind: Kind, said: impl Into<String>) -> Trouble {
+        Trouble { kind, written: Written::No, said: said.into() }
+    }
+
+    /// Whether the master may be elsewhere now, so that it is to be looked for before the next try.
+    pub fn look_again(&self) -> bool {
+        use Kind::*;
+        match self.kind {
+            Unreachable | TimedOut | ReadOnly | Loading | Moved | ClusterDown | MasterDown | Unblocked
+            | NotSignedIn | NoMaster => true,
+            Full | NoScript | Moving | DiskFails | FewReplicas | Forbidden | Busy | WrongType | Other => false,
+        }
+    }
+
+    /// Whether only a person can mend it: waiting will not help.
+    pub fn needs_a_person(&self) -> bool {
+        matches!(self.kind, Kind::Forbidden | Kind::NotSignedIn | Kind::WrongType)
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let means = match self.kind {
+            Kind::Unreachable => "cannot be reached; see whether it runs and whether the address is right",
+            Kind::TimedOut => "does not answer in time; see whether it hangs",
+            Kind::Full => "its memory is full; raise maxmemory or free some",
+            Kind::ReadOnly => "is a replica and takes no writes; give the address of the master",
+            Kind::Loading => "is reading its data after a start; wait",
+            Kind::NoScript => "lost the script; it is sent again",
+            Kind::Moved => "another node of the cluster has the keys; it is looked for",
+            Kind::Moving => "the keys are just being moved to another node of the cluster; wait",
+            Kind::ClusterDown => "the cluster lacks nodes; see `CLUSTER INFO`",
+            Kind::MasterDown => "is a replica that lost its master; see whether the master runs",
+            Kind::DiskFails => "cannot write to its disk; see its log and `INFO persistence`",
+            Kind::FewReplicas => "has fewer replicas than min-replicas-to-write; see `INFO replication`",
+            Kind::Forbidden => "its ACL forbids what the log needs; see `ACL LOG`",
+            Kind::NotSignedIn => "wants another password; put it into the address: redis://USER:PASSWORD@HOST",
+            Kind::Busy => "runs a script that does not end; see `SCRIPT KILL`",
+            Kind::Unblocked => "changed its role; its master is looked for",
+            Kind::WrongType => {
+                "a key of the log holds something else; give the log a namespace of its own with ?ns=NAME"
+            }
+            Kind::NoMaster => "no master is known",
+            Kind::Other => "refused",
+        };
+        write!(f, "{means} ({})", self.said)
+    }
+}
+
+/// What `error` means.
+pub fn classify(error: &RedisError) -> Trouble {
+    let said = error.detail().map_or_else(|| error.to_string(), str::to_owned);
+    match error.kind() {
+        ErrorKind::Io => {
+            let kind = if error.is_timeout() { Kind::TimedOut } else { Kind::Unreachable };
+            let written = if error.is_connection_refusal() { Written::No } else { Written::Unknown };
+            Trouble { kind, written, said }
+        }
+        ErrorKind::AuthenticationFailed => Trouble::new(Kind::NotSignedIn, said),
+        ErrorKind::Client | ErrorKind::InvalidClientConfig => Trouble::new(Kind::Other, said),
+        _ => of_code(error.code().unwrap_or_default(), said),
+    }
+}
+
+/// As [`classify`], of an error's code and the text behind it.
+fn of_code(code: &str, said: String) -> Trouble {
+    let kind = match code {
+        "OOM" => Kind::Full,
+        "READONLY" => Kind::ReadOnly,
+        "LOADING" => Kind::Loading,
+        "NOSCRIPT" => Kind::NoScript,
+        "MOVED" => Kind::Moved,
+        "ASK" | "TRYAGAIN" => Kind::Moving,
+        "CLUSTERDOWN" => Kind::ClusterDown,
+        "MASTERDOWN" => Kind::MasterDown,
+        "MISCONF" => Kind::DiskFails,
+        "NOREPLICAS" => Kind::FewReplicas,
+        "NOPERM" => Kind::Forbidden,
+        "NOAUTH" | "WRONGPASS" | "DENIED" => Kind::NotSignedIn,
+        "BUSY" => Kind::Busy,
+        "UNBLOCKED" => Kind::Unblocked,
+        "WRONGTYPE" => Kind::WrongType,
+        _ => Kind::Other,
+    };
+    // An error inside a script comes with ` script: SHA, on @user_script:LINE.`; what stands before that line may have
+    // been done. Only what Redis checks before a script's first write and never after it is certain.
+    let in_script = said.contains("script:");
+    let before_the_first_write = matches!(kind, Kind::Full | Kind::ReadOnly | Kind::DiskFails | Kind::FewReplicas);
+    let unsure = kind == Kind::Other || in_script && !before_the_first_write;
+    Trouble { kind, written: if unsure { Written::Unknown } else { Written::No }, said }
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::make_extension_error;
+
+    use super::*;
+
+    #[test]
+    fn each_error_says_whether_it_was_written_and_where_to_look() {
+        use Kind::*;
+        for (line, kind, written, look_again) in [
+            ("OOM command not allowed when used memory > 'maxmemory'.", Full, Written::No, false),
+            ("OOM command not allowed … script: ab12, on @user_script:3.", Full, Written::No, false),
+            ("READONLY You can't write against a read only replica.", ReadOnly, Written::No, true),
+            ("READONLY You can't write … script: ab12, on @user_script:3.", ReadOnly, Written::No, true),
+            ("LOADING Redis is loading the dataset in memory", Loading, Written::No, true),
+            ("NOSCRIPT No matching script. Please use EVAL.", NoScript, Written::No, false),
+            ("MOVED 3999 127.0.0.1:6381", Moved, Written::No, true),
+            ("ASK 3999 127.0.0.1:6381", Moving, Written::No, false),
+            ("TRYAGAIN Multiple keys request during rehashing of slot", Moving, Written::No, false),
+            ("CLUSTERDOWN Hash slot not served", ClusterDown, Written::No, true),
+            ("MASTERDOWN Link with MASTER is down", MasterDown, Written::No, true),
+            ("MISCONF Errors writing to the AOF file: No space left on device", DiskFails, Written::No, false),
+            ("NOREPLICAS Not enough good replicas to write.", FewReplicas, Written::No, false),
+            ("NOPERM User x has no permissions to run the 'xadd' command", Forbidden, Written::No, false),
+            ("NOPERM … script: ab12, on @user_script:9.", Forbidden, Written::Unknown, false),
+            ("NOAUTH Authentication required.", NotSignedIn, Written::No, true),
+            ("WRONGPASS invalid username-password pair or user is disabled.", NotSignedIn, Written::No, true),
+            ("BUSY Redis is busy running a script.", Busy, Written::No, false),
+            ("UNBLOCKED force unblock from blocking operation", Unblocked, Written::No, true),
+            ("WRONGTYPE Operation against a key holding the wrong kind of value", WrongType, Written::No, false),
+            ("WRONGTYPE Operation … script: ab12, on @user_script:9.", WrongType, Written::Unknown, false),
+            ("ERR max number of clients reached", Other, Written::Unknown, false),
+            ("NEWCODE of a later version", Other, Written::Unknown, false),
+        ] {
+            let (code, said) = line.split_once(' ').unwrap();
+            let trouble = classify(&make_extension_error(code.into(), Some(said.into())));
+            assert_eq!((trouble.kind, trouble.written, trouble.look_again()), (kind, written, look_again), "{line}");
+            let text = trouble.to_string();
+            assert!(text.contains(said) && !text.contains('\n'), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_broken_connection_leaves_open_whether_it_was_written_and_a_refused_one_does_not() {
+        use std::io::ErrorKind::*;
+        for (io, kind, written) in [
+            (TimedOut, Kind::TimedOut, Written::Unknown),
+            (BrokenPipe, Kind::Unreachable, Written::Unknown),
+            (ConnectionReset, Kind::Unreachable, Written::Unknown),
+            (UnexpectedEof, Kind::Unreachable, Written::Unknown),
+            (ConnectionRefused, Kind::Unreachable, Written::No),
+        ] {
+            let trouble = classify(&std::io::Error::from(io).into());
+            assert_eq!((trouble.kind, trouble.written, trouble.look_again()), (kind, written, true), "{io}");
+        }
+    }
+}
