@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use ::redis::{Cmd, Value};
-use antiphon_schemas::{Entry, Header, MessageId, RoomName, Seq, entry::VERSION};
+use antiphon_schemas::{Entry, Header, Seq, entry::VERSION};
 
 use super::{Keys, codec, link::Link, script};
 use crate::log::{Append, Error, Move, SCAN_MAX, Verdict};
@@ -34,19 +34,6 @@ pub(super) enum Answer {
     OtherEpoch,
     /// Nothing was written: another session of this node's name holds.
     OtherSession,
-}
-
-/// Kind, subjects, room, version and body as the script stores them.
-pub(super) fn draft_fields(
-    kind: &str,
-    subjects: &[MessageId],
-    room: Option<&RoomName>,
-    version: u8,
-    body: &[u8],
-) -> [Vec<u8>; 5] {
-    let subjects = codec::subjects_text(subjects).into_bytes();
-    let room = codec::room_text(room).as_bytes().to_vec();
-    [kind.as_bytes().to_vec(), subjects, room, version.to_string().into_bytes(), body.to_vec()]
 }
 
 /// The call that appends `batch`. `now_ms` 0 means the server's clock.

@@ -142,7 +142,7 @@ pub(super) fn damaged(key: &str, id: &[u8], why: impl Into<String>) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{conformance::room, redis::append::draft_fields};
+    use crate::log::conformance::room;
     use antiphon_schemas::{Event, event::Unknown};
     use proptest::prelude::*;
     use uuid::Uuid;
@@ -152,21 +152,22 @@ mod tests {
     }
 
     fn stored(entry: &Entry) -> Vec<Value> {
-        let [kind, subjects, room, version, body] = draft_fields(
-            &entry.header.kind,
-            &entry.header.subjects,
-            entry.header.room.as_ref(),
-            entry.header.version,
-            &entry.body,
-        );
-        let at_ms = entry.header.at_ms.to_string().into_bytes();
-        let request = entry.header.request.to_string().into_bytes();
-        let fields = [("k", kind), ("s", subjects), ("r", room), ("t", at_ms), ("v", version), ("q", request), ("d", body)];
+        let header = &entry.header;
+        let fields = [
+            ("k", header.kind.as_bytes().to_vec()),
+            ("s", subjects_text(&header.subjects).into_bytes()),
+            ("r", room_text(header.room.as_ref()).into()),
+            ("t", header.at_ms.to_string().into_bytes()),
+            ("v", header.version.to_string().into_bytes()),
+            ("q", header.request.to_string().into_bytes()),
+            ("d", entry.body.to_vec()),
+        ];
         fields.into_iter().flat_map(|(name, value)| [bulk(name), bulk(value)]).collect()
     }
 
     fn example() -> Entry {
-        let event = Event::Unknown(Unknown { kind: "weather".into(), data: Bytes::from_static(b"x"), subjects: vec![] });
+        let event =
+            Event::Unknown(Unknown { kind: "weather".into(), data: Bytes::from_static(b"x"), subjects: vec![] });
         let header = Header {
             seq: Seq(7),
             at_ms: 1,

@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use antiphon_schemas::Seq;
 use ::redis::{Value, aio::MultiplexedConnection};
+use antiphon_schemas::Seq;
 use tokio::time::{interval_at, timeout};
 use uuid::Uuid;
 
@@ -101,7 +101,7 @@ async fn begin(inner: &Inner) -> Result<Session, NotYet> {
         return Err(NotYet::Away(format!("the master moves from {} to {}", appends.at, other.at).into()));
     }
     let writer = Writer { node: inner.node.clone(), session, epoch: epoch.to_string() };
-    let link = Link::new(writer, epoch, appends.connection, reads.connection);
+    let link = Link::new(writer, epoch, appends.connection, reads.connection, appends.at);
     Ok(Session { link, reader: reader.connection, live_at, durability: String::new() })
 }
 

@@ -32,7 +32,8 @@ struct Stand {
 
 /// As [`Log::mend`](crate::log::Log::mend).
 pub(super) async fn mend(inner: &Inner, link: &Link, at: Seq, lanes: Vec<Lane>) -> Result<Mended, Error> {
-    let mut wanted: BTreeMap<String, Stand> = existing(inner, link).await?.into_iter().map(|k| (k, Stand::default())).collect();
+    let mut wanted: BTreeMap<String, Stand> =
+        existing(inner, link).await?.into_iter().map(|k| (k, Stand::default())).collect();
     for lane in &lanes {
         wanted.insert(inner.keys.lane(&lane.ask), Stand::of(lane));
     }
@@ -47,8 +48,12 @@ pub(super) async fn mend(inner: &Inner, link: &Link, at: Seq, lanes: Vec<Lane>) 
     if tail != Some(at) {
         return Ok(Mended::Moved);
     }
-    let differing: Vec<(&String, &Stand)> =
-        wanted.iter().zip(answer).filter(|((_, wanted), found)| !wanted.stands(found, at)).map(|(lane, _)| lane).collect();
+    let differing: Vec<(&String, &Stand)> = wanted
+        .iter()
+        .zip(answer)
+        .filter(|((_, wanted), found)| !wanted.stands(found, at))
+        .map(|(lane, _)| lane)
+        .collect();
     let mended = if differing.is_empty() { Mended::InStep } else { build(inner, link, at, &differing).await? };
     sweep(inner, link, &names).await?;
     Ok(mended)

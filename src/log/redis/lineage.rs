@@ -12,7 +12,7 @@ use std::sync::Arc;
 use ::redis::{Cmd, ErrorKind, RedisError, Value, aio::MultiplexedConnection};
 use antiphon_schemas::{Entry, Epoch, Seq};
 
-use super::{Inner, Keys, cache, codec, connect::LinkError, script};
+use super::{Inner, Keys, cache, codec, connect::LinkError, script, trouble::classify};
 use crate::log::Error;
 
 /// The version of the layout of keys and fields that this program writes.
@@ -30,7 +30,7 @@ pub(super) enum NotYet {
 
 impl From<RedisError> for NotYet {
     fn from(error: RedisError) -> NotYet {
-        NotYet::Away(super::why(&error))
+        NotYet::Away(classify(&error).to_string().into())
     }
 }
 
@@ -80,7 +80,9 @@ pub(super) async fn look(connection: &mut MultiplexedConnection, keys: &Keys) ->
     let (last, tail) = ends(connection, &keys.log).await?;
     if last != tail {
         let key = &keys.log;
-        return Err(away(format!("the log is damaged: the last entry of `{key}` is {tail}, but it had {last}; put them back")));
+        return Err(away(format!(
+            "the log is damaged: the last entry of `{key}` is {tail}, but it had {last}; put them back"
+        )));
     }
     let tail = codec::seq_of(tail.as_bytes())
         .ok_or_else(|| away(format!("the log is damaged: `{}` ends with {tail}, which is not a position", keys.log)))?;
@@ -99,7 +101,9 @@ async fn ends(connection: &mut MultiplexedConnection, key: &str) -> Result<(Stri
     let mut command = ::redis::cmd("XINFO");
     let answer = match command.arg("STREAM").arg(key).query_async::<Value>(connection).await {
         Ok(answer) => answer,
-        Err(error) if error.kind() == ErrorKind::Server(::redis::ServerErrorKind::ResponseError) && no_such_key(&error) => {
+        Err(error)
+            if error.kind() == ErrorKind::Server(::redis::ServerErrorKind::ResponseError) && no_such_key(&error) =>
+        {
             return Ok((NOTHING.into(), NOTHING.into()));
         }
         Err(error) => return Err(named(&error, key)),
@@ -130,8 +134,10 @@ async fn ask(connection: &mut MultiplexedConnection, command: &Cmd, key: &str) -
 /// An error of a command on one key; a wrong type says which key has it.
 fn named(error: &RedisError, key: &str) -> NotYet {
     match error.code() {
-        Some("WRONGTYPE") => away(format!("`{key}` is not what this program keeps there; another program uses its name")),
-        _ => NotYet::Away(super::why(error)),
+        Some("WRONGTYPE") => {
+            away(format!("`{key}` is not what this program keeps there; another program uses its name"))
+        }
+        _ => NotYet::Away(classify(error).to_string().into()),
     }
 }
 
@@ -229,14 +235,24 @@ async fn catch_up(inner: &Inner, connection: &mut MultiplexedConnection, tail: S
         let entries = page(connection, &inner.keys, own.next(), tail).await?;
         inner.cache.feed(entries.into_iter().map(Arc::new));
         if inner.cache.tail() == own {
-            return Err(Error::from(codec::damaged(&inner.keys.log, codec::id_of(own.next()).as_bytes(), "it is gone")).into());
+            return Err(Error::from(codec::damaged(
+                &inner.keys.log,
+                codec::id_of(own.next()).as_bytes(),
+                "it is gone",
+            ))
+            .into());
         }
     }
     Ok(())
 }
 
 /// One page of the store's entries, both ends included.
-async fn page(connection: &mut MultiplexedConnection, keys: &Keys, first: Seq, last: Seq) -> Result<Vec<Entry>, NotYet> {
+async fn page(
+    connection: &mut MultiplexedConnection,
+    keys: &Keys,
+    first: Seq,
+    last: Seq,
+) -> Result<Vec<Entry>, NotYet> {
     let mut command = ::redis::cmd("XRANGE");
     command.arg(&keys.log).arg(codec::id_of(first)).arg(codec::id_of(last)).arg("COUNT").arg(PAGE);
     let values = codec::array(ask(connection, &command, &keys.log).await?);

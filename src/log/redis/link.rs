@@ -17,7 +17,7 @@ use antiphon_schemas::Epoch;
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::append::Writer;
+use super::{append::Writer, trouble::classify};
 use crate::log::Error;
 
 /// The connections of a session.
@@ -30,6 +30,8 @@ pub(super) struct Link {
     pub(super) appends: MultiplexedConnection,
     /// For history and lanes, so that those do not delay appends.
     pub(super) reads: MultiplexedConnection,
+    /// Host and port, for whoever reads why it ended.
+    at: String,
     /// The appends under way.
     pub(super) tasks: TaskTracker,
     over: CancellationToken,
@@ -42,9 +44,10 @@ impl Link {
         epoch: Epoch,
         appends: MultiplexedConnection,
         reads: MultiplexedConnection,
+        at: String,
     ) -> Arc<Link> {
         let (tasks, over, why) = (TaskTracker::new(), CancellationToken::new(), OnceLock::new());
-        Arc::new(Link { writer, epoch, appends, reads, tasks, over, why })
+        Arc::new(Link { writer, epoch, appends, reads, at, tasks, over, why })
     }
 
     /// Ends the session; the first reason counts.
@@ -64,15 +67,19 @@ impl Link {
     ///
     /// # Errors
     /// [`Error::Away`].
-    pub(super) async fn ask<T>(&self, limit: Duration, question: impl Future<Output = RedisResult<T>>) -> Result<T, Error> {
+    pub(super) async fn ask<T>(
+        &self,
+        limit: Duration,
+        question: impl Future<Output = RedisResult<T>>,
+    ) -> Result<T, Error> {
         tokio::select! {
             // First: a question of an ended session is never sent.
             biased;
             why = self.ended() => Err(Error::Away(why)),
             answer = timeout(limit, question) => match answer {
                 Ok(Ok(answer)) => Ok(answer),
-                Ok(Err(error)) => Err(self.fail(super::why(&error))),
-                Err(_) => Err(self.fail(format!("no answer within {} ms", limit.as_millis()))),
+                Ok(Err(error)) => Err(self.fail(format!("{}: {}", self.at, classify(&error)))),
+                Err(_) => Err(self.fail(format!("{}: no answer within {} ms; see whether it hangs", self.at, limit.as_millis()))),
             }
         }
     }

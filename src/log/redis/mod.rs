@@ -47,7 +47,7 @@ use std::{
     time::Duration,
 };
 
-use ::redis::{RedisError, RedisResult, Value};
+use ::redis::{RedisResult, Value};
 use antiphon_schemas::{Entry, Epoch, Seq, event::Ask};
 use bytes::Bytes;
 use tokio::{
@@ -165,11 +165,6 @@ impl Keys {
     fn lane(&self, ask: &Ask) -> String {
         format!("{}{}:{}{}", self.work, ask.bot, ask.priority, if ask.second { "b" } else { "" })
     }
-}
-
-/// An error of the store as a sentence for the operator.
-fn why(error: &RedisError) -> Arc<str> {
-    trouble::classify(error).to_string().into()
 }
 
 impl RedisLog {

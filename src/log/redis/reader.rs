@@ -18,7 +18,12 @@ pub(super) const ANSWER_MAX: Duration = Duration::from_secs(3);
 const COUNT: usize = 256;
 
 /// Follows log and live words until the session ends. `live_at` is the last live id that is old news.
-pub(super) async fn run(inner: Arc<Inner>, link: Arc<Link>, mut connection: MultiplexedConnection, mut live_at: String) {
+pub(super) async fn run(
+    inner: Arc<Inner>,
+    link: Arc<Link>,
+    mut connection: MultiplexedConnection,
+    mut live_at: String,
+) {
     let block_ms = BLOCK.as_millis() as u64;
     loop {
         // What this node appended itself is mostly there already.

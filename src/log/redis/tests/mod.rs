@@ -1,15 +1,24 @@
 //! The Redis log on real servers: the conformance suite here; lost answers, restarts, lost tails and lanes beside it.
 
+mod away;
+mod lanes;
+mod lineage;
+mod nodes;
+
 use std::sync::Arc;
 
 use antiphon_schemas::{Entry, Epoch, Seq};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::{Options, RedisLog, Stamp, address::Address, server::Redis};
-use crate::{
-    clock::Clock,
-    log::{Access, Append, Error, Info, Lane, Log, Mended, Pending, Verdict},
+use super::{
+    Options, RedisLog, Stamp,
+    address::Address,
+    server::{PATIENCE, Redis},
+};
+use crate::log::{
+    Access, Append, Error, Info, Lane, Log, Mended, Pending, Verdict,
+    conformance::{append, post},
 };
 
 /// A log with a server of its own that lives as long as it.
@@ -67,14 +76,42 @@ fn options(url: &str, node: &str, stamp: Stamp) -> Options {
     Options { address: Address::parse(url).unwrap(), node: node.into(), stamp, known: None }
 }
 
-/// Blocks the thread (of a runtime with others) until the log is open.
-fn wait_until_open(log: &dyn Log) {
+/// A log of a node, open.
+async fn open(url: &str, node: &str) -> RedisLog {
+    let log = RedisLog::open(options(url, node, Stamp::Store));
+    opened(&log).await;
+    log
+}
+
+/// Waits until the log is open; its epoch.
+async fn opened(log: &dyn Log) -> Epoch {
     let mut access = log.access();
-    tokio::task::block_in_place(|| {
-        tokio::runtime::Handle::current().block_on(async {
-            access.wait_for(|access| matches!(access, Access::Open { .. })).await.unwrap();
-        });
-    });
+    let open = access.wait_for(|access| matches!(access, Access::Open { .. }));
+    match *tokio::time::timeout(PATIENCE, open).await.expect("it opens").unwrap() {
+        Access::Open { epoch } => epoch,
+        _ => unreachable!(),
+    }
+}
+
+/// Waits until the log is away for a reason that holds `words`.
+async fn away(log: &dyn Log, words: &str) {
+    let mut access = log.access();
+    let away = access.wait_for(|access| matches!(access, Access::Away { why } if why.contains(words)));
+    if tokio::time::timeout(PATIENCE, away).await.is_err() {
+        panic!("`{words}` was waited for in vain; it is {:?}", *log.access().borrow());
+    }
+}
+
+/// Appends message `n`, once.
+async fn put(log: &dyn Log, n: u128) -> Result<Verdict, Error> {
+    Ok(log.append(vec![append(0, n, &[], vec![post(n, &format!("message {n}"))])]).await?.remove(0))
+}
+
+/// Appends messages `from..=to`, one call each.
+async fn fill(log: &dyn Log, from: u128, to: u128) {
+    for n in from..=to {
+        assert!(matches!(put(log, n).await.unwrap(), Verdict::Appended(_)));
+    }
 }
 
 mod conformance {
@@ -83,7 +120,7 @@ mod conformance {
     crate::log::conformance::suite!(|clock| {
         let redis = Redis::start();
         let log = RedisLog::open(options(&redis.url(), "n1", Stamp::Clock(clock)));
-        wait_until_open(&log);
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(opened(&log)));
         Arc::new(OnItsOwn { log, _redis: redis }) as Arc<dyn Log>
     });
 }
