@@ -18,7 +18,7 @@ use super::{
     lanes,
     lineage::{self, NotYet},
     link::Link,
-    reader, script,
+    live, reader, script,
 };
 use crate::log::{Access, Error};
 
@@ -87,13 +87,13 @@ async fn begin(inner: &Inner) -> Result<Session, NotYet> {
     {
         return Err(NotYet::Empty);
     }
-    script::send(&mut appends.connection).await?;
-    let session = Uuid::new_v4().simple().to_string();
-    let mut call = script::BEGIN.call(&[&keys.meta]);
-    call.arg(&*inner.node).arg(&session).arg(lineage::fresh_epoch().to_string()).arg(lineage::FORMAT);
-    script::run(&mut appends.connection, &call).await?;
     // Before the epoch is looked at: a later one is told of in live words.
     let live_at = lineage::live_end(&mut appends.connection, keys).await?;
+    script::send(&mut appends.connection).await?;
+    let session = Uuid::new_v4().simple().to_string();
+    let mut call = script::BEGIN.call(&[&keys.meta, &keys.live]);
+    call.arg(&*inner.node).arg(&session).arg(lineage::fresh_epoch().to_string()).arg(lineage::FORMAT).arg(live::KEPT);
+    script::run(&mut appends.connection, &call).await?;
     let epoch = lineage::settle(inner, &mut appends.connection).await?;
     let reads = connect(&inner.address, ASK_MAX).await?;
     let reader = connect(&inner.address, reader::ANSWER_MAX).await?;
@@ -149,7 +149,7 @@ pub(super) async fn begin_anew(inner: &Inner) -> Result<(), Error> {
         script::send(&mut connected.connection).await?;
         let keys = &inner.keys;
         let mut call = script::EPOCH.call(&[&keys.meta, &keys.live, &keys.log]);
-        call.arg("").arg(lineage::fresh_epoch().to_string()).arg(lineage::FORMAT).arg("empty");
+        call.arg("").arg(lineage::fresh_epoch().to_string()).arg(lineage::FORMAT).arg(live::KEPT).arg("empty");
         Ok(script::run(&mut connected.connection, &call).await?)
     };
     match made.await {

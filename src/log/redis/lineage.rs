@@ -12,7 +12,7 @@ use std::sync::Arc;
 use ::redis::{Cmd, ErrorKind, RedisError, Value, aio::MultiplexedConnection};
 use antiphon_schemas::{Entry, Epoch, Seq};
 
-use super::{Inner, Keys, cache, codec, connect::LinkError, script, trouble::classify};
+use super::{Inner, Keys, cache, codec, connect::LinkError, live, script, trouble::classify};
 use crate::log::Error;
 
 /// The version of the layout of keys and fields that this program writes.
@@ -211,7 +211,7 @@ async fn fork(inner: &Inner, connection: &mut MultiplexedConnection, tail: Seq) 
 /// Starts an epoch in place of `old`, or takes the one that another node started.
 async fn begin_epoch(connection: &mut MultiplexedConnection, keys: &Keys, old: Epoch) -> Result<Epoch, NotYet> {
     let mut call = script::EPOCH.call(&[&keys.meta, &keys.live, &keys.log]);
-    call.arg(old.to_string()).arg(fresh_epoch().to_string()).arg(FORMAT).arg("");
+    call.arg(old.to_string()).arg(fresh_epoch().to_string()).arg(FORMAT).arg(live::KEPT).arg("");
     let answer = script::run(connection, &call).await?;
     let epoch = codec::text(answer).ok_or_else(|| away("the store lost its meta while an epoch began"))?;
     parse_epoch(keys, &epoch)

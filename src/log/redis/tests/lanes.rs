@@ -187,19 +187,19 @@ async fn a_consumer_that_holds_nothing_is_removed_once_it_is_idle_and_one_that_h
     log.append(vec![
         move_one(1, Move::Put { lane: lane(0), draft: 0, message_id: id(1) }),
         move_one(2, Move::Put { lane: lane(0), draft: 0, message_id: id(2) }),
-        move_one(3, Move::Take { lane: lane(0), since: Seq(1), worker: "idle".into() }),
-        move_one(4, Move::Take { lane: lane(0), since: Seq(2), worker: "busy".into() }),
+        move_one(3, Move::Take { lane: lane(0), since: Seq(1), worker: "left".into() }),
+        move_one(4, Move::Take { lane: lane(0), since: Seq(2), worker: "works".into() }),
         move_one(5, Move::Drop { lane: lane(0), since: Seq(1) }),
     ])
     .await
     .unwrap();
     let consumers = || redis.command(&["XINFO", "CONSUMERS", name(0), "workers"]);
     super::super::lanes::sweep(&log.inner, &link, &[]).await.unwrap();
-    assert!(consumers().contains("idle"), "not idle for long");
+    assert!(consumers().contains("left"), "not idle for long");
     let mut call = super::super::script::SWEEP.call(&["{antiphon:0}:lanes", name(0)]);
     call.arg(-1);
     let mut connection = link.appends.clone();
     super::super::script::run(&mut connection, &call).await.unwrap();
-    assert!(!consumers().contains("idle") && consumers().contains("busy"), "{}", consumers());
-    assert_eq!(pending(&redis, name(0)), [("2-0".into(), "busy".into())]);
+    assert!(!consumers().contains("left") && consumers().contains("works"), "{}", consumers());
+    assert_eq!(pending(&redis, name(0)), [("2-0".into(), "works".into())]);
 }

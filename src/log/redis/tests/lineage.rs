@@ -32,6 +32,16 @@ async fn empty(log: &dyn Log) {
     tokio::time::timeout(PATIENCE, empty).await.expect("it is seen to be empty").unwrap();
 }
 
+/// Waits until the log is open with another epoch than `old`; the epoch.
+async fn opened_other(log: &dyn Log, old: Epoch) -> Epoch {
+    let mut access = log.access();
+    let other = access.wait_for(|access| matches!(access, Access::Open { epoch } if *epoch != old));
+    match *tokio::time::timeout(PATIENCE, other).await.expect("it opens with another epoch").unwrap() {
+        Access::Open { epoch } => epoch,
+        _ => unreachable!(),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_emptied_store_waits_for_its_data_or_for_a_persons_word() {
     let (dir, aside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -88,12 +98,8 @@ async fn a_lost_tail_starts_one_new_epoch_and_each_node_offers_what_it_saw() {
     let all = read_all(&logs[0]).await;
 
     restart_with(&redis, Some(aside.path()));
-    for log in &logs[..2] {
-        away(log, "").await;
-    }
-    let anew = opened(&logs[0]).await;
-    assert_ne!(anew, epoch);
-    assert_eq!(opened(&logs[1]).await, anew, "one new epoch");
+    let anew = opened_other(&logs[0], epoch).await;
+    assert_eq!(opened_other(&logs[1], epoch).await, anew, "one new epoch");
     for log in &logs[..2] {
         assert_eq!((log.tail(), log.lost()), (Seq(50), all[50..].to_vec()), "exactly what is gone");
         assert_eq!(read_all(log).await, all[..50]);
@@ -146,12 +152,10 @@ async fn a_store_that_lost_its_meta_gets_a_new_epoch_and_loses_nothing() {
     let epoch = log.info().epoch;
     redis.command(&["DEL", "{antiphon:0}:meta"]);
     assert!(matches!(put(&log, 6).await, Err(Error::Away(_))), "nothing is written under an epoch that is gone");
-    let anew = opened(&log).await;
-    assert_ne!(anew, epoch);
+    let anew = opened_other(&log, epoch).await;
+    assert_eq!(opened_other(&idle, epoch).await, anew, "the idle node follows");
     fill(&log, 6, 6).await;
     assert_eq!((log.tail(), log.lost().len()), (Seq(6), 0));
-    let mut access = idle.access();
-    let follows = access.wait_for(|access| *access == Access::Open { epoch: anew });
-    tokio::time::timeout(PATIENCE, follows).await.expect("the idle node follows").unwrap();
+    idle.beyond(Seq(5)).await.unwrap();
     assert_eq!((idle.lost().len(), idle.tail()), (0, Seq(6)));
 }

@@ -4,6 +4,7 @@ mod away;
 mod lanes;
 mod lineage;
 mod nodes;
+mod speed;
 
 use std::sync::Arc;
 
