@@ -104,7 +104,7 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
     let clock = Clock::system();
     let log = open_log(config, &clock).await?;
     let hands = hands(config).await?;
-    let data = (config.log == LogKind::File).then(|| config.data.clone());
+    let data = (config.log != LogKind::Memory).then(|| config.data.clone());
     let limits = projection::Limits { recent_messages: config.recent_messages, rooms: config.rooms_in_memory };
     let node = node::start(node::Settings { log, clock, policy: policy(config), limits, data }).await?;
     let status = |(hand, model): &(Hand, String)| BotStatus {
@@ -142,8 +142,11 @@ impl Server {
 }
 
 async fn open_log(config: &Config, clock: &Clock) -> Result<Arc<dyn Log>, Error> {
-    if config.log == LogKind::Memory {
-        return Ok(Arc::new(MemoryLog::new(Epoch(rand::random()), clock.clone())));
+    match &config.log {
+        LogKind::Memory => return Ok(Arc::new(MemoryLog::new(Epoch(rand::random()), clock.clone()))),
+        // The place where the Redis log is opened.
+        LogKind::Redis(address) => return Err(Error::Model(format!("{address}: this build cannot keep its log there"))),
+        LogKind::File => {}
     }
     let options =
         file::Options { segment_bytes: config.segment_bytes, salvage: config.salvage, ..file::Options::default() };
@@ -228,7 +231,7 @@ fn announce(config: &Config, server: &Server) {
         warn!("{warning}");
     }
     say!("antiphon {} listens on http://{}", env!("CARGO_PKG_VERSION"), server.address);
-    if config.log == LogKind::File {
+    if config.log != LogKind::Memory {
         say!("  data      {}", absolute(&config.data));
     }
     say!("  log       {}, epoch {}, position {}", info.backend, info.epoch, server.node.position());

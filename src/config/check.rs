@@ -7,7 +7,10 @@ use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 use antiphon_kit::Filters;
 use antiphon_schemas::{BotName, RoomName};
 
-use super::{Bot, Clocks, Config, Error, FromFile, Layer, RoomPattern, Secret, Sources, file::BotEntry};
+use super::{
+    Bot, Clocks, Config, Error, FromFile, Layer, LogKind, LogText, RoomPattern, Secret, Sources, file::BotEntry,
+};
+use crate::log::redis::address::Address;
 
 /// Usual port of a web server that is not the machine's main one, on loopback only.
 const LISTEN: &str = "127.0.0.1:8080";
@@ -17,6 +20,8 @@ const OLLAMA_URL: &str = "http://127.0.0.1:11434";
 const HEARTBEATS_PER_LEASE: u32 = 3;
 /// Longer leases need no rarer renewal: 3 s is cheap.
 const HEARTBEAT_MAX: Duration = Duration::from_secs(3);
+/// It stands in names of consumers and in live events.
+const NODE_BYTES_MAX: usize = 40;
 /// A bot's name if the file names none.
 pub(super) const BOT_NAME: &str = "antiphon";
 const BOT_COLOR: &str = "#5b8def";
@@ -126,7 +131,8 @@ pub(super) fn check(
         listen,
         expose,
         data: layer.data.unwrap_or_else(|| "./antiphon-data".into()),
-        log: layer.log.unwrap_or_default(),
+        log: layer.log.map(log).transpose()?.unwrap_or_default(),
+        node: layer.node.map(node).transpose()?,
         salvage,
         segment_bytes: SEGMENT_BYTES.of(layer.segment_bytes)?,
         lease,
@@ -158,6 +164,27 @@ fn listen(text: &str) -> Result<SocketAddr, Error> {
         .unwrap_or(text)
         .parse()
         .map_err(|_| invalid("listen", format!("`{text}` is not an address and port such as {LISTEN} or [::1]:8080")))
+}
+
+fn log(LogText(text): LogText) -> Result<LogKind, Error> {
+    let shown = || Address::shown(&text);
+    match text.trim() {
+        "file" => Ok(LogKind::File),
+        "memory" => Ok(LogKind::Memory),
+        address if address.contains("://") => {
+            let wrong = |why| invalid("log", format!("`{}` {why}", shown()));
+            Address::parse(address).map(LogKind::Redis).map_err(wrong)
+        }
+        _ => Err(invalid("log", format!("`{}` is no log; write file, memory or redis://HOST:6379", shown()))),
+    }
+}
+
+fn node(name: String) -> Result<String, Error> {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if (1..=NODE_BYTES_MAX).contains(&name.len()) && name.bytes().all(fits) {
+        return Ok(name);
+    }
+    Err(invalid("node", format!("`{name}` cannot be a node's name; it has 1-{NODE_BYTES_MAX} of a-z 0-9 -")))
 }
 
 /// `OLLAMA_HOST` may lack scheme and port, and may be an address to listen on.

@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use clap::{Args, FromArgMatches};
 
 use super::{Error, Layer, Secret, nearest};
+use crate::log::redis::address::Address;
 
 /// The environment as the process was given it.
 pub type Env = BTreeMap<String, String>;
@@ -58,8 +59,10 @@ fn customary(key: &str) -> Option<&'static str> {
 /// [`Error::Invalid`] naming the variable whose value is not one for its setting.
 pub(super) fn read(env: &Env) -> Result<FromEnv, Error> {
     let mut found = FromEnv::default();
-    if let Some(kind) = env.get(TRACE_FILTER).filter(|v| matches!(v.as_str(), "file" | "memory")) {
-        let why = format!("filters the traces (e.g. `info`); for the log's kind set ANTIPHON_LOG_BACKEND={kind}");
+    let is_a_log = |text: &&String| matches!(text.as_str(), "file" | "memory") || text.contains("://");
+    if let Some(text) = env.get(TRACE_FILTER).filter(is_a_log) {
+        let shown = Address::shown(text);
+        let why = format!("filters the traces (e.g. `info`); for where the log lives set ANTIPHON_LOG_BACKEND={shown}");
         return Err(Error::Invalid { key: TRACE_FILTER.into(), why });
     }
     let present = |name: &str| env.get(name).filter(|value| !value.trim().is_empty());

@@ -4,31 +4,36 @@
 //! so a setting is named, typed and described once.
 //! Not here: defaults and bounds (`check`).
 
-use std::path::PathBuf;
+use std::{convert::Infallible, fmt, path::PathBuf, str::FromStr};
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::Secret;
+use crate::log::redis::address::Address;
 
-/// Where the log lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogKind {
-    /// Segments in the data folder; an acknowledged post survives a power cut.
-    #[default]
-    File,
-    /// In memory; gone when the process ends. For tries and tests.
-    Memory,
+/// What somebody wrote for `log`: it may hold a password, so it is shown as [`Address::shown`] does, and nothing but
+/// `check`, whose messages quote no passwords, refuses it.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct LogText(pub(super) String);
+
+impl FromStr for LogText {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<LogText, Infallible> {
+        Ok(LogText(text.into()))
+    }
 }
 
-impl LogKind {
-    /// As written in the configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            LogKind::File => "file",
-            LogKind::Memory => "memory",
-        }
+impl Serialize for LogText {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&Address::shown(&self.0))
+    }
+}
+
+impl fmt::Debug for LogText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", Address::shown(&self.0))
     }
 }
 
@@ -89,9 +94,12 @@ layer! {
     /// Folder of the log, the index and the snapshots [default: ./antiphon-data]
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Where the log lives [default: file]
-    #[arg(long, value_name = "KIND")]
-    log: LogKind,
+    /// Where the log lives: file, memory, or for several nodes redis://HOST:6379 [default: file]
+    #[arg(long, value_name = "WHERE")]
+    log: LogText,
+    /// This node's name among several [default: made up at the first start and kept in the data folder]
+    #[arg(long, value_name = "NAME")]
+    node: String,
     /// Size of a log segment [default: 67108864]
     #[arg(long, value_name = "BYTES", help_heading = "Limits")]
     segment_bytes: u64,

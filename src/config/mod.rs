@@ -3,7 +3,7 @@
 //! Promises:
 //! - an unknown key in the file is an error that names it, its line and the nearest known key;
 //! - a value or a combination that makes no sense is refused with a sentence that says what to do;
-//! - the key for a model server is never printed ([`Secret`]);
+//! - the key for a model server ([`Secret`]) and the password in the log's [`Address`] are never printed;
 //! - every setting stands in docs/configuration.md and antiphon.example.toml with its default (checked by a test).
 //!
 //! Not here: reading the process's arguments and environment (`cli`), asking a model server whether it is there.
@@ -29,10 +29,12 @@ use antiphon_schemas::{BotName, RoomName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::log::redis::address::Address;
+
 pub use env::{CONFIG_FILE, Env, SERVER, TRACE_FILTER, variable};
 pub use file::BOT_KEYS;
 use file::FromFile;
-pub use layer::{Flags, Layer, LogKind};
+pub use layer::{Flags, Layer, LogText};
 
 /// The file that is read if it is there and none is named.
 pub const FILE: &str = "antiphon.toml";
@@ -48,6 +50,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Where the log lives.
     pub log: LogKind,
+    /// This node's name among several, if somebody gave one: 1-40 of `a-z 0-9 -`.
+    pub node: Option<String>,
     /// Open a corrupt log and go on.
     pub salvage: bool,
     /// Size of a log segment: 1 MiB to 1 GiB.
@@ -94,6 +98,18 @@ pub struct Config {
 
 /// Where OpenAI itself listens: used if there is a key and no other address.
 pub const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
+
+/// Where the log lives.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum LogKind {
+    /// Segments in the data folder; an acknowledged post survives a power cut.
+    #[default]
+    File,
+    /// In memory; gone when the process ends. For tries and tests.
+    Memory,
+    /// In Redis, which several nodes share; the data folder holds what can be folded again, and the outbox.
+    Redis(Address),
+}
 
 /// How long a model may take before the attempt has failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

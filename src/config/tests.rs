@@ -62,7 +62,7 @@ fn the_flags_that_others_rely_on_are_there() {
     )
     .unwrap();
     assert_eq!(config.listen.port(), 0);
-    assert_eq!((config.data.to_str(), config.log, config.pace), (Some("/d"), LogKind::Memory, Duration::ZERO));
+    assert_eq!((config.data.to_str(), &config.log, config.pace), (Some("/d"), &LogKind::Memory, Duration::ZERO));
     assert_eq!((config.lease.as_millis(), config.heartbeat.as_micros()), (100, 33_333));
     assert_eq!((config.max_age.as_secs(), config.expose, config.salvage), (1, true, true));
     assert_eq!(config.model.as_deref(), Some("ollama:llama3.2"));
@@ -89,9 +89,12 @@ fn values_that_make_no_sense_are_refused_with_a_sentence() {
     refused("--listen nowhere", &[], "", &["`nowhere`", "127.0.0.1:8080"]);
     refused("--lease-ms 99", &[], "", &["lease_ms", "100 to 600000"]);
     refused("", &[("ANTIPHON_LEASE_MS", "soon")], "", &["ANTIPHON_LEASE_MS", "`soon`", "digit"]);
-    refused("", &[("ANTIPHON_LOG_BACKEND", "redis")], "", &["ANTIPHON_LOG_BACKEND", "`redis`", "memory"]);
+    refused("", &[("ANTIPHON_LOG_BACKEND", "redis")], "", &["log: `redis`", "file, memory or redis://HOST"]);
+    refused("--node Node_1", &[], "", &["node: `Node_1`", "1-40"]);
+    refused("", &[], "node = ''", &["node: ``"]);
     refused("", &[("ANTIPHON_LOG", "memory")], "", &["ANTIPHON_LOG_BACKEND=memory"]);
-    refused("", &[], "log = 'redis'", &["line 1", "memory"]);
+    refused("", &[], "log = 'redis'", &["log: `redis`", "memory"]);
+    refused("", &[], "log = 1", &["line 1", "string"]);
     refused("", &[], "queue_max = -1", &["line 1"]);
     refused("--model gpt", &[], "", &["`gpt`", "builtin, ollama:NAME or openai:NAME"]);
     refused("--model ollama:", &[], "", &["ollama:NAME"]);
@@ -177,6 +180,37 @@ fn the_key_comes_from_variable_or_file_and_is_never_printed() {
 }
 
 #[test]
+fn the_logs_address_is_taken_from_every_source_and_its_password_is_never_printed() {
+    let url = "redis+sentinel://antiphon:hush%2Fhush@a,b:2/the-log?ns=x&sentinel_password=hush";
+    for (flags, env, file) in [
+        (format!("--log {url}"), vec![], String::new()),
+        (String::new(), vec![("ANTIPHON_LOG_BACKEND", url)], String::new()),
+        (String::new(), vec![], format!("log = '{url}'")),
+    ] {
+        let config = load(&flags, &env, &file).unwrap();
+        let LogKind::Redis(address) = &config.log else { panic!("{:?}", config.log) };
+        assert_eq!(address.credentials.password.as_deref(), Some("hush/hush"));
+        let said = &config.sources.set["log"];
+        assert_eq!((said.value.as_str(), said.differs), (Some(address.to_string().as_str()), true));
+        assert!(!format!("{config:?}").contains("hush"), "{config:?}");
+    }
+    for bad in ["redis://u:hush@h/x", "redis://u:hush", "redis:hush@h", "http://u:hush@h", "redis://u:hush@h?x=hush"] {
+        let env = [("ANTIPHON_LOG_BACKEND", bad)];
+        for why in [load(&format!("--log {bad}"), &[], ""), load("", &env, ""), load("", &[], &format!("log='{bad}'"))]
+        {
+            let why = why.expect_err(bad).to_string();
+            assert!(why.starts_with("log: ") && !why.contains("hush") && !why.contains('\n'), "{bad}: {why}");
+        }
+        let why = load("", &[("ANTIPHON_LOG", bad)], "").err().map_or(String::new(), |why| why.to_string());
+        assert!(!why.contains("hush"), "{why}");
+    }
+    refused("", &[("ANTIPHON_LOG", url)], "", &["ANTIPHON_LOG_BACKEND=redis+sentinel://antiphon:***@a"]);
+    let flags = <Cli as clap::Parser>::try_parse_from(["x", "--log", url]).unwrap().flags;
+    assert!(!format!("{flags:?}").contains("hush"), "{flags:?}");
+    assert_eq!(load("", &[("ANTIPHON_NODE", "node-1")], "").unwrap().node.as_deref(), Some("node-1"));
+}
+
+#[test]
 fn without_bots_there_is_one_that_answers_everywhere() {
     let config = defaults();
     let bot = config.default_bot(&RoomName::new("anywhere").unwrap()).unwrap();
@@ -214,7 +248,7 @@ fn the_example_holds_every_setting_with_its_default() {
     let bots = text.iter().skip_while(|l| **l != "[[bots]]").filter_map(|l| l.split_once(" = ")).map(|(k, _)| k);
     assert_eq!(bots.collect::<Vec<_>>(), BOT_KEYS);
     // Settings without a fixed default are examples only.
-    let without = ["model", "openai_base_url", "openai_api_key", "openai_api_key_file"];
+    let without = ["node", "model", "openai_base_url", "openai_api_key", "openai_api_key_file"];
     let lines: Vec<&str> = text.into_iter().take_while(|l| *l != "[[bots]]").collect();
     let fixed =
         lines.into_iter().filter(|l| without.iter().all(|k| !l.starts_with(&format!("{k} =")))).collect::<Vec<_>>();

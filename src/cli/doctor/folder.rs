@@ -52,7 +52,9 @@ pub(super) fn check(config: &Config) -> Vec<Check> {
     });
     checks.push(space(free_bytes(&there), config.segment_bytes));
     checks.extend(in_use(data));
-    checks.extend(format_of(data));
+    if config.log == LogKind::File {
+        checks.extend(format_of(data));
+    }
     checks
 }
 

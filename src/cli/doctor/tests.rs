@@ -8,6 +8,7 @@ use super::*;
 use crate::{
     cli::fake::{Answer, Fake},
     config::LogKind,
+    log::redis::server::Redis,
 };
 
 fn config(dir: &Path, env: &[(&str, &str)]) -> Config {
@@ -120,4 +121,36 @@ fn settings_that_differ_are_shown_with_their_source() {
     let text: String = checks.iter().map(Check::text).collect();
     assert!(text.contains("gap_s = 61 (file)") && text.contains("openai_api_key = \"***\" (OPENAI_API_KEY)"), "{text}");
     assert!(!text.contains("lease_ms =") && text.contains("did you mean ANTIPHON_LEASE_MS?"), "{text}");
+}
+
+#[tokio::test]
+async fn a_redis_is_shown_with_what_is_wrong_with_it_and_without_its_password() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(store::check(&config(dir.path(), &[])).await, [], "the log is elsewhere");
+    let redis = Redis::start_with(&[("requirepass", "hush"), ("maxmemory-policy", "allkeys-lru")]);
+    let ask = async |url: &str| {
+        let checks = store::check(&config(dir.path(), &[("ANTIPHON_LOG_BACKEND", url)])).await;
+        let text: String = checks.iter().map(Check::text).collect();
+        assert!(!text.contains("hush"), "{text}");
+        (checks.iter().map(|check| check.state).max().unwrap(), text)
+    };
+    let url = redis.url();
+    let (state, text) = ask(&url).await;
+    assert!(state == State::Fail && text.contains("noeviction") && text.contains("appendonly is no"), "{text}");
+    for (key, value) in
+        [("maxmemory-policy", "noeviction"), ("appendonly", "yes"), ("appendfsync", "always"), ("maxmemory", "100mb")]
+    {
+        assert_eq!(redis.command(&["CONFIG", "SET", key, value]), "OK");
+    }
+    let (state, text) = ask(&url).await;
+    // Some newer servers have a hole that is known; that and a slow machine are warnings.
+    assert!(state != State::Fail && text.contains("an acknowledged entry is on the disk of Redis"), "{text}");
+    let (state, text) = ask(&url.replace("hush", "hushed")).await;
+    assert!(state == State::Fail && text.contains("redis://USER:PASSWORD@HOST"), "{text}");
+    redis.kill();
+    let (state, text) = ask(&url).await;
+    assert!(
+        state == State::Fail && text.contains("cannot be reached") && text.contains("see whether it runs"),
+        "{text}"
+    );
 }

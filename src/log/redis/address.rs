@@ -142,6 +142,7 @@ impl Address {
         match (Address::parse(text), text.split_once("://")) {
             (Ok(address), _) => address.to_string(),
             (Err(_), Some((scheme, _))) => format!("{scheme}://***"),
+            (Err(_), None) if text.contains(['@', ':']) => "***".into(),
             (Err(_), None) => text.to_owned(),
         }
     }

@@ -2,17 +2,19 @@
 -- append_if: judges a batch of appends and writes those that may be written, in one step.
 --
 -- KEYS: log, meta, lanes, then the lanes that the batch moves on.
--- ARGV: node, session, epoch, now_ms (0: this server's clock), scan_max, 1 if no lane may be taken from, count, then for
---   each append: after, request, subjects (n, ids), drafts (n; kind, subjects, room, version, body),
---   moves (n; P lane draft id | T lane since worker | D lane since), a lane being its place among KEYS.
+-- ARGV: node, session, epoch, now_ms (0: this server's clock), scan_max, 1 if no lane may be taken from, 1 if any append
+--   has subjects, count, then for each append: after, request, how many subjects, moves and drafts, then those:
+--   a subject is an id; a move is P lane draft id, T lane since worker or D lane since -, the lane being its place among
+--   KEYS; a draft is kind, subjects, room, version, body. All of fixed width, so that most is only passed on.
 -- Answer: {0, tail before, at_ms, a code for each append, 1 if a lane command failed, entries missed}
 --   or {1, epoch} or {2, session} if the caller's is not the one that holds: nothing was written.
 -- Codes: A appended, C conflict, B behind, D diverged, O out of step.
+local KEYS, ARGV, call = KEYS, ARGV, redis.call
 local log, meta, lanes = KEYS[1], KEYS[2], KEYS[3]
-local holds = redis.call('HMGET', meta, 'epoch', 'w:' .. ARGV[1])
+local holds = call('HMGET', meta, 'epoch', 'w:' .. ARGV[1])
 if holds[1] ~= ARGV[3] then return {1, holds[1] or ''} end
 if holds[2] ~= ARGV[2] then return {2, holds[2] or ''} end
-local scan_max, lanes_doubtful = tonumber(ARGV[5]), ARGV[6] == '1'
+local scan_max, lanes_doubtful, any_subjects = tonumber(ARGV[5]), ARGV[6] == '1', ARGV[7] == '1'
 
 local function field(entry, name)
   local fields = entry[2]
@@ -25,14 +27,14 @@ local function seq_of(id) return tonumber(string.match(id, '^(%d+)%-0$')) end
 local function id_of(seq) return string.format('%.0f-0', seq) end
 
 local tail, tail_at = 0, 0
-local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+local last = call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
 if last then
   tail, tail_at = seq_of(last[1]), tonumber(field(last, 't'))
   if not tail or not tail_at then return redis.error_reply('DAMAGED ' .. log .. ' ends with ' .. last[1]) end
 end
 local now = tonumber(ARGV[4])
 if now == 0 then
-  local time = redis.call('TIME')
+  local time = call('TIME')
   now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 local tail_before, at = tail, math.max(now, tail_at)
@@ -41,6 +43,10 @@ local at_text = string.format('%.0f', at)
 -- Which subject was last touched where, for the entries from `scanned` on.
 local touched, scanned, missed = {}, tail + 1, {}
 local function touch(subjects, seq)
+  if #subjects == 36 then
+    touched[subjects] = math.max(touched[subjects] or 0, seq)
+    return
+  end
   for subject in string.gmatch(subjects, '%S+') do
     if not touched[subject] or touched[subject] < seq then touched[subject] = seq end
   end
@@ -48,7 +54,7 @@ end
 local function scan(after)
   if after + 1 >= scanned then return true end
   local expected = after
-  for _, entry in ipairs(redis.call('XRANGE', log, id_of(after + 1), id_of(scanned - 1))) do
+  for _, entry in ipairs(call('XRANGE', log, id_of(after + 1), id_of(scanned - 1))) do
     local seq = seq_of(entry[1])
     expected = expected + 1
     if seq ~= expected then return false end
@@ -68,7 +74,7 @@ local function head(lane)
     local found = {}
     for i = 1, #group, 2 do found[group[i]] = group[i + 1] end
     if found['name'] == 'workers' then
-      local first = redis.call('XRANGE', lane, '(' .. found['last-delivered-id'], '+', 'COUNT', 1)[1]
+      local first = call('XRANGE', lane, '(' .. found['last-delivered-id'], '+', 'COUNT', 1)[1]
       return first and first[1]
     end
   end
@@ -82,32 +88,24 @@ local function try(...)
   return answer
 end
 
-local at_arg = 7
-local function arg()
-  at_arg = at_arg + 1
-  return ARGV[at_arg]
-end
-
-local codes, conflict_after = {}, nil
-for n = 1, tonumber(ARGV[7]) do
-  local after, request, subjects, drafts, moves = tonumber(arg()), arg(), {}, {}, {}
-  for i = 1, tonumber(arg()) do subjects[i] = arg() end
-  for i = 1, tonumber(arg()) do drafts[i] = {arg(), arg(), arg(), arg(), arg()} end
-  for i = 1, tonumber(arg()) do
-    local what, lane = arg(), KEYS[tonumber(arg())]
-    if what == 'D' then moves[i] = {what, lane, arg()} else moves[i] = {what, lane, arg(), arg()} end
-  end
+local codes, conflict_after, i = {}, nil, 9
+for n = 1, tonumber(ARGV[8]) do
+  local after, request = tonumber(ARGV[i]), ARGV[i + 1]
+  local subjects = i + 5
+  local moves = subjects + ARGV[i + 2]
+  local drafts = moves + 4 * ARGV[i + 3]
+  local next_append = drafts + 5 * ARGV[i + 4]
 
   local code = 'A'
   if tail < after then
     code = 'D'
-  elseif #subjects > 0 then
+  elseif moves > subjects then
     if tail - after > scan_max then
       code = 'B'
     else
       if not scan(after) then return redis.error_reply('DAMAGED ' .. log .. ' has a gap') end
-      for _, subject in ipairs(subjects) do
-        if (touched[subject] or 0) > after then
+      for s = subjects, moves - 1 do
+        if (touched[ARGV[s]] or 0) > after then
           code = 'C'
           conflict_after = math.min(conflict_after or after, after)
           break
@@ -116,36 +114,38 @@ for n = 1, tonumber(ARGV[7]) do
     end
   end
   if code == 'A' then
-    for _, move in ipairs(moves) do
-      if move[1] == 'T' and (lanes_doubtful or head(move[2]) ~= move[3] .. '-0') then code = 'O' end
+    for m = moves, drafts - 1, 4 do
+      if ARGV[m] == 'T' and (lanes_doubtful or head(KEYS[tonumber(ARGV[m + 1])]) ~= ARGV[m + 2] .. '-0') then code = 'O' end
     end
   end
   codes[n] = code
 
   if code == 'A' then
     local before = tail
-    for _, d in ipairs(drafts) do
+    for d = drafts, next_append - 1, 5 do
       tail = tail + 1
-      redis.call('XADD', log, id_of(tail), 'k', d[1], 's', d[2], 'r', d[3], 't', at_text, 'v', d[4], 'q', request, 'd', d[5])
-      touch(d[2], tail)
+      call('XADD', log, id_of(tail), 'k', ARGV[d], 's', ARGV[d + 1], 'r', ARGV[d + 2], 't', at_text, 'v', ARGV[d + 3],
+        'q', request, 'd', ARGV[d + 4])
+      if any_subjects then touch(ARGV[d + 1], tail) end
     end
-    for _, move in ipairs(moves) do
-      local what, lane = move[1], move[2]
+    for m = moves, drafts - 1, 4 do
+      local what, lane, third, fourth = ARGV[m], KEYS[tonumber(ARGV[m + 1])], ARGV[m + 2], ARGV[m + 3]
       if what == 'P' then
-        if redis.call('EXISTS', lane) == 0 then
+        if call('EXISTS', lane) == 0 then
           try('XGROUP', 'CREATE', lane, 'workers', '0', 'MKSTREAM')
           try('SADD', lanes, lane)
         end
-        try('XADD', lane, id_of(before + 1 + tonumber(move[3])), 'm', move[4])
+        try('XADD', lane, id_of(before + 1 + third), 'm', fourth)
       elseif what == 'T' then
-        local given = try('XREADGROUP', 'GROUP', 'workers', move[4], 'COUNT', 1, 'STREAMS', lane, '>')
-        if not given or given.err or given[1][2][1][1] ~= move[3] .. '-0' then lanes_failed = 1 end
+        local given = try('XREADGROUP', 'GROUP', 'workers', fourth, 'COUNT', 1, 'STREAMS', lane, '>')
+        if not given or given.err or given[1][2][1][1] ~= third .. '-0' then lanes_failed = 1 end
       else
-        try('XACK', lane, 'workers', move[3] .. '-0')
-        try('XDEL', lane, move[3] .. '-0')
+        try('XACK', lane, 'workers', third .. '-0')
+        try('XDEL', lane, third .. '-0')
       end
     end
   end
+  i = next_append
 end
 
 local entries = {}

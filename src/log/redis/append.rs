@@ -51,19 +51,14 @@ pub(super) fn call(keys: &Keys, writer: &Writer, now_ms: u64, lanes_doubtful: bo
     let place = |lane| places[&keys.lane(lane)];
     let mut call = script::APPEND.call(&names);
     writer.sign(&mut call);
-    call.arg(now_ms).arg(SCAN_MAX).arg(u8::from(lanes_doubtful)).arg(batch.len());
+    let any_subjects = batch.iter().any(|append| !append.subjects.is_empty());
+    call.arg(now_ms).arg(SCAN_MAX).arg(u8::from(lanes_doubtful)).arg(u8::from(any_subjects)).arg(batch.len());
     for append in batch {
         call.arg(append.after.0).arg(append.request.to_string());
-        call.arg(append.subjects.len());
+        call.arg(append.subjects.len()).arg(append.moves.len()).arg(append.drafts.len());
         for subject in &append.subjects {
             call.arg(subject.to_string());
         }
-        call.arg(append.drafts.len());
-        for draft in &append.drafts {
-            call.arg(draft.event.kind()).arg(codec::subjects_text(&draft.event.subjects()));
-            call.arg(codec::room_text(draft.room.as_ref())).arg(VERSION).arg(&draft.body[..]);
-        }
-        call.arg(append.moves.len());
         for step in &append.moves {
             match step {
                 Move::Put { lane, draft, message_id } => {
@@ -73,9 +68,13 @@ pub(super) fn call(keys: &Keys, writer: &Writer, now_ms: u64, lanes_doubtful: bo
                     call.arg("T").arg(place(lane)).arg(since.0).arg(&**worker);
                 }
                 Move::Drop { lane, since } => {
-                    call.arg("D").arg(place(lane)).arg(since.0);
+                    call.arg("D").arg(place(lane)).arg(since.0).arg("");
                 }
             }
+        }
+        for draft in &append.drafts {
+            call.arg(draft.event.kind()).arg(codec::subjects_text(&draft.event.subjects()));
+            call.arg(codec::room_text(draft.room.as_ref())).arg(VERSION).arg(&draft.body[..]);
         }
     }
     call

@@ -15,6 +15,7 @@ use super::{
     ANEW_MAX, CLOSED, Inner,
     append::Writer,
     connect::connect,
+    facts::{self, Level},
     lanes,
     lineage::{self, NotYet},
     link::Link,
@@ -79,6 +80,14 @@ struct Session {
 async fn begin(inner: &Inner) -> Result<Session, NotYet> {
     let mut appends = connect(&inner.address, ASK_MAX).await?;
     let keys = &inner.keys;
+    let facts = facts::look(&appends.connection).await.map_err(|trouble| away(&appends.at, &trouble))?;
+    let findings = facts::judge(&facts);
+    let refused =
+        findings.iter().find(|finding| finding.level == Level::Refuse).map(|finding| away(&appends.at, finding));
+    inner.tell(findings);
+    if let Some(refused) = refused {
+        return Err(refused);
+    }
     let store = lineage::look(&mut appends.connection, keys).await?;
     // Before the first write: a person may be putting the data back.
     if let Some((epoch, _)) = inner.history()
@@ -102,7 +111,11 @@ async fn begin(inner: &Inner) -> Result<Session, NotYet> {
     }
     let writer = Writer { node: inner.node.clone(), session, epoch: epoch.to_string() };
     let link = Link::new(writer, epoch, appends.connection, reads.connection, appends.at);
-    Ok(Session { link, reader: reader.connection, live_at, durability: String::new() })
+    Ok(Session { link, reader: reader.connection, live_at, durability: facts::durability(&facts) })
+}
+
+fn away(at: &str, why: &dyn std::fmt::Display) -> NotYet {
+    NotYet::Away(format!("{at}: {why}").into())
 }
 
 impl Session {

@@ -22,6 +22,7 @@ mod append;
 mod cache;
 mod codec;
 pub mod connect;
+pub mod facts;
 mod keeper;
 mod lanes;
 mod lineage;
@@ -57,7 +58,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{address::Address, append::Answer, cache::Cache, link::Link, live::Live};
+use self::{address::Address, append::Answer, cache::Cache, facts::{Finding, Level}, link::Link, live::Live};
 use super::{
     Access, Append, BATCH_MAX, Error, Info, Lane, Log, Mended, Pending, READ_BYTES_MAX, Verdict, check_batch, check_entries,
 };
@@ -144,6 +145,8 @@ struct State {
     epoch: Option<Epoch>,
     durability: String,
     lost: Vec<Arc<Entry>>,
+    /// What was said of the server last, so that it is said once.
+    findings: Vec<Finding>,
 }
 
 /// The names of the keys.
@@ -265,6 +268,17 @@ impl Inner {
         state.link = Some(link);
         drop(state);
         self.publish(Access::Open { epoch });
+    }
+
+    /// Tells the operator what the server says of itself, if that is news.
+    fn tell(&self, findings: Vec<Finding>) {
+        let before = std::mem::replace(&mut self.state().findings, findings.clone());
+        for finding in findings.iter().filter(|finding| before.iter().all(|before| before.code != finding.code)) {
+            match finding.level {
+                Level::Note => tracing::info!(code = finding.code, "{finding}"),
+                Level::Warn | Level::Refuse => tracing::warn!(code = finding.code, "{finding}"),
+            }
+        }
     }
 
     fn shut(&self, why: &Arc<str>) {

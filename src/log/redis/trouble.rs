@@ -90,34 +90,49 @@ impl Trouble {
     pub fn needs_a_person(&self) -> bool {
         matches!(self.kind, Kind::Forbidden | Kind::NotSignedIn | Kind::WrongType)
     }
+
+    /// What is the case, with what the server or the system said.
+    pub fn what(&self) -> String {
+        format!("{} ({})", self.means().0, self.said)
+    }
+
+    /// What to do.
+    pub fn mend(&self) -> &'static str {
+        self.means().1
+    }
+
+    fn means(&self) -> (&'static str, &'static str) {
+        match self.kind {
+            Kind::Unreachable => ("cannot be reached", "see whether it runs and whether the address is right"),
+            Kind::TimedOut => ("does not answer in time", "see whether it hangs"),
+            Kind::Full => ("its memory is full", "raise maxmemory or free some"),
+            Kind::ReadOnly => ("is a replica and takes no writes", "give the address of its master"),
+            Kind::Loading => ("is reading its data after a start", "wait"),
+            Kind::NoScript => ("lost the script", "nothing: it is sent again"),
+            Kind::Moved => ("another node of the cluster has the keys", "nothing: it is looked for"),
+            Kind::Moving => ("the keys are just being moved to another node of the cluster", "wait"),
+            Kind::ClusterDown => ("the cluster lacks nodes", "see `CLUSTER INFO`"),
+            Kind::MasterDown => ("is a replica that lost its master", "see whether the master runs"),
+            Kind::DiskFails => ("cannot write to its disk", "see its log file and `INFO persistence`"),
+            Kind::FewReplicas => ("has fewer replicas than min-replicas-to-write", "see `INFO replication`"),
+            Kind::Forbidden => ("its ACL forbids what the log needs", "see `ACL LOG` and docs/configuration.md"),
+            Kind::NotSignedIn => {
+                ("wants another password", "put user and password into the address: redis://USER:PASSWORD@HOST")
+            }
+            Kind::Busy => ("runs a script that does not end", "see `SCRIPT KILL`"),
+            Kind::Unblocked => ("changed its role", "nothing: its master is looked for"),
+            Kind::WrongType => {
+                ("a key of the log holds something else", "give the log a namespace of its own with ?ns=NAME")
+            }
+            Kind::NoMaster => ("no master is known", "see what the sentinels or the cluster say"),
+            Kind::Other => ("refused", "see what it says"),
+        }
+    }
 }
 
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let means = match self.kind {
-            Kind::Unreachable => "cannot be reached; see whether it runs and whether the address is right",
-            Kind::TimedOut => "does not answer in time; see whether it hangs",
-            Kind::Full => "its memory is full; raise maxmemory or free some",
-            Kind::ReadOnly => "is a replica and takes no writes; give the address of the master",
-            Kind::Loading => "is reading its data after a start; wait",
-            Kind::NoScript => "lost the script; it is sent again",
-            Kind::Moved => "another node of the cluster has the keys; it is looked for",
-            Kind::Moving => "the keys are just being moved to another node of the cluster; wait",
-            Kind::ClusterDown => "the cluster lacks nodes; see `CLUSTER INFO`",
-            Kind::MasterDown => "is a replica that lost its master; see whether the master runs",
-            Kind::DiskFails => "cannot write to its disk; see its log and `INFO persistence`",
-            Kind::FewReplicas => "has fewer replicas than min-replicas-to-write; see `INFO replication`",
-            Kind::Forbidden => "its ACL forbids what the log needs; see `ACL LOG`",
-            Kind::NotSignedIn => "wants another password; put it into the address: redis://USER:PASSWORD@HOST",
-            Kind::Busy => "runs a script that does not end; see `SCRIPT KILL`",
-            Kind::Unblocked => "changed its role; its master is looked for",
-            Kind::WrongType => {
-                "a key of the log holds something else; give the log a namespace of its own with ?ns=NAME"
-            }
-            Kind::NoMaster => "no master is known",
-            Kind::Other => "refused",
-        };
-        write!(f, "{means} ({})", self.said)
+        write!(f, "{}; {}", self.what(), self.mend())
     }
 }
 

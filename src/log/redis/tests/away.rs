@@ -6,7 +6,10 @@ use antiphon_schemas::RequestId;
 use uuid::Uuid;
 
 use super::*;
-use crate::log::{conformance::read_all, redis::server::Wire};
+use crate::log::{
+    conformance::read_all,
+    redis::server::{Cluster, Sentinels, Wire, until},
+};
 
 /// A second try of an append whose answer was lost finds its own request; nothing is there twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -178,4 +181,52 @@ async fn what_another_program_put_under_our_names_is_refused_by_name() {
     redis.command(&["DEL", "{antiphon:0}:meta"]);
     redis.command(&["HSET", "{antiphon:0}:meta", "version", "9"]);
     away(&log, "format version 9").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_may_delete_the_log_is_refused_until_it_may_not() {
+    let redis = Redis::start_with(&[("maxmemory-policy", "allkeys-lru")]);
+    let log = RedisLog::open(options(&redis.url(), "n1", Stamp::Store));
+    away(&log, "maxmemory-policy is allkeys-lru").await;
+    assert_eq!(redis.command(&["DBSIZE"]), "0", "nothing was written to it");
+    redis.command(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    opened(&log).await;
+    assert!(!log.info().durability.is_empty());
+    log.probe().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_in_a_cluster_follows_its_keys_to_another_node() {
+    const KEY: &str = "{antiphon:0}:log";
+    let cluster = Cluster::start();
+    let log = open(&cluster.url(), "n1").await;
+    let epoch = log.info().epoch;
+    fill(&log, 1, 5).await;
+    let all = read_all(&log).await;
+    let to = cluster.begin_move(KEY);
+    cluster.migrate(KEY, to, 1);
+    let refused = put(&log, 6).await;
+    assert!(matches!(refused, Err(Error::Away(_))), "half of the keys are elsewhere: {refused:?}");
+    cluster.migrate(KEY, to, 100);
+    cluster.finish_move(KEY, to);
+    assert_eq!(opened(&log).await, epoch);
+    fill(&log, 6, 6).await;
+    assert_eq!((&read_all(&log).await[..5], log.tail(), log.lost().len()), (&all[..], Seq(6), 0));
+    assert_eq!(cluster.nodes()[to].command(&["XLEN", KEY]), "6");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_behind_sentinels_goes_on_with_the_replica_when_the_master_dies() {
+    let sentinels = Sentinels::start();
+    let log = open(&sentinels.url(), "n1").await;
+    let epoch = log.info().epoch;
+    fill(&log, 1, 5).await;
+    let there = || sentinels.replica().command(&["XLEN", "{antiphon:0}:log"]) == "5";
+    until("the replica has it", || there().then_some(()));
+    let old = sentinels.kill_master();
+    away(&log, "").await;
+    sentinels.wait_for_another(old);
+    assert_eq!(opened(&log).await, epoch);
+    fill(&log, 6, 6).await;
+    assert_eq!((read_all(&log).await.len(), log.lost().len()), (6, 0));
 }

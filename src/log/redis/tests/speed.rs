@@ -4,13 +4,19 @@ use std::time::Instant;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn speed() {
-    for aof in [&[("appendonly", "no")][..], &[("appendonly", "yes"), ("appendfsync", "everysec")], &[("appendonly", "yes"), ("appendfsync", "always")]] {
+    for aof in [
+        &[("appendonly", "no")][..],
+        &[("appendonly", "yes"), ("appendfsync", "everysec")],
+        &[("appendonly", "yes"), ("appendfsync", "always")],
+    ] {
         for round in 0..2 {
             let redis = Redis::start_with(aof);
             let log = open(&redis.url(), "n1").await;
             const N: usize = 60_000;
             let text = "x".repeat(200);
-            let batches: Vec<Vec<Append>> = (0..N / 64).map(|b| (0..64).map(|i| append(0, 1, &[], vec![post((b * 64 + i) as u128, &text)])).collect()).collect();
+            let batches: Vec<Vec<Append>> = (0..N / 64)
+                .map(|b| (0..64).map(|i| append(0, 1, &[], vec![post((b * 64 + i) as u128, &text)])).collect())
+                .collect();
             let start = Instant::now();
             let mut slow = std::time::Duration::ZERO;
             for batch in batches {
@@ -20,7 +26,15 @@ async fn speed() {
             }
             let ours = N as f64 / start.elapsed().as_secs_f64();
             // with subjects, as claims have them
-            let batches: Vec<Vec<Append>> = (0..N / 256).map(|b| (0..64).map(|i| append(0, 1, &[(b * 64 + i) as u128 + 1_000_000], vec![post((b * 64 + i) as u128, &text)])).collect()).collect();
+            let batches: Vec<Vec<Append>> = (0..N / 256)
+                .map(|b| {
+                    (0..64)
+                        .map(|i| {
+                            append(0, 1, &[(b * 64 + i) as u128 + 1_000_000], vec![post((b * 64 + i) as u128, &text)])
+                        })
+                        .collect()
+                })
+                .collect();
             let start = Instant::now();
             for mut batch in batches {
                 let at = log.tail().0;
@@ -54,7 +68,18 @@ async fn speed() {
                     for i in 1..=64 {
                         let c = pipe.cmd("XADD").arg(key).arg(format!("{}-0", b * 64 + i));
                         if fields {
-                            c.arg("k").arg("message.posted").arg("s").arg("00000000-0000-0000-0000-000000000001").arg("r").arg("lobby").arg("t").arg(1_700_000_000_000u64).arg("v").arg(1).arg("q").arg("00000000-0000-0000-0000-000000000001");
+                            c.arg("k")
+                                .arg("message.posted")
+                                .arg("s")
+                                .arg("00000000-0000-0000-0000-000000000001")
+                                .arg("r")
+                                .arg("lobby")
+                                .arg("t")
+                                .arg(1_700_000_000_000u64)
+                                .arg("v")
+                                .arg(1)
+                                .arg("q")
+                                .arg("00000000-0000-0000-0000-000000000001");
                         }
                         c.arg("d").arg(&body[..]);
                     }
@@ -64,7 +89,11 @@ async fn speed() {
             };
             let full = raw(true, &mut connection).await;
             let only = raw(false, &mut connection).await;
-            println!("{aof:?} {round}: ours {ours:.0}/s (slowest batch {slow:?}), scanning {scanned:.0}/s, single {single:?}, replay {replay:.0}/s; raw XADD same fields {full:.0}/s ({:.2}), body only {only:.0}/s ({:.2})", ours / full, ours / only);
+            println!(
+                "{aof:?} {round}: ours {ours:.0}/s (slowest batch {slow:?}), scanning {scanned:.0}/s, single {single:?}, replay {replay:.0}/s; raw XADD same fields {full:.0}/s ({:.2}), body only {only:.0}/s ({:.2})",
+                ours / full,
+                ours / only
+            );
         }
     }
 }

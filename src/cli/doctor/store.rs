@@ -1,0 +1,42 @@
+//! The Redis that has the log: reached, new enough, and set up so that it keeps what it is given.
+
+use std::time::Duration;
+
+use super::Check;
+use crate::{
+    config::{Config, LogKind},
+    log::redis::{
+        connect::connect,
+        facts::{Level, durability, judge, look},
+    },
+};
+
+const WHAT: &str = "redis";
+/// It has to say a few things only.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// Nothing, unless the log is in Redis.
+pub(super) async fn check(config: &Config) -> Vec<Check> {
+    let LogKind::Redis(address) = &config.log else { return Vec::new() };
+    let connected = match connect(address, ANSWER_MAX).await {
+        Ok(connected) => connected,
+        Err(error) => {
+            let says = format!("{address}: {} {}", error.at, error.trouble.what());
+            return vec![Check::fail(WHAT, says, error.trouble.mend())];
+        }
+    };
+    let facts = match look(&connected.connection).await {
+        Ok(facts) => facts,
+        Err(trouble) => {
+            return vec![Check::fail(WHAT, format!("{}: {}", connected.at, trouble.what()), trouble.mend())];
+        }
+    };
+    let says = format!("{address}\n{}: {facts}\nan acknowledged entry is {}", connected.at, durability(&facts));
+    let mut checks = vec![Check::ok(WHAT, says)];
+    checks.extend(judge(&facts).into_iter().map(|finding| match finding.level {
+        Level::Refuse => Check::fail(WHAT, finding.text, finding.mend),
+        Level::Warn => Check::warn(WHAT, finding.text, finding.mend),
+        Level::Note => Check::ok(WHAT, format!("{}; {}", finding.text, finding.mend)),
+    }));
+    checks
+}
