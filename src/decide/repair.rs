@@ -19,7 +19,10 @@
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use antiphon_schemas::{
     Entry, Epoch, Event, MessageId, RoomName, Seq,
@@ -161,11 +164,12 @@ pub fn plan(lost: &[Arc<Entry>]) -> Plan {
     });
     plan.refused.extend(unfinished);
     plan.changes = fold.redacted.iter().map(|id| (*id, Change::Redact)).collect();
+    let redacted: HashSet<MessageId> = fold.redacted.into_iter().collect();
     let says_something = |r: &Restore| r.posted.is_some() || r.reopened || r.end != RestoredEnd::Open;
     plan.restores = fold.restores.into_iter().filter(says_something).collect();
     for restore in &mut plan.restores {
         let shown = [Some(restore.id), restore.reply_id()].into_iter().flatten();
-        restore.hidden = shown.filter(|id| fold.redacted.contains(id)).collect();
+        restore.hidden = shown.filter(|id| redacted.contains(id)).collect();
     }
     plan
 }

@@ -52,8 +52,8 @@ use crate::{
     },
 };
 
-/// Posts that an outbox holds, pending or refused: an hour of 28 posts a second, and some 30 s of appending once the
-/// store is back.
+/// Posts that an outbox holds, pending or refused: an hour of 28 posts a second. When the store is back whoever posts then
+/// waits behind all of them.
 pub const PARKED_MAX: usize = 100_000;
 /// Bytes of their records: they are in memory too, and a node must have that to spare.
 pub const PARKED_BYTES_MAX: u64 = 256 << 20;
