@@ -4,7 +4,14 @@
 //! close. A second signal ends the process at once; nothing acknowledged is lost by that.
 //! Not here: settings (`config`), what the parts do.
 
-use std::{collections::HashMap, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use antiphon_bot::{BadSpec, Bot, Breaker, Clocks, Model};
 use antiphon_kit::Profile;
@@ -18,9 +25,14 @@ use crate::{
     config::{Config, LogKind, RoomPattern, slots_default},
     decide::{BotRule, Policy},
     http::{self, App, BotStatus, Limits, Listening},
-    log::{Log, file, memory::MemoryLog},
+    log::{
+        Log, file,
+        memory::MemoryLog,
+        redis::{self, RedisLog},
+    },
     model,
     node::{self, Node},
+    outbox::{self, Outbox},
     projection,
     work::{Crew, Hand},
 };
@@ -33,6 +45,8 @@ macro_rules! say {
     }};
 }
 
+/// The name of a node that has its log for itself.
+const NAME_ALONE: &str = "in-process";
 /// Replies under way may finish within this time after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
 /// Requests under way may finish within this time after that.
@@ -48,6 +62,10 @@ pub enum Error {
     Listen(SocketAddr, io::Error),
     #[error(transparent)]
     Open(#[from] file::OpenError),
+    #[error(transparent)]
+    Outbox(#[from] outbox::OpenError),
+    #[error("cannot use `{}`: {}; make the data folder writable, or choose another with --data", .0.display(), .1)]
+    Data(PathBuf, io::Error),
     #[error("the log cannot be read: {0}")]
     Start(#[from] node::Error),
     #[error("{0}")]
@@ -102,11 +120,11 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
     })?;
     let address = listening.address;
     let clock = Clock::system();
-    let log = open_log(config, &clock).await?;
+    let store = open_store(config, &clock).await?;
     let hands = hands(config).await?;
-    let data = (config.log != LogKind::Memory).then(|| config.data.clone());
     let limits = projection::Limits { recent_messages: config.recent_messages, rooms: config.rooms_in_memory };
-    let node = node::start(node::Settings { log, clock, policy: policy(config), limits, data }).await?;
+    let Store { name, log, outbox, data } = store;
+    let node = node::start(node::Settings { name, log, outbox, clock, policy: policy(config), limits, data }).await?;
     let status = |(hand, model): &(Hand, String)| BotStatus {
         name: hand.profile.name.clone(),
         model: model.clone(),
@@ -141,13 +159,67 @@ impl Server {
     }
 }
 
-async fn open_log(config: &Config, clock: &Clock) -> Result<Arc<dyn Log>, Error> {
+/// Where a node keeps what it knows.
+struct Store {
+    name: Arc<str>,
+    log: Arc<dyn Log>,
+    outbox: Option<Outbox>,
+    /// The folder of index and snapshots.
+    data: Option<PathBuf>,
+}
+
+async fn open_store(config: &Config, clock: &Clock) -> Result<Store, Error> {
+    let name: Arc<str> = config.node.as_deref().unwrap_or(NAME_ALONE).into();
     match &config.log {
-        LogKind::Memory => return Ok(Arc::new(MemoryLog::new(Epoch(rand::random()), clock.clone()))),
-        // The place where the Redis log is opened.
-        LogKind::Redis(address) => return Err(Error::Model(format!("{address}: this build cannot keep its log there"))),
-        LogKind::File => {}
+        LogKind::Memory => {
+            let log = Arc::new(MemoryLog::new(Epoch(rand::random()), clock.clone()));
+            Ok(Store { name, log, outbox: None, data: None })
+        }
+        LogKind::File => {
+            let log = open_file(config, clock).await?;
+            Ok(Store { name, log, outbox: None, data: Some(config.data.clone()) })
+        }
+        LogKind::Redis(address) => {
+            // Apart from a file log in the same folder: that is another log.
+            let data = config.data.join("redis");
+            fs::create_dir_all(&data).map_err(|e| Error::Data(data.clone(), e))?;
+            let folder = data.join("outbox");
+            let outbox = match config.salvage {
+                true => Outbox::salvage(folder, clock.clone()).await?,
+                false => Outbox::open(folder, clock.clone()).await?,
+            };
+            // The outbox's lock is held from here on, so nobody else makes up a name.
+            let name = node_name(config, &data)?;
+            let log = RedisLog::open(redis::Options {
+                address: address.clone(),
+                node: name.clone(),
+                stamp: redis::Stamp::Store,
+                known: node::remembered(&data),
+            });
+            Ok(Store { name, log: Arc::new(log), outbox: Some(outbox), data: Some(data) })
+        }
     }
+}
+
+/// This node's name: as set, or as made up at the first start.
+fn node_name(config: &Config, data: &Path) -> Result<Arc<str>, Error> {
+    if let Some(name) = &config.node {
+        return Ok(name.as_str().into());
+    }
+    let file = data.join("node");
+    let wrong = |e| Error::Data(file.clone(), e);
+    match fs::read_to_string(&file) {
+        Ok(name) if !name.trim().is_empty() => Ok(name.trim().into()),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(wrong(e)),
+        _ => {
+            let name = format!("node-{:08x}", rand::random::<u32>());
+            fs::write(&file, format!("{name}\n")).map_err(wrong)?;
+            Ok(name.into())
+        }
+    }
+}
+
+async fn open_file(config: &Config, clock: &Clock) -> Result<Arc<dyn Log>, Error> {
     let options =
         file::Options { segment_bytes: config.segment_bytes, salvage: config.salvage, ..file::Options::default() };
     let (data, clock) = (config.data.clone(), clock.clone());
@@ -234,7 +306,13 @@ fn announce(config: &Config, server: &Server) {
     if config.log != LogKind::Memory {
         say!("  data      {}", absolute(&config.data));
     }
+    if let LogKind::Redis(address) = &config.log {
+        say!("  node      {}, on {address}", server.node.name());
+    }
     say!("  log       {}, epoch {}, position {}", info.backend, info.epoch, server.node.position());
+    if let Some((_, why)) = server.node.state().condition.trouble() {
+        say!("  degraded  {why}; posts are kept in the data folder until the log is back");
+    }
     say!("  bots      {}", if server.bots.is_empty() { "none".into() } else { server.bots.join(", ") });
     say!("  ack       {}", info.durability);
     if !server.address.ip().is_loopback() {

@@ -120,6 +120,12 @@ const on = {
       item.note = ahead ? `waiting, ${ahead} before it` : (STAGES[stage] ?? stage);
     }),
   reset() {}, // a snapshot follows and replaces everything
+  state({ state }) {
+    store = state;
+    const words = { degraded: 'the store is away; posts are kept', refusing: 'the store is not what it was; no posts are taken' };
+    connection(state, words[state] ?? 'connected');
+    for (const [id, item] of items) if (item.state) touch(id);
+  },
   busy: () => connection('broken', 'the server is busy; coming back by itself'),
   heartbeat() {},
 };
@@ -158,7 +164,7 @@ const seconds = (from, to) => ((Date.parse(to.at) - Date.parse(from.at)) / 1000)
 
 /** The words below a question: where its answer is. */
 function words({ message, state, why, note, draft, replies }) {
-  if (state === 'sending') return 'sending';
+  if (state === 'sending') return store === 'degraded' ? 'kept by the server until its store is back' : 'sending';
   if (state === 'unsent') return `not sent: ${why}`;
   const because = note ?? message.reason;
   switch (message.status) {
@@ -272,6 +278,7 @@ function uuid() {
 // ---- the stream
 
 let source, silence, wait = WAIT_MS.first, cursor;
+let store = 'connected'; // whether the server reaches its store; a fresh stream says so only if it does not
 
 function connection(state, text) {
   $('connection').dataset.state = state;
@@ -283,7 +290,10 @@ function connect() {
   const after = cursor ? `?after=${encodeURIComponent(cursor)}` : '';
   source = new EventSource(`${api}/events${after}`);
   const mine = source;
-  source.onopen = () => connection('connected', 'connected');
+  source.onopen = () => {
+    store = 'connected';
+    connection('connected', 'connected');
+  };
   source.onerror = () => {
     connection('broken', 'connection lost; trying again');
     if (mine.readyState === EventSource.CLOSED) again(mine); // otherwise the browser comes back by itself

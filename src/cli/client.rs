@@ -7,7 +7,7 @@ use std::{fmt, time::Duration};
 
 use antiphon_schemas::{
     MessageId, RoomName,
-    wire::{Message, PostMessage, Posted, Problem},
+    wire::{Message, Parked, PostMessage, Posted, Problem},
 };
 use reqwest::{Response, StatusCode, Url, header::CONTENT_TYPE};
 
@@ -51,13 +51,15 @@ pub(super) enum Failure {
     Lost(String),
     /// The server said no.
     Refused(Problem),
+    /// The server keeps it on its disk until its store is back: done, but not to be seen yet.
+    Parked(Parked),
 }
 
 impl Failure {
     /// Whether the same again may help.
     pub(super) fn retryable(&self) -> bool {
         match self {
-            Failure::Unreachable { .. } | Failure::Lost(_) => true,
+            Failure::Unreachable { .. } | Failure::Lost(_) | Failure::Parked(_) => true,
             Failure::Refused(problem) => problem.status >= 500 || matches!(problem.status, 408 | 429),
         }
     }
@@ -72,6 +74,13 @@ impl fmt::Display for Failure {
             ),
             Failure::Lost(why) => write!(f, "the connection to the server broke ({why})"),
             Failure::Refused(problem) => write!(f, "{} ({}, {})", problem.detail, problem.status, problem.code),
+            Failure::Parked(parked) => {
+                write!(
+                    f,
+                    "the server's store is away; message {} waits on the server's disk and is not lost",
+                    parked.id
+                )
+            }
         }
     }
 }
@@ -99,12 +108,14 @@ impl Client {
         Ok(Client { http: http.build()?, server: server.server.clone() })
     }
 
-    /// Posts; returns whether the message is new.
+    /// Posts; returns whether the message is new. The same again tells whether one that was parked is in the log by now.
     pub(super) async fn post(&self, room: &RoomName, message: &PostMessage) -> Result<(Posted, bool), Failure> {
         let request = self.http.post(self.url(&["api", "rooms", room.as_str(), "messages"])).json(message);
         let response = self.send(request.timeout(ANSWER_MAX)).await?;
-        let new = response.status() == StatusCode::CREATED;
-        Ok((self.json(response).await?, new))
+        match response.status() {
+            StatusCode::ACCEPTED => Err(Failure::Parked(self.json(response).await?)),
+            status => Ok((self.json(response).await?, status == StatusCode::CREATED)),
+        }
     }
 
     /// One message as it stands now.
@@ -112,6 +123,12 @@ impl Client {
         let request = self.http.get(self.url(&["api", "messages", &id.to_string()]));
         let response = self.send(request.timeout(ANSWER_MAX)).await?;
         self.json(response).await
+    }
+
+    /// Says that the server's empty store is the right one.
+    pub(super) async fn accept_empty_store(&self) -> Result<(), Failure> {
+        let request = self.http.post(self.url(&["api", "store", "accept-empty"]));
+        self.send(request.timeout(ANSWER_MAX)).await.map(drop)
     }
 
     /// Whether somebody who speaks our HTTP is there.

@@ -5,6 +5,7 @@
 //! Not here: settings (`config`), the server (`server`).
 //! Start with [`main`]; each command has a file, `client` and `feed` are what they speak to a server with.
 
+mod accept;
 mod answer;
 mod client;
 mod doctor;
@@ -73,6 +74,8 @@ enum Command {
     Import(import::Import),
     /// Check configuration, data folder, port and models, and say how to mend what is wrong
     Doctor(doctor::Doctor),
+    /// Take an empty store as a new log, although the server knows a history of it
+    AcceptEmptyStore(accept::Accept),
 }
 
 /// A command that makes no sense; what to do instead.
@@ -108,6 +111,7 @@ fn run(cli: Cli, env: &Env) -> anyhow::Result<u8> {
         Command::Serve(flags) => serve::run(flags, env),
         Command::Post(post) => wait_for(post.run()),
         Command::Tail(tail) => wait_for(tail.run()),
+        Command::AcceptEmptyStore(accept) => wait_for(accept.run()),
         Command::Import(import) => wait_for(import.run()),
         Command::Doctor(doctor) => wait_for(doctor.run(env)),
     }

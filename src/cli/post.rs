@@ -80,7 +80,14 @@ impl Post {
             reply_to: self.reply_to,
         };
         let client = Client::new(&self.server)?;
-        let posted = post(&client, &self.room, &message).await?;
+        let posted = match post(&client, &self.room, &message, self.wait).await {
+            Err(parked @ Failure::Parked(_)) => {
+                complain(&parked.to_string());
+                print(&message.id.map(|id| format!("{id}\n")).unwrap_or_default())?;
+                return Ok(DONE);
+            }
+            posted => posted?,
+        };
         if !self.wait {
             print(&format!("{}\n", posted.id))?;
             return Ok(DONE);
@@ -96,13 +103,23 @@ impl Post {
     }
 }
 
-/// Posts, again if the answer was lost: the id makes that harmless.
-async fn post(client: &Client, room: &RoomName, message: &PostMessage) -> Result<Posted, Failure> {
+/// Posts, again if the answer was lost: the id makes that harmless. With `wait`, one that the server keeps until its
+/// store is back is asked for until it is in the log.
+async fn post(client: &Client, room: &RoomName, message: &PostMessage, wait: bool) -> Result<Posted, Failure> {
     let mut backoff = Backoff::new(WAIT_FIRST, WAIT_MAX);
-    for _ in 1..TRIES_MAX {
+    let (mut tries, mut told) = (1, false);
+    while tries < TRIES_MAX {
         match client.post(room, message).await {
+            Err(parked @ Failure::Parked(_)) if wait => {
+                if !std::mem::replace(&mut told, true) {
+                    complain(&format!("{parked}; waiting"));
+                }
+                tokio::time::sleep(backoff.wait()).await;
+                continue;
+            }
             Err(failure @ (Failure::Lost(_) | Failure::Refused(_))) if failure.retryable() => {
                 tokio::time::sleep(backoff.wait()).await;
+                tries += 1;
             }
             result => return result.map(|(posted, _)| posted),
         }
@@ -163,7 +180,7 @@ mod tests {
         let author = PostAuthor { name: "n".into(), color: None, kind: None };
         let id = Some(MessageId(Uuid::now_v7()));
         let message = PostMessage { text: "t".into(), author, id, to: None, priority: None, reply_to: None };
-        let posted = post(&fake.client(), &RoomName::new("r").unwrap(), &message).await.unwrap();
+        let posted = post(&fake.client(), &RoomName::new("r").unwrap(), &message, false).await.unwrap();
         assert_eq!(Some(posted.id), id);
         let ids: Vec<_> = fake.requests().iter().map(|r| r.json()["id"].clone()).collect();
         assert_eq!(ids, vec![json!(posted.id.to_string()); 3]);

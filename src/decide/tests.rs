@@ -337,7 +337,9 @@ impl Model {
             }
             Step::Claim { bot } => {
                 let line = self.line(bot);
-                let Some(n) = line.into_iter().find(|n| !self.messages[n].too_old(now_ms)) else { return Nothing };
+                let Some(n) = line.into_iter().next().filter(|n| !self.messages[n].too_old(now_ms)) else {
+                    return Nothing;
+                };
                 let fence = self.tail + 1;
                 let message = self.messages.get_mut(&n).unwrap();
                 message.attempts += 1;

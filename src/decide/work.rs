@@ -63,7 +63,10 @@ pub enum End {
     Released(&'static str),
 }
 
-/// Decides who gets the next message of a bot; `None` when nothing waits that is young enough and not in `busy`.
+/// Decides who gets the next message of a bot: the one at the head of its lanes, or nobody.
+///
+/// `None` when nothing waits, when the head is in `busy`, or when it is too old: then [`due`] ends it first, so that a
+/// claim always takes a lane's head.
 pub fn claim(
     state: &Projections,
     policy: &Policy,
@@ -71,9 +74,8 @@ pub fn claim(
     now_ms: u64,
     busy: &HashSet<MessageId>,
 ) -> Option<Decision> {
-    let ready = |id: &MessageId| !busy.contains(id) && state.queue.get(id).is_some_and(|o| !too_old(policy, o, now_ms));
-    let message_id = state.queue.waiting(&wish.bot).find(ready)?;
-    let open = state.queue.get(&message_id)?;
+    let message_id = state.queue.waiting(&wish.bot).find(|id| !busy.contains(id))?;
+    let open = state.queue.get(&message_id).filter(|open| !too_old(policy, open, now_ms))?;
     let event = MessageClaimed {
         message_id,
         reply_id: wish.reply_id,

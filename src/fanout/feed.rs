@@ -128,6 +128,17 @@ impl Feed {
         self.ring().take_waiting(Instant::now())
     }
 
+    /// Drops what is there and lets every cursor fall off.
+    pub fn outdate(&self) {
+        let mut ring = self.ring();
+        ring.first = ring.end() + 1;
+        ring.frames.clear();
+        ring.bytes = 0;
+        let waiting = ring.take_waiting(Instant::now());
+        drop(ring);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
     /// The slot of the next frame to come: where a new subscriber starts.
     pub fn end(&self) -> u64 {
         self.ring().end()

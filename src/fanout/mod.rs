@@ -55,6 +55,12 @@ impl Feeds {
         }
     }
 
+    /// Sends everybody who follows a room back to reading the log: what the rings held is of another history.
+    pub fn restart(&self) {
+        let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
+        rooms.feeds.drain().for_each(|(_, feed)| feed.outdate());
+    }
+
     /// Ends every feed, also those of whoever comes later: subscribers read what is there, then their streams end.
     pub fn close(&self) {
         let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);

@@ -17,7 +17,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use antiphon_schemas::{Cursor, Seq, wire::feed::Busy};
+use antiphon_schemas::{Cursor, wire::feed::Busy};
 use axum::{
     body::Body,
     extract::State,
@@ -63,15 +63,18 @@ pub(super) async fn follow(
     };
     let node = app.node().clone();
     let from = match from {
-        From::Cursor(cursor) => Follower::obstacle(&node, &cursor).map_or(From::Cursor(cursor), From::Reset),
+        From::Cursor(cursor) => Follower::obstacle(&node, &cursor).await.map_or(From::Cursor(cursor), From::Reset),
         from => from,
     };
     let snapshot = |reason| Follower::snapshot(node.clone(), room.clone(), limit, reason);
-    let resume = |seq| Ok((Step::Log(catch_up(Follower::resume(node.clone(), room.clone(), seq))), Bytes::new()));
+    let resume = |cursor| {
+        let follower = Follower::resume(node.clone(), room.clone(), cursor, limit);
+        Ok((Step::Log(catch_up(follower)), Bytes::new()))
+    };
     let ring = |(follower, bytes)| (Step::Ring(follower), bytes);
     let opened = match from {
-        From::Cursor(cursor) => resume(cursor.seq),
-        From::Beginning => resume(Seq::ZERO),
+        From::Cursor(cursor) => resume(Some(cursor)),
+        From::Beginning => resume(None),
         From::Now => snapshot(None).await.map(ring),
         From::Reset(reason) => snapshot(Some(reason)).await.map(ring),
     };

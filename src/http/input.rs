@@ -122,11 +122,10 @@ impl Params {
     pub(super) fn position(&self, name: &str, app: &App) -> Result<Option<Seq>, Problem> {
         let Some(cursor) = self.cursor(name)? else { return Ok(None) };
         let Some(cursor) = cursor else { return Ok(Some(Seq::ZERO)) };
-        let info = app.node().info();
-        if (cursor.epoch, cursor.partition) != (info.epoch, info.partition) {
+        let epoch = app.node().epoch();
+        if (cursor.epoch, cursor.partition) != (epoch, 0) {
             let detail = format!(
-                "`{name}` is a position of another log (this one's epoch is {}); read again from the newest",
-                info.epoch
+                "`{name}` is a position of another log (this one's epoch is {epoch}); read again from the newest"
             );
             return Err(Problem::new(StatusCode::CONFLICT, "other-epoch", detail));
         }

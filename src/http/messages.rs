@@ -3,13 +3,14 @@
 use antiphon_schemas::{
     BotName,
     event::{Author, AuthorKind},
-    wire::{Changed, Message, Messages, PostMessage, Posted, Timeline},
+    wire::{Changed, Message, Messages, PostMessage, Timeline},
 };
 use axum::{
     Extension, Json,
     body::Body,
     extract::State,
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, Response, StatusCode},
+    response::IntoResponse,
 };
 use tracing::{Instrument, debug, info_span};
 
@@ -23,7 +24,7 @@ use crate::{
         change::Change,
         post::{PRIORITY_DEFAULT, Post},
     },
-    node::Range,
+    node::{Placed, Range},
     projection::view,
 };
 
@@ -43,7 +44,7 @@ pub(super) async fn post(
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
     body: Body,
-) -> Result<(StatusCode, Json<Posted>), Problem> {
+) -> Result<Response<Body>, Problem> {
     let text_bytes_max = app.0.limits.text_bytes_max;
     // A text of escapes is six times as long in JSON; the rest of the body is small.
     let body: PostMessage = input::json(&headers, body, text_bytes_max * 6 + 8 * 1024).await?;
@@ -73,9 +74,13 @@ pub(super) async fn post(
     };
     // The message's first leg; the bot's runtime opens the same span, by the same id, for the rest.
     let span = info_span!("message", id = %post.id, room = %post.room);
-    let (posted, repeated) = app.node().post(post).instrument(span.clone()).await?;
-    span.in_scope(|| debug!(position = %posted.position.0, repeated, "posted"));
-    Ok((if repeated { StatusCode::OK } else { StatusCode::CREATED }, Json(posted)))
+    let placed = app.node().post(post).instrument(span.clone()).await?;
+    span.in_scope(|| debug!(?placed, "posted"));
+    Ok(match placed {
+        Placed::Posted(posted) => (StatusCode::CREATED, Json(posted)).into_response(),
+        Placed::Again(posted) => (StatusCode::OK, Json(posted)).into_response(),
+        Placed::Parked(parked) => (StatusCode::ACCEPTED, Json(parked)).into_response(),
+    })
 }
 
 /// `GET /api/rooms/{room}/messages`
@@ -101,7 +106,7 @@ pub(super) async fn list(
         app.node().reached(at_least).await?;
     }
     let (messages, at) = app.node().messages(&room, range).await?;
-    Ok(Json(Messages { messages, position: view::position(app.node().info().epoch, at) }))
+    Ok(Json(Messages { messages, position: view::position(app.node().epoch(), at) }))
 }
 
 /// `GET /api/messages/{id}`

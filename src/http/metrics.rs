@@ -93,12 +93,14 @@ impl Collector for FromState {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let app = &self.0;
         let node = app.node();
-        let (counts, depths, writing) = {
+        let (counts, depths, writing, connected, parked, refused) = {
             let state = node.state();
             let queue = &state.projections.queue;
             let depths: Vec<_> =
                 node.policy().bots.iter().map(|b| (b.name.to_string(), queue.depth(&b.name))).collect();
-            (state.projections.counts.clone(), depths, state.writing.len())
+            let connected = state.condition.trouble().is_none();
+            let (parked, refused) = (state.parked, state.refused);
+            (state.projections.counts.clone(), depths, state.writing.len(), connected, parked, refused)
         };
         let mut gauge = |name: &str, help: &str, value: u64| {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -107,6 +109,9 @@ impl Collector for FromState {
         gauge("log_position", "Last durable position of the log", node.tail().0)?;
         gauge("view_position", "Last position applied to the view", node.position().0)?;
         gauge("index_position", "Last position that the index shows", node.indexed().0)?;
+        gauge("store_connected", "1 while the store can be used, else 0", u64::from(connected))?;
+        gauge("outbox_parked", "Posts on this node's disk that wait for the store", parked as u64)?;
+        gauge("outbox_refused", "Posts from there that the log refused", refused as u64)?;
         gauge("subscribers", "Open event streams", app.0.subscribers.load(Ordering::Relaxed) as u64)?;
         gauge("replies_in_flight", "Replies being written", writing as u64)?;
         let mut family = encoder.encode_descriptor("log_entries", "Entries by kind", None, MetricType::Counter)?;

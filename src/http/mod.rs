@@ -108,6 +108,7 @@ pub fn router(app: App) -> Router {
         .route("/api/messages/{id}/cancel", post(messages::cancel))
         .route("/api/messages/{id}/retry", post(messages::retry))
         .route("/api/queues", get(monitor::queues))
+        .route("/api/store/accept-empty", post(monitor::accept_empty))
         .route("/health/live", get(monitor::live))
         .route("/health/ready", get(monitor::ready))
         .route("/metrics", get(metrics::scrape))

@@ -6,14 +6,18 @@ use std::{
 };
 
 use antiphon_schemas::{
-    RoomName,
+    RoomName, time,
     wire::{Position, Queues, Rooms},
 };
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{
+    Extension, Json,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
 use serde::Serialize;
 
-use super::{App, Problem, input::Params};
-use crate::projection::view;
+use super::{App, Peer, Problem, guard, input::Params};
+use crate::{log, node::Error, projection::view};
 
 /// A probe's answer is good for this long: health checks cost nothing however often they come.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
@@ -39,12 +43,20 @@ pub(super) async fn queues(State(app): State<App>) -> Json<Queues> {
 pub(super) struct Health {
     /// `live`, `ready` or `not-ready`.
     status: &'static str,
-    /// `connected`: the log takes appends; `refusing`: it does not.
+    /// `connected`: the log takes appends. `degraded`: the store is away, posts are kept on this node's disk, reading may
+    /// be stale. `refusing`: no posts are taken.
     state: &'static str,
+    /// Since when it is not connected, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
     /// Why it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    /// The log's last position.
+    /// Posts that wait on this node's disk for the store.
+    parked: u64,
+    /// Posts that the log refused when the store was back; `antiphon doctor` shows them.
+    parked_refused: u64,
+    /// The last position of what this node shows.
     position: Position,
 }
 
@@ -53,10 +65,10 @@ pub(super) struct Health {
 pub(super) struct Readiness(Mutex<Option<(Instant, Option<String>)>>);
 
 impl Readiness {
-    /// The last answer, if it is good still: `Some(None)` is ready.
-    fn fresh(&self) -> Option<Option<String>> {
+    /// Whether it was ready lately. What was not ready is looked at again.
+    fn lately(&self) -> bool {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref().filter(|(at, _)| at.elapsed() < PROBE_EVERY).map(|(_, reason)| reason.clone())
+        last.as_ref().is_some_and(|(at, reason)| at.elapsed() < PROBE_EVERY && reason.is_none())
     }
 
     fn set(&self, reason: Option<String>) {
@@ -71,8 +83,10 @@ pub(super) async fn live(State(app): State<App>) -> Json<Health> {
 
 /// `GET /health/ready`: the log takes appends and live events come back.
 pub(super) async fn ready(State(app): State<App>) -> (StatusCode, Json<Health>) {
-    let reason = match app.0.readiness.fresh() {
-        Some(reason) => reason,
+    let trouble = app.node().state().condition.trouble().map(|(_, why)| why.to_string());
+    let reason = match trouble {
+        Some(why) => Some(why),
+        None if app.0.readiness.lately() => None,
         None => {
             let reason = app.node().probe().await.err().map(|failure| failure.to_string());
             app.0.readiness.set(reason.clone());
@@ -85,8 +99,36 @@ pub(super) async fn ready(State(app): State<App>) -> (StatusCode, Json<Health>) 
     }
 }
 
+/// `POST /api/store/accept-empty`: the operator's word that an empty store is right.
+pub(super) async fn accept_empty(
+    State(app): State<App>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Result<Json<Health>, Problem> {
+    if !guard::from_loopback(peer, &headers) {
+        let detail = "this is for the operator; run `antiphon accept-empty-store` on the machine of the server";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "this-machine-only", detail));
+    }
+    match app.node().begin_anew().await {
+        Ok(()) => Ok(Json(health(&app, "live", None))),
+        Err(Error::Log(log::Error::Invalid(why))) => {
+            Err(Problem::new(StatusCode::CONFLICT, "store-not-empty", format!("{why}; nothing was done")))
+        }
+        Err(failure) => Err(failure.into()),
+    }
+}
+
 fn health(app: &App, status: &'static str, reason: Option<String>) -> Health {
-    let state = if reason.is_some() { "refusing" } else { "connected" };
-    let position = view::position(app.node().info().epoch, app.node().position());
-    Health { status, state, reason, position }
+    let shown = app.node().state();
+    let trouble = shown.condition.trouble();
+    Health {
+        status,
+        // A probe may fail while the store seems to be there.
+        state: if reason.is_some() && trouble.is_none() { "refusing" } else { shown.condition.as_str() },
+        since: trouble.map(|(since_ms, _)| time::rfc3339(since_ms)),
+        reason: reason.or_else(|| trouble.map(|(_, why)| why.to_string())),
+        parked: shown.parked as u64,
+        parked_refused: shown.refused as u64,
+        position: view::position(shown.epoch, shown.projections.position),
+    }
 }

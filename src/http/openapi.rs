@@ -17,7 +17,8 @@ struct Route {
 }
 
 const NO_PROBLEMS: &[(u16, &str)] = &[];
-const UNAVAILABLE: (u16, &str) = (503, "log-failed, log-full, index-failed, behind, busy, stopping: try again");
+const UNAVAILABLE: (u16, &str) =
+    (503, "log-away, log-failed, log-full, index-failed, behind, busy, stopping: try again");
 const NO_MESSAGE: (u16, &str) = (404, "no-such-message");
 
 const ROUTES: &[Route] = &[
@@ -27,7 +28,11 @@ const ROUTES: &[Route] = &[
         summary: "Post a message. Answered once it is durable; the same id and content again is answered 200 with the same body.",
         query: &[],
         body: Some("PostMessage"),
-        answers: &[(201, "Posted", "posted"), (200, "Posted", "it had been posted before")],
+        answers: &[
+            (201, "Posted", "posted"),
+            (200, "Posted", "it had been posted before"),
+            (202, "Parked", "the store is away: kept on this node's disk, in the log later, under the same id"),
+        ],
         problems: &[
             (
                 400,
@@ -38,7 +43,10 @@ const ROUTES: &[Route] = &[
             (409, "id-taken"),
             (413, "body-too-large"),
             (415, "not-json"),
-            (503, "queue-full, log-failed, log-full, index-failed, busy, stopping: try again with the same id"),
+            (
+                503,
+                "queue-full, log-away, log-failed, log-full, index-failed, busy, stopping: try again with the same id",
+            ),
         ],
     },
     Route {
@@ -167,6 +175,15 @@ const ROUTES: &[Route] = &[
         problems: NO_PROBLEMS,
     },
     Route {
+        method: "post",
+        path: "/api/store/accept-empty",
+        summary: "Take an empty store as a new log, although this node knows a history of it; from this machine itself only. What the node knows is offered to the new log.",
+        query: &[],
+        body: None,
+        answers: &[(200, "Health", "the store is used again")],
+        problems: &[(403, "this-machine-only, foreign-host, foreign-origin"), (409, "store-not-empty"), UNAVAILABLE],
+    },
+    Route {
         method: "get",
         path: "/metrics",
         summary: "Numbers for Prometheus.",
@@ -190,6 +207,7 @@ fn build() -> Value {
     add!(
         wire::PostMessage,
         wire::Posted,
+        wire::Parked,
         wire::Message,
         wire::Messages,
         wire::Rooms,
@@ -207,6 +225,7 @@ fn build() -> Value {
         wire::feed::Dead
     );
     add!(
+        wire::feed::State,
         wire::feed::About,
         wire::feed::Completed,
         wire::feed::Started,

@@ -235,6 +235,11 @@ pub trait Log: Send + Sync + 'static {
     /// As [`Log::append`], for what was under way.
     fn close(&self) -> Pending<'_, ()>;
 
+    /// Whether other nodes may use the same log. Then it can be away, lanes are kept, live words are told.
+    fn shared(&self) -> bool {
+        false
+    }
+
     /// Follows whether it can be used. While it is not open, every call answers [`Error::Away`] at once or soon.
     fn access(&self) -> watch::Receiver<Access> {
         // A channel whose sender is gone keeps its value, and never tells of another.

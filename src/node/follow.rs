@@ -16,7 +16,7 @@ use std::{
 };
 
 use antiphon_schemas::{
-    Cursor, RoomName, Seq,
+    Cursor, Epoch, RoomName, Seq,
     wire::{
         Message,
         feed::{ReplySnapshot, Restart, Snapshot},
@@ -26,7 +26,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{Error, Node};
 use crate::{
-    fanout::{Feed, Taken, frame},
+    fanout::{Feed, Frame, Taken, frame},
     index::Page,
     projection::view,
 };
@@ -40,6 +40,10 @@ const SNAPSHOT_BYTES_MAX: usize = 1 << 20;
 pub struct Follower {
     node: Node,
     room: RoomName,
+    /// How many messages a fresh snapshot has.
+    limit: usize,
+    /// The epoch of what it was given.
+    epoch: Epoch,
     /// The last durable position that it was given.
     seen: Seq,
     /// Its place in the ring; `None` while it reads the log.
@@ -60,6 +64,9 @@ pub enum Followed {
 struct Joined {
     feed: Arc<Feed>,
     slot: u64,
+    epoch: Epoch,
+    /// How the store is, if it is worth saying.
+    trouble: Option<Frame>,
     position: Seq,
     in_flight: Vec<ReplySnapshot>,
 }
@@ -77,6 +84,7 @@ impl Follower {
     ) -> Result<(Follower, Bytes), Error> {
         let (joined, window) = {
             let state = node.state();
+            state.check_built()?;
             (node.join(&state, &room), state.projections.recent.window(&room, Seq::ZERO, limit))
         };
         let floor = window.floor.unwrap_or(joined.position);
@@ -100,55 +108,75 @@ impl Follower {
         });
         let fits = fits.count();
         messages.drain(..messages.len() - fits);
-        let cursor = node.info().cursor(joined.position);
+        let epoch = joined.epoch;
+        let cursor = Cursor { epoch, partition: 0, seq: joined.position };
         let mut bytes = BytesMut::new();
         if let Some(reason) = reason {
             bytes.extend_from_slice(&frame::at(cursor, "reset", &Restart { reason: reason.into() }).bytes);
         }
-        let position = view::position(node.info().epoch, joined.position);
+        let position = view::position(epoch, joined.position);
         let snapshot = Snapshot { messages, in_flight: joined.in_flight, position };
         bytes.extend_from_slice(&frame::at(cursor, "snapshot", &snapshot).bytes);
+        bytes.extend_from_slice(joined.trouble.as_ref().map_or(&[], |frame| &frame.bytes));
         let place = Some((joined.feed, joined.slot));
-        Ok((Follower { node, room, seen: joined.position, place }, bytes.freeze()))
+        Ok((Follower { node, room, limit, epoch, seen: joined.position, place }, bytes.freeze()))
     }
 
-    /// Starts to follow a room after a position of this epoch; begins with [`Follower::catch_up`].
-    pub fn resume(node: Node, room: RoomName, after: Seq) -> Follower {
-        Follower { node, room, seen: after, place: None }
+    /// Starts to follow a room after a cursor, `None` for the beginning; begins with [`Follower::catch_up`]. `limit`
+    /// bounds the snapshot that it is given should it have to start anew.
+    pub fn resume(node: Node, room: RoomName, after: Option<Cursor>, limit: usize) -> Follower {
+        let (epoch, seen) = after.map_or_else(|| (node.epoch(), Seq::ZERO), |cursor| (cursor.epoch, cursor.seq));
+        Follower { node, room, limit, epoch, seen, place: None }
     }
 
-    /// Why a cursor cannot be resumed, if it cannot.
-    pub fn obstacle(node: &Node, cursor: &Cursor) -> Option<&'static str> {
-        if cursor.epoch != node.info().epoch || cursor.partition != node.info().partition {
-            Some("other-epoch")
-        } else if cursor.seq > node.state().projections.position {
-            Some("beyond-tail")
-        } else {
-            None
+    /// Why a cursor cannot be resumed, if it cannot. One of another node may be ahead of this one: that is waited for.
+    pub async fn obstacle(node: &Node, cursor: &Cursor) -> Option<&'static str> {
+        let other = |node: &Node| cursor.epoch != node.epoch() || cursor.partition != 0;
+        if other(node) {
+            return Some("other-epoch");
+        }
+        if cursor.seq <= node.position() {
+            return None;
+        }
+        // A log of one process cannot be ahead of it.
+        let ahead = node.inner.log.shared() && node.reached(cursor.seq).await.is_ok();
+        match ahead {
+            true if other(node) => Some("other-epoch"),
+            true => None,
+            false => Some("beyond-tail"),
         }
     }
 
-    /// Reads the next page of the log; `true` once the ring goes on from here.
+    /// Reads the next page of the log; `true` once the ring goes on from here. Gives a reset and a fresh snapshot if
+    /// what was there before is now another history.
     ///
     /// # Errors
     /// [`Error::Log`], [`Error::Index`].
     pub async fn catch_up(&mut self) -> Result<(Bytes, bool), Error> {
-        let epoch = self.node.info().epoch;
         loop {
             let joined = {
                 let state = self.node.state();
+                state.check_built()?;
                 self.node.join(&state, &self.room)
             };
+            let epoch = joined.epoch;
+            if epoch != self.epoch {
+                let (node, room) = (self.node.clone(), self.room.clone());
+                let (fresh, bytes) = Follower::snapshot(node, room, self.limit, Some("other-epoch")).await?;
+                *self = fresh;
+                return Ok((bytes, true));
+            }
             let mut bytes = BytesMut::new();
             if joined.position <= self.seen {
                 for reply in &joined.in_flight {
                     bytes.extend_from_slice(&frame::live("reply.snapshot", reply).bytes);
                 }
+                bytes.extend_from_slice(joined.trouble.as_ref().map_or(&[], |frame| &frame.bytes));
                 self.place = Some((joined.feed, joined.slot));
                 return Ok((bytes.freeze(), true));
             }
             let (entries, mut end) = self.node.room_entries(&self.room, self.seen, joined.position).await?;
-            let reader = self.node.inner.index.reader();
+            let reader = self.node.inner.index().index.reader();
             for entry in entries {
                 let hidden = self.node.is_hidden(&reader, &entry)?;
                 if let Some(frame) = frame::of_entry(&entry, epoch, hidden) {
@@ -199,6 +227,8 @@ impl Node {
             next_index: w.next_index,
             text: w.text.clone(),
         });
-        Joined { slot, feed, position: state.projections.position, in_flight: in_flight.collect() }
+        let trouble = state.condition.trouble().map(|_| state.frame());
+        let (epoch, position) = (state.epoch, state.projections.position);
+        Joined { slot, feed, epoch, trouble, position, in_flight: in_flight.collect() }
     }
 }

@@ -3,21 +3,30 @@
 //! ```text
 //!  callers ─ request ─▶ ┌ conductor ─────────────────────────────────────────────┐
 //!                       │ decide ▶ log.append (one call in flight) ▶ apply ▶ push │─▶ feeds ─▶ subscribers
-//!  callers ◀─ answer ── └───────────────▲───────────────────────── │ ────────────┘
-//!                        timers ────────┘                          ▼ indexer
+//!  callers ◀─ answer ── └──▲─────────▲──────────────▲───────────── │ ────────────┘
+//!       outbox ────────────┘ timers ─┘  other nodes ┘               ▼ indexer
 //! ```
 //!
 //! Promises:
 //! - requests that arrive while an append is under way share the next one; each keeps its own verdict;
 //! - an answer is given after the entries are durable *and* applied: who has the answer can read what it says;
 //! - state and feeds change under one lock, so a subscriber's snapshot and its place in the ring fit exactly;
-//! - at most [`REQUESTS_MAX`] requests wait; whoever comes then waits for a place.
+//! - at most [`REQUESTS_MAX`] requests wait; whoever comes then waits for a place;
+//! - while the store is away, reading goes on from memory, posts go to the outbox, time stands still for leases; when it
+//!   is back, everything goes on by itself, exactly once.
 //!
 //! Not here: what may happen (`decide`), bots (`work`), HTTP.
-//! Start with [`Node`], then `conductor`; `read` and `follow` are the reading side.
+//! Start with [`Node`], then `conductor` (the turn), `batch` (deciding), `apply` (what is new), `away` (the store comes
+//! and goes), `build` (the state from the log), `live` (words); `read` and `follow` are the reading side.
 
+mod apply;
+mod away;
+mod batch;
+mod build;
 mod conductor;
 mod follow;
+mod lanes;
+mod live;
 mod read;
 mod snapshot;
 mod start;
@@ -27,13 +36,16 @@ mod timer;
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
     time::Duration,
 };
 
 use antiphon_schemas::{
-    BotName, Entry, Event, MessageId, RoomName, Seq, time,
-    wire::{Changed, Posted, Status},
+    BotName, Cursor, Entry, Epoch, Event, MessageId, RoomName, Seq,
+    event::LogRepaired,
+    time,
+    wire::{Changed, Parked, Posted, Status},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -41,7 +53,10 @@ use uuid::Uuid;
 
 pub use follow::{Followed, Follower};
 pub use read::Range;
+pub use snapshot::remembered;
 pub use start::{Settings, start};
+
+use self::build::Indexed;
 
 use crate::{
     clock::Clock,
@@ -49,12 +64,12 @@ use crate::{
         Facts, Policy, Refusal,
         change::Change,
         post::Post,
+        repair::Restore,
         work::{End, Held, Wish},
     },
     fanout::{Feed, Feeds},
-    index::Index,
     log::{self, Info, Log},
-    projection::{Projections, view},
+    projection::{Limits, Projections, view},
 };
 
 /// Requests that wait for the conductor; it takes them all at each turn, so this bounds memory, not speed.
@@ -106,16 +121,18 @@ pub struct Node {
 
 struct Inner {
     log: Arc<dyn Log>,
-    info: Info,
+    name: Arc<str>,
     clock: Clock,
     policy: Arc<Policy>,
+    limits: Limits,
+    data: Option<PathBuf>,
     // A std lock: written by the conductor for short work in memory, read by everybody, never held across an await.
     state: RwLock<State>,
     feeds: Feeds,
     /// The feed through which a probe comes back.
     canary: Arc<Feed>,
-    index: Index,
-    indexed: watch::Receiver<Seq>,
+    // Replaced as a whole when the state is built anew.
+    indexed: RwLock<Indexed>,
     applied: watch::Sender<Seq>,
     requests: mpsc::Sender<Request>,
     incarnation: Uuid,
@@ -130,8 +147,69 @@ pub struct State {
     pub projections: Projections,
     /// The replies being written, by the message that they answer.
     pub writing: HashMap<MessageId, Writing>,
+    /// The epoch of the log that the projections are folds of.
+    pub epoch: Epoch,
+    /// Whether the store can be used.
+    pub condition: Condition,
+    /// Posts in the outbox.
+    pub parked: usize,
+    /// Posts from the outbox that the log refused; kept on this node's disk.
+    pub refused: usize,
+    /// Whether the projections were ever built: before that there is nothing to show.
+    built: bool,
     /// The last entry applied: what a snapshot names its position by.
     last: Option<Arc<Entry>>,
+}
+
+/// Whether a node's store can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// It takes appends.
+    Connected,
+    /// It is away: reads come from memory and may be stale, posts go to the outbox.
+    Degraded {
+        /// Since when, in ms since 1970.
+        since_ms: u64,
+        /// Why.
+        why: Arc<str>,
+    },
+    /// It is there, but is not what this node knows: nothing is taken until a person says which is right.
+    Refusing {
+        /// Since when, in ms since 1970.
+        since_ms: u64,
+        /// Why, and what to do.
+        why: Arc<str>,
+    },
+}
+
+impl Condition {
+    /// `connected`, `degraded` or `refusing`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Condition::Connected => "connected",
+            Condition::Degraded { .. } => "degraded",
+            Condition::Refusing { .. } => "refusing",
+        }
+    }
+
+    /// Since when it is not connected, in ms since 1970, and why.
+    pub fn trouble(&self) -> Option<(u64, &Arc<str>)> {
+        match self {
+            Condition::Connected => None,
+            Condition::Degraded { since_ms, why } | Condition::Refusing { since_ms, why } => Some((*since_ms, why)),
+        }
+    }
+}
+
+/// Where a post went.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Placed {
+    /// Into the log, just now.
+    Posted(Posted),
+    /// It was there before.
+    Again(Posted),
+    /// Onto this node's disk, until the store is back.
+    Parked(Parked),
 }
 
 /// A reply while it is being written. Live only: the log has the claim before and the whole text after.
@@ -184,7 +262,8 @@ pub enum Word {
 
 /// What a node is asked to do.
 enum Request {
-    Command { command: Command, facts: Facts, answer: oneshot::Sender<Result<Answer, Error>> },
+    Command { command: Command, facts: Facts, epoch: Epoch, answer: oneshot::Sender<Result<Answer, Error>> },
+    BeginAnew { answer: oneshot::Sender<Result<(), Error>> },
     Claim { wish: Wish, answer: oneshot::Sender<Result<Claimed, Error>> },
     Word { held: Held, word: Word, answer: oneshot::Sender<Result<(), Error>> },
     Probe,
@@ -199,6 +278,8 @@ enum Command {
     End(Held, End),
     Due(MessageId),
     Claim(Wish),
+    Restore(Restore),
+    Note(LogRepaired),
 }
 
 /// What became of a command.
@@ -211,12 +292,29 @@ enum Answer {
     Already(Arc<Entry>),
     /// Nothing had to change.
     Stands(Status),
+    /// On this node's disk, at this time.
+    Parked(u64),
 }
 
 impl Node {
     /// Epoch, partition, backend, durability of the log.
-    pub fn info(&self) -> &Info {
-        &self.inner.info
+    pub fn info(&self) -> Info {
+        self.inner.log.info()
+    }
+
+    /// The node's name; workers in this process carry it.
+    pub fn name(&self) -> &Arc<str> {
+        &self.inner.name
+    }
+
+    /// The epoch of what it shows.
+    pub fn epoch(&self) -> Epoch {
+        self.state().epoch
+    }
+
+    /// `seq` as a cursor of what it shows.
+    pub fn cursor(&self, seq: Seq) -> Cursor {
+        Cursor { epoch: self.epoch(), partition: 0, seq }
     }
 
     /// The operator's settings for decisions.
@@ -246,7 +344,7 @@ impl Node {
 
     /// The last position that the index shows.
     pub fn indexed(&self) -> Seq {
-        *self.inner.indexed.borrow()
+        *self.inner.index().applied.borrow()
     }
 
     /// The last durable position of the log.
@@ -259,26 +357,40 @@ impl Node {
         MessageId(Uuid::now_v7())
     }
 
-    /// Posts a message. Returns where it stands, and whether it stood there before.
+    /// Posts a message. Returns where it stands.
     ///
-    /// Guarantee: durable and applied when this returns. Idempotent by the message's id. Cost: a share of one fsync.
+    /// Guarantee: durable and applied when this returns, or on this node's disk while the store is away. Idempotent by the
+    /// message's id. Cost: a share of one fsync.
     ///
     /// # Errors
     /// [`Error::Refused`] as `decide::post`; [`Error::Log`], [`Error::Busy`], [`Error::Stopping`]: try again, with
     /// the same id.
-    pub async fn post(&self, post: Post) -> Result<(Posted, bool), Error> {
-        let needs = post.needs();
+    pub async fn post(&self, post: Post) -> Result<Placed, Error> {
+        let (id, room, needs) = (post.id, post.room.clone(), post.needs());
         let (entry, repeated) = match self.command(Command::Post(post), &needs).await? {
             Answer::Entries(entries) => (entries.into_iter().next(), false),
             Answer::Already(entry) => (Some(entry), true),
+            Answer::Parked(at_ms) => return Ok(Placed::Parked(Parked { id, room, at: time::rfc3339(at_ms) })),
             _ => (None, false),
         };
         let Some(Entry { header, event: Event::MessagePosted(posted), .. }) = entry.as_deref() else {
             return Err(Error::Busy);
         };
         let room = header.room.clone().ok_or(Error::Busy)?;
-        let position = view::position(self.inner.info.epoch, header.seq);
-        Ok((Posted { id: posted.id, room, position, at: time::rfc3339(header.at_ms) }, repeated))
+        let position = view::position(self.epoch(), header.seq);
+        let posted = Posted { id: posted.id, room, position, at: time::rfc3339(header.at_ms) };
+        Ok(if repeated { Placed::Again(posted) } else { Placed::Posted(posted) })
+    }
+
+    /// Takes an empty store as a new log, because a person said so. What this node knew of the old one is offered to
+    /// it.
+    ///
+    /// # Errors
+    /// [`Error::Log`] if the store is not empty, or cannot be reached.
+    pub async fn begin_anew(&self) -> Result<(), Error> {
+        let (answer, done) = oneshot::channel();
+        self.send(Request::BeginAnew { answer }).await?;
+        done.await.map_err(|_| Error::Stopping)?
     }
 
     /// Cancels, retries or hides a message.
@@ -293,7 +405,7 @@ impl Node {
             (_, Change::Retry) => Status::Waiting,
             (_, Change::Redact) => self.record(id).await?.map_or(Status::None, |record| record.status),
         };
-        Ok(Changed { id, status, position: view::position(self.inner.info.epoch, self.position()) })
+        Ok(Changed { id, status, position: view::position(self.epoch(), self.position()) })
     }
 
     /// Waits for the next message of a bot and claims it.
@@ -338,12 +450,15 @@ impl Node {
     /// [`Error::Log`] if the log takes nothing, [`Error::Index`] if the index has failed, [`Error::Stopping`] if log or
     /// conductor do not answer in time.
     pub async fn probe(&self) -> Result<(), Error> {
-        if let Some(failure) = self.inner.index.failed() {
+        if let Some(failure) = self.inner.index().index.failed() {
             return Err(Error::Index(failure.to_string()));
+        }
+        if let Some((_, why)) = self.state().condition.trouble() {
+            return Err(Error::Log(log::Error::Away(why.clone())));
         }
         let mut slot = self.inner.canary.end();
         let round_trip = async {
-            self.inner.log.append(Vec::new()).await?;
+            self.inner.log.probe().await?;
             self.send(Request::Probe).await?;
             std::future::poll_fn(|cx| self.inner.canary.poll_take(&mut slot, cx)).await;
             Ok(())
@@ -368,9 +483,14 @@ impl Node {
 
     async fn command(&self, command: Command, needs: &[MessageId]) -> Result<Answer, Error> {
         for _ in 0..TRIES_MAX {
-            let facts = self.facts(needs).await?;
+            let epoch = self.epoch();
+            let facts = match (self.facts(needs).await, &command) {
+                // The outbox takes it; it is decided with facts when the store is back.
+                (Err(Error::Log(log::Error::Away(_))), Command::Post(_)) => Facts::none(),
+                (facts, _) => facts?,
+            };
             let (answer, decided) = oneshot::channel();
-            self.send(Request::Command { command: command.clone(), facts, answer }).await?;
+            self.send(Request::Command { command: command.clone(), facts, epoch, answer }).await?;
             match decided.await.map_err(|_| Error::Stopping)?? {
                 Answer::Stale => continue,
                 answer => return Ok(answer),

@@ -9,12 +9,12 @@ use antiphon_schemas::{
     wire::{AuthorKind, Lane, Message, Queue, Queues, Room, Rooms, Step, Timeline},
 };
 
-use super::{Error, Node};
+use super::{Error, Node, State as Shown, build::Indexed};
 use crate::{
     decide::{Fact, Facts},
     fanout::frame,
     index::{Page, Reader},
-    log::READ_BYTES_MAX,
+    log::{self, READ_BYTES_MAX},
     projection::{
         queue::State,
         record::Record,
@@ -55,7 +55,8 @@ impl Node {
         if ids.is_empty() {
             return Ok(Facts::none());
         }
-        let reader = self.inner.index.reader();
+        self.state().check_built()?;
+        let reader = self.inner.index().index.reader();
         let mut facts = Facts { as_of: reader.position(), known: Vec::new() };
         for id in ids {
             // What the index does not have is newer than `as_of`, and the projections cover it.
@@ -84,7 +85,7 @@ impl Node {
     /// [`Error::Log`], [`Error::Index`].
     pub async fn message(&self, id: MessageId) -> Result<Option<Message>, Error> {
         let fact = self.fact(id).await?;
-        Ok(fact.and_then(|fact| view::message_now(&fact.posted, self.info().epoch, &fact.record)))
+        Ok(fact.and_then(|fact| view::message_now(&fact.posted, self.epoch(), &fact.record)))
     }
 
     /// The messages of a room in a range, oldest first, and the position of the view.
@@ -95,6 +96,7 @@ impl Node {
         let newest_only = range.after.is_none() && range.before.is_none() && range.kind.is_none();
         let (window, at) = {
             let state = self.state();
+            state.check_built()?;
             let limit = if newest_only { range.limit } else { usize::MAX };
             let after = range.after.unwrap_or(Seq::ZERO);
             (state.projections.recent.window(room, after, limit), state.projections.position)
@@ -128,13 +130,13 @@ impl Node {
     ) -> Result<Vec<Arc<Message>>, Error> {
         self.index_reached(floor).await?;
         for _ in 0..super::TRIES_MAX {
-            let reader = self.inner.index.reader();
+            let reader = self.inner.index().index.reader();
             let seqs = reader.messages(room, page).map_err(index_error)?;
             let mut messages = Vec::with_capacity(seqs.len());
             for entry in self.entries_at(&seqs, usize::MAX).await? {
                 let Some(id) = view::posted_id(&entry) else { continue };
                 let record = self.record_in(&reader, &id)?.unwrap_or_default();
-                messages.extend(view::message_now(&entry, self.info().epoch, &record).map(Arc::new));
+                messages.extend(view::message_now(&entry, self.epoch(), &record).map(Arc::new));
             }
             if self.covers(&reader) {
                 return Ok(messages);
@@ -165,7 +167,7 @@ impl Node {
     /// [`Error::Log`], [`Error::Index`].
     pub async fn timeline(&self, id: MessageId) -> Result<Option<Timeline>, Error> {
         let Some(fact) = self.fact(id).await? else { return Ok(None) };
-        let epoch = self.info().epoch;
+        let epoch = self.epoch();
         let mut steps: Vec<Step> = Vec::new();
         let mut last_ms = fact.posted.header.at_ms;
         for entry in self.entries_at(&fact.record.positions, usize::MAX).await? {
@@ -191,14 +193,16 @@ impl Node {
     /// # Errors
     /// [`Error::Behind`], [`Error::Index`].
     pub async fn rooms(&self, after: Option<&RoomName>) -> Result<Rooms, Error> {
+        self.state().check_built()?;
         self.index_reached(self.position()).await?;
-        let page = self.inner.index.reader().rooms(after.map(|a| a.as_str()), ROOMS_MAX).map_err(index_error)?;
+        let page =
+            self.inner.index().index.reader().rooms(after.map(|a| a.as_str()), ROOMS_MAX).map_err(index_error)?;
         let next = (page.len() == ROOMS_MAX).then(|| page.last().map(|room| room.room.clone())).flatten();
         let room = |room: crate::index::RoomSummary| Room {
             room: room.room,
             messages: room.messages,
             last_at: time::rfc3339(room.last_at_ms),
-            position: position(self.info().epoch, room.last_seq),
+            position: position(self.epoch(), room.last_seq),
         };
         Ok(Rooms { rooms: page.into_iter().map(room).collect(), next })
     }
@@ -230,7 +234,7 @@ impl Node {
                 paused,
             }
         });
-        Queues { queues: queues.collect(), position: position(self.info().epoch, state.projections.position) }
+        Queues { queues: queues.collect(), position: position(state.epoch, state.projections.position) }
     }
 
     /// Waits, 5 s at most, until the view has reached a position.
@@ -244,10 +248,10 @@ impl Node {
     }
 
     pub(super) async fn index_reached(&self, seq: Seq) -> Result<(), Error> {
-        if let Some(failure) = self.inner.index.failed() {
+        let Indexed { index, applied: mut indexed } = self.inner.index();
+        if let Some(failure) = index.failed() {
             return Err(Error::Index(failure.to_string()));
         }
-        let mut indexed = self.inner.indexed.clone();
         let reached = tokio::time::timeout(REACH, indexed.wait_for(|at| *at >= seq)).await;
         reached.ok().and_then(Result::ok).map(|_| ()).ok_or(Error::Behind)
     }
@@ -261,7 +265,7 @@ impl Node {
     ) -> Result<(Vec<Arc<Entry>>, Seq), Error> {
         /// Entries read at once: bounds what a subscriber that is far behind holds in memory.
         const PAGE: usize = 256;
-        let reader = self.inner.index.reader();
+        let reader = self.inner.index().index.reader();
         let indexed = reader.position().min(upto);
         if upto.0 - after.0 <= PAGE as u64 || indexed <= after {
             let mut entries = self.inner.log.read(after, PAGE).await?;
@@ -318,6 +322,17 @@ impl Node {
             entries.extend(read);
         }
         Ok(entries)
+    }
+}
+
+impl Shown {
+    /// Refuses to show the empty state of before the log was reached for the first time.
+    ///
+    /// # Errors
+    /// [`Error::Log`]: it is away.
+    pub(super) fn check_built(&self) -> Result<(), Error> {
+        let why = || self.condition.trouble().map_or_else(|| "it is being read".into(), |(_, why)| why.clone());
+        if self.built { Ok(()) } else { Err(Error::Log(log::Error::Away(why()))) }
     }
 }
 

@@ -65,6 +65,12 @@ pub(super) async fn read(data: &Path, log: &dyn Log) -> Kept {
     }
 }
 
+/// What a data folder remembers of the log: epoch, a position, and the hash of the entry there.
+pub fn remembered(data: &Path) -> Option<(Epoch, Seq, [u8; 32])> {
+    let stored = parse(&fs::read(path(data)).ok()?)?;
+    (stored.kept.position > Seq::ZERO).then_some((stored.epoch, stored.kept.position, stored.hash))
+}
+
 fn parse(bytes: &[u8]) -> Option<Stored> {
     let (crc, body) = bytes.strip_prefix(MAGIC)?.split_first_chunk::<4>()?;
     (crc32c::crc32c(body) == u32::from_le_bytes(*crc)).then(|| rmp_serde::from_slice(body).ok())?

@@ -2,6 +2,7 @@
 //!
 //! [`Tricky`] is that log with another node, a lossy wire and a full disk in front of it.
 
+mod away;
 mod claims;
 mod log;
 mod posts;
@@ -21,13 +22,14 @@ use antiphon_schemas::{
     event::{Author, AuthorKind, Made},
     wire::Posted,
 };
+use bytes::Bytes;
 use tokio::{
     sync::Notify,
     time::{Duration, timeout},
 };
 use uuid::Uuid;
 
-use super::{Claimed, Error, Follower, Node, Settings, Word, start};
+use super::{Claimed, Error, Follower, Node, Placed, Settings, Word, start};
 use crate::{
     clock::Clock,
     decide::{BotRule, Policy, post::Post, work::End, work::Held},
@@ -142,7 +144,7 @@ fn policy() -> Policy {
 
 async fn node_on(log: Arc<dyn Log>, clock: Clock, policy: Policy) -> Node {
     let limits = Limits { recent_messages: 100, rooms: 10 };
-    start(Settings { log, clock, policy, limits, data: None }).await.unwrap()
+    start(Settings { name: "here".into(), log, outbox: None, clock, policy, limits, data: None }).await.unwrap()
 }
 
 impl Rig {
@@ -167,7 +169,7 @@ impl Rig {
     }
 
     async fn post(&self, post: Post) -> Result<(Posted, bool), Error> {
-        self.node.post(post).await
+        posted(self.node.post(post).await?)
     }
 
     /// Posts a question, and returns its id.
@@ -256,6 +258,15 @@ fn bot() -> BotName {
 
 fn room() -> RoomName {
     RoomName::new("lobby").unwrap()
+}
+
+/// What went into the log, and whether it stood there before.
+fn posted(placed: Placed) -> Result<(Posted, bool), Error> {
+    match placed {
+        Placed::Posted(posted) => Ok((posted, false)),
+        Placed::Again(posted) => Ok((posted, true)),
+        Placed::Parked(parked) => panic!("not in the log: {parked:?}"),
+    }
 }
 
 /// Somebody's post that wants an answer, under a fresh id that its client chose.

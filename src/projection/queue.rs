@@ -55,6 +55,9 @@ pub enum State {
 pub struct Claim {
     /// The position of its `message.claimed`.
     pub fence: Seq,
+    /// The entry that had put the message on its lane: its place there until the claim ends.
+    #[serde(default)]
+    pub since: Seq,
     /// The id of the reply that this attempt would make.
     pub reply_id: MessageId,
     /// Who.
@@ -132,8 +135,13 @@ impl Queue {
             }
             (Event::MessageClaimed(e), _) => {
                 if let Some(open) = self.take(&e.message_id) {
+                    let since = match &open.state {
+                        State::Waiting { since, .. } => *since,
+                        _ => seq,
+                    };
                     let claim = Claim {
                         fence: seq,
+                        since,
                         reply_id: e.reply_id,
                         worker: e.worker.clone(),
                         incarnation: e.incarnation,

@@ -59,7 +59,7 @@ impl Crew {
         let mut tasks = JoinSet::new();
         for hand in hands {
             for slot in 1..=hand.slots {
-                let worker = format!("in-process/{}/{slot}", hand.profile.name).into();
+                let worker = format!("{}/{}/{slot}", node.name(), hand.profile.name).into();
                 let slot = Slot {
                     node: node.clone(),
                     hand: hand.clone(),

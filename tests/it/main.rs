@@ -12,6 +12,9 @@ mod feed;
 mod harness;
 mod import;
 mod models;
+mod nodes;
 mod openapi;
+#[path = "../support/redis.rs"]
+mod redis;
 mod start;
 mod tidy;

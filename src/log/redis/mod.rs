@@ -58,9 +58,17 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{address::Address, append::Answer, cache::Cache, facts::{Finding, Level}, link::Link, live::Live};
+use self::{
+    address::Address,
+    append::Answer,
+    cache::Cache,
+    facts::{Finding, Level},
+    link::Link,
+    live::Live,
+};
 use super::{
-    Access, Append, BATCH_MAX, Error, Info, Lane, Log, Mended, Pending, READ_BYTES_MAX, Verdict, check_batch, check_entries,
+    Access, Append, BATCH_MAX, Error, Info, Lane, Log, Mended, Pending, READ_BYTES_MAX, Verdict, check_batch,
+    check_entries,
 };
 use crate::clock::Clock;
 
@@ -317,7 +325,9 @@ impl Inner {
                     self.cache.feed(written);
                     verdicts.extend(more);
                 }
-                Answer::OtherEpoch => return Err(link.fail("another node began a new epoch, or the store lost its meta")),
+                Answer::OtherEpoch => {
+                    return Err(link.fail("another node began a new epoch, or the store lost its meta"));
+                }
                 Answer::OtherSession => {
                     let node = &self.node;
                     return Err(link.fail(format!(
@@ -416,6 +426,10 @@ fn append_bytes(append: &Append) -> usize {
 }
 
 impl Log for RedisLog {
+    fn shared(&self) -> bool {
+        true
+    }
+
     fn info(&self) -> Info {
         let state = self.inner.state();
         Info {

@@ -126,7 +126,7 @@ async fn entries_of_another_node_are_followed_without_being_asked() {
     let rig = Rig::new().await;
     let claiming = rig.claiming("a").await;
     let other = node_on(rig.log.clone(), rig.clock.clone(), policy()).await;
-    let id = other.post(question("hello")).await.unwrap().0.id;
+    let id = super::posted(other.post(question("hello")).await.unwrap()).unwrap().0.id;
     assert_eq!(claiming.await.unwrap().unwrap().held.message_id, id);
     rig.node.reached(Seq(2)).await.unwrap();
     other.reached(Seq(2)).await.unwrap();

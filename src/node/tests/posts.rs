@@ -19,7 +19,7 @@ async fn many_who_post_the_same_id_at_once_make_one_entry() {
     }
     let (mut positions, mut new) = (BTreeSet::new(), 0);
     while let Some(posted) = tasks.join_next().await {
-        let (posted, repeated) = posted.unwrap();
+        let (posted, repeated) = super::posted(posted.unwrap()).unwrap();
         positions.insert(posted.position.0);
         new += usize::from(!repeated);
     }
@@ -66,7 +66,10 @@ async fn facts_that_went_stale_are_read_again_and_not_decided_on() {
     assert!(rig.node.state().projections.newest.posted(&post.id).is_none(), "still in memory: nothing is tested");
 
     let (answer, decided) = tokio::sync::oneshot::channel();
-    rig.node.send(Request::Command { command: Command::Post(post.clone()), facts, answer }).await.unwrap();
+    rig.node
+        .send(Request::Command { command: Command::Post(post.clone()), facts, epoch: rig.node.epoch(), answer })
+        .await
+        .unwrap();
     assert!(matches!(decided.await.unwrap(), Ok(Answer::Stale)));
     let (first, repeated) = rig.post(post).await.unwrap();
     assert_eq!((first.position.0.seq, repeated), (Seq(1), true));

@@ -1,0 +1,169 @@
+//! What is new: entries are applied in order, state and feeds change under one lock, claims are handed over.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use antiphon_schemas::{
+    Entry, Event, Seq,
+    event::release,
+    wire::feed::{Progress, Reset, Started},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use super::{
+    Claimed, Command, State, Writing,
+    conductor::{Claimer, Conductor, To, read},
+};
+use crate::{
+    decide::work::{End, Held},
+    fanout::{Frame, feed::Wake, frame},
+    log::{self, BATCH_MAX},
+    projection::{queue::Claim, record::Change},
+};
+
+impl Conductor {
+    /// Applies entries in order, reading again what is missing between the state and them, or up to the tail.
+    ///
+    /// # Errors
+    /// Why not all of them could be read; what could be is applied.
+    pub(super) async fn apply(&mut self, mut entries: BTreeMap<Seq, Arc<Entry>>) -> Result<(), log::Error> {
+        let mut position = *self.inner.applied.borrow();
+        let end = entries.last_key_value().map_or_else(|| self.inner.log.tail(), |(seq, _)| *seq);
+        let mut result = Ok(());
+        while position < end && result.is_ok() {
+            let mut batch = Vec::with_capacity(entries.len());
+            while position < end && batch.len() < BATCH_MAX {
+                if let Some(entry) = entries.remove(&position.next()) {
+                    position = entry.header.seq;
+                    batch.push(entry);
+                    continue;
+                }
+                match self.inner.log.read(position, BATCH_MAX).await {
+                    Ok(read) if !read.is_empty() => entries.extend(read.into_iter().map(|e| (e.header.seq, e))),
+                    Ok(_) => {
+                        // It ends earlier than it said: it is not what it was. Its access will tell.
+                        result = Err(log::Error::Io(format!("entry {} is not there", position.next())));
+                        break;
+                    }
+                    Err(failure) => {
+                        error!(error = %failure, "entries cannot be read back from the log");
+                        result = Err(failure);
+                        break;
+                    }
+                }
+            }
+            if !batch.is_empty() {
+                self.applied(batch).await;
+            }
+        }
+        result
+    }
+
+    /// The next entries: published, timers set, waiting claims found, given to the index.
+    async fn applied(&mut self, batch: Vec<Arc<Entry>>) {
+        self.publish(&batch).into_iter().for_each(Wake::wake);
+        for entry in &batch {
+            for (id, _) in Change::of(entry) {
+                self.arm(id);
+            }
+            if let Some(item) = self.doubtful.remove(&entry.header.request)
+                && let To::Claimer(answer) = item.answer
+            {
+                self.hand_over(answer, std::slice::from_ref(entry));
+            }
+        }
+        let position = batch.last().map(|entry| entry.header.seq);
+        self.inner.applied.send_replace(position.unwrap_or_else(|| *self.inner.applied.borrow()));
+        self.heard_early();
+        if let Some(indexer) = &self.indexer {
+            indexer.apply(batch).await;
+        }
+    }
+
+    pub(super) fn hand_over(&mut self, answer: Claimer, own: &[Arc<Entry>]) {
+        let Some(Entry { header, event: Event::MessageClaimed(e), .. }) = own.first().map(|e| &**e) else { return };
+        let Some(room) = header.room.clone() else { return };
+        let held = Held { message_id: e.message_id, fence: header.seq };
+        let over = CancellationToken::new();
+        if read(&self.inner).projections.queue.claim(&e.message_id).is_some_and(|claim| claim.fence == header.seq) {
+            self.claims.insert(header.seq, over.clone());
+        } else {
+            over.cancel();
+        }
+        let (attempt, lease) = (e.attempt, Duration::from_millis(e.lease_ms));
+        if answer.send(Ok(Claimed { held, reply_id: e.reply_id, room, attempt, lease, over })).is_err() {
+            self.wish(Command::End(held, End::Released(release::GOODBYE)));
+        }
+    }
+
+    /// State and feeds change here, under one lock.
+    fn publish(&mut self, batch: &[Arc<Entry>]) -> Vec<Wake> {
+        let inner = self.inner.clone();
+        let indexed = *inner.index().applied.borrow();
+        let mut guard = inner.state.write().unwrap_or_else(PoisonError::into_inner);
+        let state = &mut *guard;
+        let epoch = state.epoch;
+        let mut wakes = Vec::new();
+        for entry in batch {
+            let before = Change::of(entry).next().and_then(|(id, _)| state.projections.queue.claim(&id).cloned());
+            state.projections.apply(entry);
+            let live = self.follow_claims(state, entry, before);
+            let Some(feed) = entry.header.room.as_ref().and_then(|room| inner.feeds.get(room)) else { continue };
+            if let Event::MessageRedacted(e) = &entry.event {
+                feed.forget(e.message_id);
+            }
+            let durable = frame::of_entry(entry, epoch, false);
+            wakes.push(feed.push(durable.into_iter().chain(live)));
+        }
+        state.last = batch.last().cloned();
+        state.projections.newest.forget(indexed);
+        wakes
+    }
+
+    /// Keeps the texts in flight and the claims' tokens in step with an entry just applied; returns what to say live.
+    fn follow_claims(&mut self, state: &mut State, entry: &Entry, before: Option<Claim>) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        let mut reset = |writing: Option<Writing>, message_id, reason: &Arc<str>| {
+            if let Some(writing) = writing.filter(|w| w.next_index > 0) {
+                let reset = Reset { message_id, reply_id: writing.reply_id, reason: reason.clone() };
+                frames.push(frame::live("reply.reset", &reset));
+            }
+        };
+        match &entry.event {
+            Event::MessagePosted(e) => {
+                let ahead = state.projections.queue.ahead(&e.id).unwrap_or(0) as u64;
+                if ahead > 0 {
+                    let progress = Progress { message_id: e.id, stage: "queued".into(), ahead: Some(ahead) };
+                    frames.push(frame::live("reply.progress", &progress));
+                }
+            }
+            Event::MessageClaimed(e) => {
+                let Some(room) = entry.header.room.clone() else { return frames };
+                let (message_id, reply_id, bot) = (e.message_id, e.reply_id, e.bot.clone());
+                frames.push(frame::live("reply.started", &Started { message_id, reply_id, bot: bot.clone() }));
+                let writing = Writing { room, reply_id, bot, next_index: 0, text: String::new() };
+                state.writing.insert(message_id, writing);
+            }
+            Event::MessageReleased(e) => reset(state.writing.remove(&e.message_id), e.message_id, &e.reason),
+            Event::MessageFailed(e) => {
+                let writing = state.writing.remove(&e.message_id);
+                reset(writing.filter(|_| e.retry_at_ms.is_some()), e.message_id, &e.reason);
+            }
+            Event::MessageCompleted(e) => drop(state.writing.remove(&e.message_id)),
+            Event::MessageDead(e) => drop(state.writing.remove(&e.message_id)),
+            Event::MessageCancelled(e) => drop(state.writing.remove(&e.message_id)),
+            _ => {}
+        }
+        if let Some(claim) = before
+            && Change::of(entry).next().and_then(|(id, _)| state.projections.queue.claim(&id)).is_none()
+            && let Some(over) = self.claims.remove(&claim.fence)
+        {
+            over.cancel();
+        }
+        frames
+    }
+}

@@ -1,0 +1,289 @@
+//! Deciding what waits, as one batch; and what the log says to it.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    time::Duration,
+};
+
+use antiphon_schemas::{BotName, Event, MessageId, RequestId, RoomName, Seq, event::MessagePosted};
+use tokio::time::Instant;
+use tracing::error;
+use uuid::Uuid;
+
+use super::{
+    Answer, Command, Error, TRIES_MAX,
+    conductor::{Conductor, Item, To, read, touches},
+    lanes,
+};
+use crate::{
+    decide::{self, Decision, FIRST_LANE_PER_ROOM, Facts, Refusal, work},
+    log::{self, Append, BATCH_MAX, Draft, SCAN_MAX, Verdict},
+    projection::{Projections, queue::Queue},
+};
+
+/// A command that the log could not take for want of space is looked at again after this time.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// With a failed index the node keeps what is new in memory; beyond so many changes posts are refused.
+const UNINDEXED_MAX: usize = 262_144;
+
+/// What shares one append.
+#[derive(Default)]
+struct Batch {
+    items: Vec<Item>,
+    appends: Vec<Append>,
+    /// The messages that it touches.
+    busy: HashSet<MessageId>,
+    /// Its events so far: as many newer entries the next append finds.
+    drafts: u64,
+}
+
+impl Conductor {
+    /// Decides what waits: answers what needs no append, and returns the rest as one batch, and the posts that go to the
+    /// outbox. What may not go anywhere now goes on waiting.
+    pub(super) fn decide(&mut self, may_append: bool, may_park: bool) -> (Vec<Item>, Vec<Append>, Vec<Item>) {
+        let inner = self.inner.clone();
+        let state = read(&inner);
+        let projections = &state.projections;
+        let parks = self.parks();
+        let may_append = may_append && self.open;
+        let mut batch = Batch::default();
+        let now_ms = inner.clock.now_ms();
+        let (mut later, mut early, mut to_park) = (VecDeque::new(), Vec::new(), Vec::new());
+        let mut asks = Asks::default();
+        let index = inner.index().index;
+        let unindexed = index.failed().filter(|_| projections.newest.len() >= UNINDEXED_MAX);
+        while let Some(item) = self.waiting.pop_front() {
+            let to_outbox = parks && matches!((&item.command, &item.answer), (Command::Post(_), To::Caller(_)));
+            let busy = touches(&item.command).is_some_and(|id| batch.busy.contains(&id));
+            let may = if to_outbox { may_park } else { may_append };
+            let note = matches!(item.command, Command::Note(_));
+            if !may && !to_outbox && !self.open && !note {
+                self.turn_away(item);
+                continue;
+            }
+            if !may || batch.appends.len() >= BATCH_MAX || busy {
+                later.push_back(item);
+                continue;
+            }
+            if !item.facts.fresh(projections) {
+                item.answer_with(self, Ok(Answer::Stale));
+                continue;
+            }
+            if let (Some(failure), Command::Post(_)) = (unindexed, &item.command) {
+                item.answer_with(self, Err(Error::Index(failure.to_string())));
+                continue;
+            }
+            let facts = &item.facts;
+            let decision = match &item.command {
+                Command::Post(post) => decide::post::post(projections, facts, &inner.policy, post),
+                Command::Change(id, change) => decide::change::change(projections, facts, &inner.policy, *id, *change),
+                Command::End(held, end) => {
+                    work::end(projections, facts, &inner.policy, *held, end, now_ms, rand::random())
+                }
+                Command::Restore(restore) => decide::repair::restore(projections, facts, restore),
+                Command::Note(noted) => {
+                    let noted = Event::from(noted.clone());
+                    batch.push(None, vec![], vec![noted], item, projections);
+                    continue;
+                }
+                Command::Due(id) => match work::due(projections, &inner.policy, *id, now_ms) {
+                    Some(decision) => Ok(decision),
+                    // The wall clock is behind the timer: somebody set it back, or the deadline is beyond `FAR`.
+                    None if projections.queue.claim(id).is_none() => {
+                        early.push(*id);
+                        continue;
+                    }
+                    None => continue,
+                },
+                Command::Claim(wish) => match work::claim(projections, &inner.policy, wish, now_ms, &batch.busy) {
+                    Some(decision) => Ok(decision),
+                    None => {
+                        if let To::Claimer(answer) = item.answer {
+                            self.claimers.entry(wish.bot.clone()).or_default().push_front((wish.clone(), answer));
+                        }
+                        continue;
+                    }
+                },
+            };
+            match decision {
+                // What it replies to may stand in the outbox, too.
+                Err(Refusal::ReplyToElsewhere) if to_outbox && self.replies_to_parked(&item.command) => {
+                    to_park.push(item);
+                }
+                Ok(Decision::Append { .. }) if to_outbox => to_park.push(item),
+                Ok(decision) if !asks.fits(&decision, &projections.queue, inner.policy.queue_max) => {
+                    later.push_back(item);
+                }
+                Ok(Decision::Append { room, subjects, events }) => {
+                    if !subjects.is_empty() && batch.drafts >= SCAN_MAX {
+                        later.push_back(item);
+                    } else {
+                        batch.push(Some(room), subjects, events, item, projections);
+                    }
+                }
+                Ok(Decision::Already(entry)) => item.answer_with(self, Ok(Answer::Already(entry))),
+                Ok(Decision::Stands(status)) => item.answer_with(self, Ok(Answer::Stands(status))),
+                Err(refusal) => item.answer_with(self, Err(refusal.into())),
+            }
+        }
+        for claimers in self.claimers.values_mut() {
+            claimers.retain(|(_, answer)| !answer.is_closed());
+            while may_append
+                && batch.appends.len() < BATCH_MAX
+                && batch.drafts < SCAN_MAX
+                && let Some((wish, _)) = claimers.front()
+                && let Some(Decision::Append { room, subjects, events }) =
+                    work::claim(projections, &inner.policy, wish, now_ms, &batch.busy)
+                && let Some((wish, answer)) = claimers.pop_front()
+            {
+                let request = RequestId(Uuid::new_v4());
+                let command = Command::Claim(wish);
+                let item = Item { command, facts: Facts::none(), request, tries: 0, answer: To::Claimer(answer) };
+                batch.push(Some(room), subjects, events, item, projections);
+            }
+        }
+        self.waiting = later;
+        drop(state);
+        early.into_iter().for_each(|id| self.arm(id));
+        (batch.items, batch.appends, to_park)
+    }
+
+    /// Takes the log's verdicts: applies what is new, answers what is done, keeps what must be decided again.
+    pub(super) async fn finish(&mut self, items: Vec<Item>, verdicts: Result<Vec<Verdict>, log::Error>) {
+        let verdicts = match verdicts {
+            Ok(verdicts) => verdicts,
+            Err(log::Error::Away(why)) => return self.went_away(items, why),
+            Err(failure) => return self.failed(items, &failure),
+        };
+        let (mut entries, mut done, mut again) = (BTreeMap::new(), Vec::new(), Vec::new());
+        for (mut item, verdict) in items.into_iter().zip(verdicts) {
+            match verdict {
+                Verdict::Appended(own) => {
+                    entries.extend(own.iter().map(|e| (e.header.seq, e.clone())));
+                    done.push((item, Ok(own)));
+                    continue;
+                }
+                Verdict::Conflict(missed) => {
+                    let own: Vec<_> = missed.iter().filter(|e| e.header.request == item.request).cloned().collect();
+                    entries.extend(missed.into_iter().map(|e| (e.header.seq, e)));
+                    if !own.is_empty() {
+                        // The first try had succeeded; only its answer was lost.
+                        done.push((item, Ok(own)));
+                        continue;
+                    }
+                }
+                Verdict::Behind { .. } => {}
+                Verdict::OutOfStep => self.mend_due = true,
+                Verdict::Diverged { tail } => {
+                    let why = format!("it ends at entry {tail}, before what this node has applied");
+                    self.diverged(&why);
+                    done.push((item, Err(Error::Log(log::Error::Away(why.into())))));
+                    continue;
+                }
+            }
+            item.tries += 1;
+            if item.tries >= TRIES_MAX {
+                done.push((item, Err(Error::Busy)));
+            } else {
+                again.push(item);
+            }
+        }
+        // In front and in their order: they came first.
+        again.into_iter().rev().for_each(|item| self.waiting.push_front(item));
+        drop(self.apply(entries).await);
+        for (item, result) in done {
+            match (item.answer, result) {
+                (To::Claimer(answer), Ok(own)) => self.hand_over(answer, &own),
+                (answer, result) => {
+                    let item = Item { answer, ..item };
+                    if let (To::Nobody, Some(id), Err(_)) = (&item.answer, touches(&item.command), &result) {
+                        // A timer's own wish: it is wished again by the timer.
+                        self.arm(id);
+                    }
+                    item.answer_with(self, result.map(Answer::Entries));
+                }
+            }
+        }
+    }
+
+    /// The log took nothing: tells everybody who waits, and looks at the timers' wishes again a little later.
+    fn failed(&mut self, items: Vec<Item>, failure: &log::Error) {
+        error!(error = %failure, code = failure.code(), commands = items.len(), "the log took nothing");
+        for item in items {
+            if let (To::Nobody, Some(id)) = (&item.answer, touches(&item.command)) {
+                self.timers.set(id, Some(Instant::now() + AFTER_FAILURE));
+            }
+            item.answer_with(self, Err(Error::Log(failure.clone())));
+        }
+    }
+}
+
+impl Item {
+    /// Tells whoever waits for it.
+    pub(super) fn answer_with(self, conductor: &mut Conductor, result: Result<Answer, Error>) {
+        match self.answer {
+            To::Caller(answer) => drop(answer.send(result)),
+            To::Claimer(answer) => drop(result.err().map(|why| answer.send(Err(why)))),
+            To::Outbox(id) => conductor.drained(id, result),
+            To::Repair(id) => conductor.repaired(id, &self.command, result),
+            To::Nobody => {}
+        }
+    }
+}
+
+impl Batch {
+    fn push(
+        &mut self,
+        room: Option<RoomName>,
+        subjects: Vec<MessageId>,
+        events: Vec<Event>,
+        item: Item,
+        projections: &Projections,
+    ) {
+        let moves = lanes::moves(&projections.queue, &events);
+        let draft = |event| Draft::new(room.clone(), event, rand::random());
+        match events.into_iter().map(draft).collect::<Result<Vec<Draft>, _>>() {
+            Ok(drafts) => {
+                self.busy.extend(drafts.iter().flat_map(|d| d.event.subjects()));
+                self.drafts += drafts.len() as u64;
+                let after: Seq = projections.position;
+                self.appends.push(Append { after, request: item.request, subjects, drafts, moves });
+                self.items.push(item);
+            }
+            Err(why) => {
+                if let To::Caller(answer) = item.answer {
+                    let _ = answer.send(Err(Error::Log(log::Error::Invalid(why.to_string()))));
+                }
+            }
+        }
+    }
+}
+
+/// What the posts of one batch ask for. They are decided against the same state, so each counts for the next here: a
+/// room's share of a first lane and a bot's queue hold within a batch, too.
+#[derive(Default)]
+struct Asks {
+    first_lanes: HashMap<(RoomName, u8), u32>,
+    bots: HashMap<BotName, usize>,
+}
+
+impl Asks {
+    /// Whether a decision still holds after those before it in the batch; if not, it is made again in the next turn.
+    fn fits(&mut self, decision: &Decision, queue: &Queue, queue_max: usize) -> bool {
+        let Decision::Append { room, events, .. } = decision else { return true };
+        let Some(Event::MessagePosted(MessagePosted { ask: Some(ask), .. })) = events.first() else { return true };
+        let bot = self.bots.entry(ask.bot.clone()).or_default();
+        if queue.depth(&ask.bot).waiting + *bot >= queue_max {
+            return false;
+        }
+        if !ask.second {
+            let lane = self.first_lanes.entry((room.clone(), ask.priority)).or_default();
+            if queue.waiting_in_room(room, ask.priority) + *lane >= FIRST_LANE_PER_ROOM {
+                return false;
+            }
+            *lane += 1;
+        }
+        *bot += 1;
+        true
+    }
+}

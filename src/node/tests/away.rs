@@ -1,0 +1,394 @@
+//! A store that goes away, comes back, comes back shorter, or comes back empty; and another node's words.
+
+use antiphon_schemas::wire::Status;
+use tokio::sync::{mpsc, watch};
+
+use super::*;
+use crate::{
+    decide::Refusal,
+    log::{self, Access},
+    node::Condition,
+    outbox::Outbox,
+};
+
+/// A log that several nodes share, over logs in memory: it can go away, and come back as another one.
+struct Shared {
+    inner: Mutex<Arc<MemoryLog>>,
+    access: watch::Sender<Access>,
+    /// The next append happens, and its answer is lost with the connection.
+    lose_answer: Mutex<bool>,
+    lost: Mutex<Vec<Arc<Entry>>>,
+    said: mpsc::UnboundedSender<Bytes>,
+    heard: tokio::sync::Mutex<mpsc::UnboundedReceiver<Bytes>>,
+    clock: Clock,
+}
+
+impl Shared {
+    fn inner(&self) -> Arc<MemoryLog> {
+        self.inner.lock().unwrap().clone()
+    }
+
+    fn away(&self) {
+        self.access.send_replace(Access::Away { why: "pulled the plug".into() });
+    }
+
+    fn back(&self) {
+        let epoch = self.inner().info().epoch;
+        self.access.send_replace(Access::Open { epoch });
+    }
+
+    /// Comes back with the first `keep` entries only, as a new epoch.
+    async fn back_shorter(&self, keep: usize) {
+        let all = self.inner().read(Seq::ZERO, usize::MAX).await.unwrap();
+        let shorter = MemoryLog::new(Epoch(8), self.clock.clone());
+        shorter.load(all[..keep].to_vec()).await.unwrap();
+        *self.lost.lock().unwrap() = all[keep..].to_vec();
+        *self.inner.lock().unwrap() = Arc::new(shorter);
+        self.back();
+    }
+
+    fn open(&self) -> Result<Arc<MemoryLog>, log::Error> {
+        match &*self.access.borrow() {
+            Access::Open { .. } => Ok(self.inner()),
+            _ => Err(log::Error::Away("pulled the plug".into())),
+        }
+    }
+}
+
+impl Log for Shared {
+    fn info(&self) -> Info {
+        self.inner().info()
+    }
+    fn tail(&self) -> Seq {
+        self.inner().tail()
+    }
+    fn append(&self, batch: Vec<Append>) -> Pending<'_, Vec<Verdict>> {
+        Box::pin(async move {
+            let verdicts = self.open()?.append(batch).await?;
+            if std::mem::take(&mut *self.lose_answer.lock().unwrap()) {
+                self.away();
+                return Err(log::Error::Away("the connection was cut".into()));
+            }
+            Ok(verdicts)
+        })
+    }
+    fn read(&self, after: Seq, entries_max: usize) -> Pending<'_, Vec<Arc<Entry>>> {
+        Box::pin(async move { self.open()?.read(after, entries_max).await })
+    }
+    fn beyond(&self, seq: Seq) -> Pending<'_, ()> {
+        let inner = self.inner();
+        Box::pin(async move { inner.beyond(seq).await })
+    }
+    fn load(&self, entries: Vec<Arc<Entry>>) -> Pending<'_, ()> {
+        Box::pin(async move { self.open()?.load(entries).await })
+    }
+    fn close(&self) -> Pending<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+    fn shared(&self) -> bool {
+        true
+    }
+    fn access(&self) -> watch::Receiver<Access> {
+        self.access.subscribe()
+    }
+    fn say(&self, words: Bytes) {
+        self.said.send(words).unwrap();
+    }
+    fn hear(&self) -> Pending<'_, Bytes> {
+        Box::pin(async { self.heard.lock().await.recv().await.ok_or(log::Error::Closed) })
+    }
+    fn lost(&self) -> Vec<Arc<Entry>> {
+        std::mem::take(&mut self.lost.lock().unwrap())
+    }
+    fn begin_anew(&self) -> Pending<'_, ()> {
+        let epoch = Epoch(9);
+        *self.inner.lock().unwrap() = Arc::new(MemoryLog::new(epoch, self.clock.clone()));
+        self.access.send_replace(Access::Open { epoch });
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// A node on such a log.
+struct Away {
+    node: Node,
+    log: Arc<Shared>,
+    /// What this node says to the others, and what they say to it.
+    said: mpsc::UnboundedReceiver<Bytes>,
+    others: mpsc::UnboundedSender<Bytes>,
+    _dir: tempfile::TempDir,
+}
+
+impl Away {
+    async fn new(policy: Policy) -> Away {
+        let (clock, _) = Clock::manual(START_MS);
+        let (saying, said) = mpsc::unbounded_channel();
+        let (others, heard) = mpsc::unbounded_channel();
+        let log = Arc::new(Shared {
+            inner: Mutex::new(Arc::new(MemoryLog::new(Epoch(7), clock.clone()))),
+            access: watch::Sender::new(Access::Open { epoch: Epoch(7) }),
+            lose_answer: Mutex::default(),
+            lost: Mutex::default(),
+            said: saying,
+            heard: tokio::sync::Mutex::new(heard),
+            clock: clock.clone(),
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let outbox = Outbox::open(dir.path().join("outbox"), clock.clone()).await.unwrap();
+        let limits = Limits { recent_messages: 100, rooms: 10 };
+        let settings =
+            Settings { name: "here".into(), log: log.clone(), outbox: Some(outbox), clock, policy, limits, data: None };
+        Away { node: start(settings).await.unwrap(), log, said, others, _dir: dir }
+    }
+
+    /// Waits until the node shows this condition.
+    async fn is(&self, word: &str) {
+        let seen = async {
+            while self.node.state().condition.as_str() != word {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, seen).await.unwrap_or_else(|_| panic!("never {word}"));
+    }
+
+    /// Waits until nothing waits in the outbox, and nothing that was lost has still to be offered.
+    async fn settled(&self) {
+        let seen = async {
+            loop {
+                let probe = Post { to: Some(vec![]), ..question("settled?") };
+                if let Placed::Posted(_) = self.node.post(probe).await.unwrap() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, seen).await.expect("the outbox is drained");
+    }
+
+    async fn parked(&self, post: &Post) {
+        let placed = self.node.post(post.clone()).await.unwrap();
+        assert!(matches!(&placed, Placed::Parked(parked) if parked.id == post.id), "{placed:?}");
+    }
+
+    async fn ids(&self) -> Vec<MessageId> {
+        let entries = self.log.inner().read(Seq::ZERO, usize::MAX).await.unwrap();
+        let posts = entries.iter().filter_map(|e| match &e.event {
+            Event::MessagePosted(e) if &*e.text != "settled?" => Some(e.id),
+            _ => None,
+        });
+        posts.collect()
+    }
+
+    async fn kinds(&self, id: MessageId) -> Vec<String> {
+        let entries = self.log.inner().read(Seq::ZERO, usize::MAX).await.unwrap();
+        kinds_of(&entries, id).into_iter().map(str::to_owned).collect()
+    }
+
+    async fn claim(&self) -> Claimed {
+        let (bot, worker) = (bot(), "here/bot/1".into());
+        let claimed = timeout(PATIENCE, self.node.claim(&bot, &worker, Some(self.node.incarnation())));
+        claimed.await.expect("a claim within a minute").unwrap()
+    }
+}
+
+#[tokio::test]
+async fn while_the_store_is_away_posts_are_kept_and_come_into_the_log_in_order_once() {
+    let rig = Away::new(policy()).await;
+    let before = question("before");
+    rig.node.post(before.clone()).await.unwrap();
+    rig.log.away();
+    rig.is("degraded").await;
+    let posts: Vec<_> = (0..700).map(|n| question(&format!("number {n}"))).collect();
+    for post in &posts {
+        rig.parked(post).await;
+    }
+    // The same again is the same; another under its id is refused; what is in the log is found from memory.
+    rig.parked(&posts[3]).await;
+    let other = Post { text: "other".into(), ..posts[3].clone() };
+    assert!(matches!(rig.node.post(other).await, Err(Error::Refused(Refusal::IdTaken(_)))));
+    assert!(matches!(rig.node.post(before.clone()).await.unwrap(), Placed::Again(_)));
+    // A reply to a message that is only in the outbox, too.
+    let reply = Post { reply_to: Some(posts[0].id), ..question("a reply") };
+    rig.parked(&reply).await;
+    assert!(matches!(rig.node.change(before.id, crate::decide::change::Change::Cancel).await, Err(Error::Log(_))));
+    assert!(rig.node.probe().await.is_err());
+
+    rig.log.back();
+    rig.settled().await;
+    rig.is("connected").await;
+    let expected: Vec<_> = [before.id].into_iter().chain(posts.iter().map(|post| post.id)).chain([reply.id]).collect();
+    assert_eq!(rig.ids().await, expected);
+    assert_eq!(rig.node.state().parked, 0);
+    rig.node.probe().await.unwrap();
+    assert!(matches!(rig.node.post(posts[3].clone()).await.unwrap(), Placed::Again(_)));
+}
+
+#[tokio::test]
+async fn a_post_whose_answer_was_lost_is_in_the_log_once() {
+    let rig = Away::new(policy()).await;
+    *rig.log.lose_answer.lock().unwrap() = true;
+    let fresh = Post { fresh: true, ..question("fresh") };
+    rig.parked(&fresh).await;
+    rig.log.back();
+    rig.settled().await;
+    assert_eq!(rig.ids().await, [fresh.id]);
+}
+
+#[tokio::test]
+async fn a_claim_whose_answer_was_lost_is_handed_over_when_the_log_is_read_again() {
+    let rig = Away::new(policy()).await;
+    let post = question("hello");
+    rig.node.post(post.clone()).await.unwrap();
+    *rig.log.lose_answer.lock().unwrap() = true;
+    let claim = rig.claim();
+    let back = async {
+        rig.is("degraded").await;
+        rig.log.back();
+    };
+    let (claimed, ()) = tokio::join!(claim, back);
+    assert_eq!(claimed.held.message_id, post.id);
+    assert!(!claimed.over.is_cancelled());
+    rig.node.end(claimed.held, answer("words")).await.unwrap();
+    let kinds = rig.kinds(post.id).await;
+    assert_eq!(kinds, ["message.posted", "message.claimed", "reply.posted", "message.completed"]);
+}
+
+#[tokio::test]
+async fn leases_stand_still_while_the_store_is_away() {
+    let rig = Away::new(Policy { lease_ms: LEASE_MS, ..policy() }).await;
+    let post = question("hello");
+    rig.node.post(post.clone()).await.unwrap();
+    let claimed = rig.claim().await;
+    rig.log.away();
+    rig.is("degraded").await;
+    tokio::time::sleep(Duration::from_millis(LEASE_MS + LEASE_MS / 2)).await;
+    rig.log.back();
+    rig.is("connected").await;
+    rig.node.end(claimed.held, answer("words")).await.unwrap();
+    assert_eq!(rig.kinds(post.id).await.len(), 4, "nobody took it over");
+}
+
+#[tokio::test]
+async fn a_post_that_does_not_fit_its_bots_queue_waits_in_the_outbox_until_it_does() {
+    let rig = Away::new(Policy { queue_max: 2, ..policy() }).await;
+    rig.log.away();
+    rig.is("degraded").await;
+    let posts: Vec<_> = (0..3).map(|n| question(&format!("number {n}"))).collect();
+    for post in &posts {
+        rig.parked(post).await;
+    }
+    rig.log.back();
+    for post in &posts {
+        let claimed = rig.claim().await;
+        assert_eq!(claimed.held.message_id, post.id);
+        rig.node.end(claimed.held, answer("words")).await.unwrap();
+    }
+    assert_eq!(rig.ids().await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_store_that_comes_back_shorter_gets_back_what_the_node_knew_and_subscribers_start_anew() {
+    let rig = Away::new(policy()).await;
+    let [kept, answered, open] = ["kept", "answered", "open"].map(question);
+    rig.node.post(kept.clone()).await.unwrap();
+    let kept_claim = rig.claim().await;
+    rig.node.post(answered.clone()).await.unwrap();
+    let claimed = rig.claim().await;
+    rig.node.end(claimed.held, answer("the one answer")).await.unwrap();
+    rig.node.post(open.clone()).await.unwrap();
+    let (mut follower, _) = Follower::snapshot(rig.node.clone(), room(), 10, None).await.unwrap();
+    let cursor = rig.node.cursor(rig.node.position());
+
+    rig.log.away();
+    rig.is("degraded").await;
+    // `kept` and its claim stay, the rest is gone.
+    rig.log.back_shorter(2).await;
+    rig.settled().await;
+    assert!(kept_claim.over.is_cancelled(), "its worker must ask again");
+    assert_eq!(rig.ids().await, [kept.id, answered.id, open.id]);
+    assert_eq!(rig.kinds(answered.id).await, ["message.posted", "reply.posted", "message.completed"]);
+    let entries = rig.log.inner().read(Seq::ZERO, usize::MAX).await.unwrap();
+    let repaired = entries.iter().find_map(|e| match &e.event {
+        Event::LogRepaired(e) => Some(e.clone()),
+        _ => None,
+    });
+    let repaired = repaired.expect("it says what it did");
+    assert_eq!((repaired.before, repaired.after, repaired.refused.len()), (Epoch(7), Seq(2), 0));
+    assert_eq!((repaired.offered, repaired.again), (2, 2), "two messages");
+    assert_eq!(rig.node.epoch(), Epoch(8));
+
+    assert_eq!(Follower::obstacle(&rig.node, &cursor).await, Some("other-epoch"));
+    assert!(matches!(poll_fn(|cx| follower.poll_next(cx)).await, Followed::Frames(_) | Followed::Behind));
+    let bytes = loop {
+        match poll_fn(|cx| follower.poll_next(cx)).await {
+            Followed::Behind => break follower.catch_up().await.unwrap().0,
+            Followed::Frames(_) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    assert!(text.contains("event: reset\n") && text.contains("other-epoch") && text.contains("event: snapshot\n"));
+    assert!(text.contains("the one answer"));
+    // The two that wait are answered once.
+    for _ in 0..2 {
+        let claimed = rig.claim().await;
+        rig.node.end(claimed.held, answer("words")).await.unwrap();
+    }
+    for post in [kept, answered, open] {
+        assert_eq!(rig.node.message(post.id).await.unwrap().unwrap().status, Status::Answered);
+    }
+}
+
+#[tokio::test]
+async fn an_empty_store_is_refused_until_a_person_accepts_it() {
+    let rig = Away::new(policy()).await;
+    let known = question("known");
+    rig.node.post(known.clone()).await.unwrap();
+    *rig.log.lost.lock().unwrap() = rig.log.inner().read(Seq::ZERO, 10).await.unwrap();
+    rig.log.access.send_replace(Access::Empty);
+    rig.is("refusing").await;
+    assert!(matches!(rig.node.post(question("no")).await, Err(Error::Log(log::Error::Away(_)))));
+    let shown = rig.node.state().condition.clone();
+    assert!(matches!(shown, Condition::Refusing { why, .. } if why.contains("accept-empty-store")));
+    rig.node.begin_anew().await.unwrap();
+    rig.settled().await;
+    assert_eq!(rig.ids().await, [known.id]);
+}
+
+#[tokio::test]
+async fn what_another_node_writes_is_shown_here_and_a_missed_piece_heals() {
+    let mut rig = Away::new(Policy { lease_ms: LEASE_MS, ..policy() }).await;
+    let mut twin = Away::new(policy()).await;
+    // The twin writes on the same log; the test carries its words.
+    *twin.log.inner.lock().unwrap() = rig.log.inner();
+    twin.log.away();
+    twin.is("degraded").await;
+    twin.log.back();
+    let post = question("hello");
+    rig.node.post(post.clone()).await.unwrap();
+    let claimed = timeout(PATIENCE, twin.node.claim(&bot(), &"twin/bot/1".into(), None)).await.unwrap().unwrap();
+    for (index, text) in ["one ", "two ", "three"].into_iter().enumerate() {
+        twin.node.say(claimed.held, Word::Delta { index: index as u32, text: text.into() }).await.unwrap();
+        let words = twin.said.recv().await.unwrap();
+        // The second piece is lost on the way.
+        if index != 1 {
+            rig.others.send(words).unwrap();
+        }
+    }
+    let text = |node: &Node| node.state().writing.get(&post.id).map(|w| w.text.clone());
+    let whole = timeout(PATIENCE, async {
+        loop {
+            // The twin says the whole text within a second; this node keeps the lease alive by what it hears.
+            let words = twin.said.recv().await.unwrap();
+            rig.others.send(words).unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if text(&rig.node).as_deref() == Some("one two three") {
+                return;
+            }
+        }
+    });
+    whole.await.expect("it heals");
+    twin.node.end(claimed.held, answer("one two three")).await.unwrap();
+    timeout(PATIENCE, rig.node.reached(twin.node.position())).await.unwrap().unwrap();
+    assert_eq!(text(&rig.node), None);
+    assert!(rig.said.try_recv().is_err(), "this node had nothing to say");
+}
