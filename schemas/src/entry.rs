@@ -141,7 +141,14 @@ impl Entry {
     /// # Errors
     /// [`Malformed`] if the header or the salt is not there. A body that its kind cannot read becomes [`Event::Unknown`].
     pub fn decode(header: &[u8], body: Bytes) -> Result<Entry, Malformed> {
-        let header = Header::decode(header)?;
+        Entry::new(Header::decode(header)?, body)
+    }
+
+    /// An entry from its header and its stored body.
+    ///
+    /// # Errors
+    /// [`Malformed`] if the salt is not there. A body that its kind cannot read becomes [`Event::Unknown`].
+    pub fn new(header: Header, body: Bytes) -> Result<Entry, Malformed> {
         if body.len() < SALT_BYTES {
             return Err(Malformed("body shorter than its salt"));
         }

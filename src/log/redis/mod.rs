@@ -1,12 +1,546 @@
-//! The log on Redis Streams, for several nodes.
+//! The log on Redis Streams, for several nodes: Redis 7.0 and later, Valkey 7.2 and later.
+//!
+//! ```text
+//! {ns:0}:log               the log: ids <seq>-0, see `codec`
+//! {ns:0}:live              live words, see `live`
+//! {ns:0}:meta              a hash: epoch, version (of this layout), w:<node> the session whose appends count
+//! {ns:0}:lanes  …:work:…   the lanes, see `lanes`
+//! ```
+//!
+//! Promises, besides those of `log`:
+//! - opening never waits for a server: the log is away until it is reached, and comes back by itself whenever it was lost;
+//! - a request that the store carries out late, after this node has begun another session, writes nothing;
+//! - on every (re)connect the store's history is compared with what this node has seen (`lineage`);
+//! - an idle log asks for nothing but what wakes it: one blocking read, asked again every two seconds;
+//! - every wait has a bound.
+//!
+//! Not here: what to do while the log is away (`node`).
+//! Start with append.lua and `append`, then `keeper` and `lineage`, the parts to be careful with.
 
 pub mod address;
+mod append;
+mod cache;
+mod codec;
 pub mod connect;
 pub mod facts;
-pub mod trouble;
-
+mod keeper;
+mod lanes;
+mod lineage;
+mod link;
+mod live;
+mod reader;
+mod script;
 #[cfg(test)]
 #[path = "../../../tests/support/redis.rs"]
 pub(crate) mod server;
 #[cfg(test)]
 mod server_tests;
+#[cfg(test)]
+mod tests;
+pub mod trouble;
+
+use std::{
+    future::Future,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use ::redis::{RedisResult, Value};
+use antiphon_schemas::{Entry, Epoch, Seq, event::Ask};
+use bytes::Bytes;
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, watch},
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use self::{address::Address, append::Answer, cache::Cache, facts::{Finding, Level}, link::Link, live::Live};
+use super::{
+    Access, Append, BATCH_MAX, Error, Info, Lane, Log, Mended, Pending, READ_BYTES_MAX, Verdict, check_batch, check_entries,
+};
+use crate::clock::Clock;
+
+/// An append is answered within this time, or the log is away and the append unknown. A hung store must not hold people
+/// up for longer than they wait for a page.
+const APPEND_MAX: Duration = Duration::from_millis(1_500);
+/// One page of history.
+const READ_MAX: Duration = Duration::from_secs(2);
+/// Entries in one page of history: the store answers nobody else meanwhile, for about a millisecond.
+const READ_ENTRIES_MAX: usize = 1_000;
+/// Entries in the first page, before their size is known.
+const READ_ENTRIES_FIRST: usize = 64;
+/// Bytes of bodies in one call of a script; a larger batch is several calls, one after the other.
+const CALL_BYTES_MAX: usize = 4 << 20;
+/// Entries in one call of the load script.
+const LOAD_ENTRIES_MAX: usize = 512;
+/// An append and a live word came back within this time, or the store is not ready.
+const PROBE_MAX: Duration = Duration::from_secs(2);
+/// Those under way are finished within this time when the log closes.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
+/// The reason that is given once the log is closed.
+const CLOSED: &str = "the log is closed";
+/// After [`Log::begin_anew`] the log opens within this time, or it says why not.
+const ANEW_MAX: Duration = Duration::from_secs(5);
+
+/// Whose clock stamps the entries.
+#[derive(Debug, Clone)]
+pub enum Stamp {
+    /// The store's: one for all nodes.
+    Store,
+    /// This one, for tests.
+    Clock(Clock),
+}
+
+/// Settings of the Redis log.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the store is.
+    pub address: Address,
+    /// This node's name, unlike that of any other node; it stays the same over restarts.
+    pub node: Arc<str>,
+    /// Whose clock stamps the entries.
+    pub stamp: Stamp,
+    /// What this node's disk remembers of the log: epoch, a position, and the hash of the entry there.
+    pub known: Option<(Epoch, Seq, [u8; 32])>,
+}
+
+/// The log in Redis. Dropping it ends its tasks and connections.
+pub struct RedisLog {
+    inner: Arc<Inner>,
+}
+
+/// What the tasks of a log share.
+struct Inner {
+    address: Address,
+    node: Arc<str>,
+    stamp: Stamp,
+    known: Option<(Epoch, Seq, [u8; 32])>,
+    keys: Keys,
+    cache: Cache,
+    live: Live,
+    access: watch::Sender<Access>,
+    /// A lane command failed: nothing is taken from a lane until they are mended.
+    lanes_doubtful: AtomicBool,
+    /// The number of this node's last canary.
+    canary: AtomicU64,
+    /// Entries that make about [`READ_BYTES_MAX`], by the last page read.
+    read_entries: AtomicUsize,
+    closing: CancellationToken,
+    /// Wakes the keeper before its pause is over.
+    hurry: Notify,
+    // A std mutex: held to look or set, never across an await.
+    state: Mutex<State>,
+    runtime: Handle,
+}
+
+#[derive(Default)]
+struct State {
+    /// While open.
+    link: Option<Arc<Link>>,
+    /// Of the session before this one, or of this one.
+    epoch: Option<Epoch>,
+    durability: String,
+    lost: Vec<Arc<Entry>>,
+    /// What was said of the server last, so that it is said once.
+    findings: Vec<Finding>,
+}
+
+/// The names of the keys.
+struct Keys {
+    log: String,
+    live: String,
+    meta: String,
+    lanes: String,
+    /// What a lane's name begins with.
+    work: String,
+}
+
+impl Keys {
+    fn of(address: &Address) -> Keys {
+        let key = |rest| address.key(0, rest);
+        Keys { log: key("log"), live: key("live"), meta: key("meta"), lanes: key("lanes"), work: key("work:") }
+    }
+
+    fn lane(&self, ask: &Ask) -> String {
+        format!("{}{}:{}{}", self.work, ask.bot, ask.priority, if ask.second { "b" } else { "" })
+    }
+}
+
+impl RedisLog {
+    /// Opens the log; returns at once, and [`Log::access`] tells when it can be used.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn open(options: Options) -> RedisLog {
+        let Options { address, node, stamp, known } = options;
+        let (live, said) = Live::new();
+        let away = Access::Away { why: "not connected yet".into() };
+        let inner = Arc::new(Inner {
+            keys: Keys::of(&address),
+            address,
+            node,
+            stamp,
+            known,
+            cache: Cache::new(),
+            live,
+            access: watch::Sender::new(away),
+            lanes_doubtful: AtomicBool::new(false),
+            canary: AtomicU64::new(0),
+            read_entries: AtomicUsize::new(READ_ENTRIES_FIRST),
+            closing: CancellationToken::new(),
+            hurry: Notify::new(),
+            state: Mutex::default(),
+            runtime: Handle::current(),
+        });
+        tokio::spawn(keeper::run(inner.clone()));
+        tokio::spawn({
+            let inner = inner.clone();
+            async move { inner.closing.run_until_cancelled(live::speak(&inner, said)).await }
+        });
+        RedisLog { inner }
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session, while the log is open.
+    fn link(&self) -> Option<Arc<Link>> {
+        self.state().link.clone()
+    }
+
+    /// The session, or why there is none.
+    fn session(&self) -> Result<Arc<Link>, Error> {
+        if self.closing.is_cancelled() {
+            return Err(Error::Closed);
+        }
+        self.link().ok_or_else(|| match &*self.access.borrow() {
+            Access::Away { why } => Error::Away(why.clone()),
+            Access::Empty => Error::Away("the store is empty; put the data back, or begin anew".into()),
+            Access::Open { .. } => Error::Away("it is opening".into()),
+        })
+    }
+
+    /// The epoch of the last session.
+    fn epoch(&self) -> Option<Epoch> {
+        self.state().epoch
+    }
+
+    /// Epoch and last position of the history that this node knows, if it knows one.
+    fn history(&self) -> Option<(Epoch, Seq)> {
+        let history = match self.epoch() {
+            Some(epoch) => Some((epoch, self.cache.tail())),
+            None => self.known.map(|(epoch, seq, _)| (epoch, seq)),
+        };
+        history.filter(|(_, seq)| *seq > Seq::ZERO)
+    }
+
+    /// Says how the log is, if that is news.
+    fn publish(&self, access: Access) {
+        self.access.send_if_modified(|last| {
+            let news = *last != access;
+            if news {
+                match &access {
+                    Access::Open { epoch } => tracing::info!(%epoch, tail = self.cache.tail().0, "the log is open"),
+                    Access::Away { why } if !self.closing.is_cancelled() => tracing::warn!("the log is away: {why}"),
+                    Access::Away { .. } => {}
+                    Access::Empty => tracing::error!(
+                        "the store is empty, but this node knows a history of the log; put the data back, or begin anew"
+                    ),
+                }
+                *last = access;
+            }
+            news
+        });
+    }
+
+    fn open(&self, link: Arc<Link>, durability: String) {
+        let epoch = link.epoch;
+        let mut state = self.state();
+        state.epoch = Some(epoch);
+        state.durability = durability;
+        state.link = Some(link);
+        drop(state);
+        self.publish(Access::Open { epoch });
+    }
+
+    /// Tells the operator what the server says of itself, if that is news.
+    fn tell(&self, findings: Vec<Finding>) {
+        let before = std::mem::replace(&mut self.state().findings, findings.clone());
+        for finding in findings.iter().filter(|finding| before.iter().all(|before| before.code != finding.code)) {
+            match finding.level {
+                Level::Note => tracing::info!(code = finding.code, "{finding}"),
+                Level::Warn | Level::Refuse => tracing::warn!(code = finding.code, "{finding}"),
+            }
+        }
+    }
+
+    fn shut(&self, why: &Arc<str>) {
+        self.state().link = None;
+        self.publish(Access::Away { why: why.clone() });
+    }
+
+    fn keep_lost(&self, entries: Vec<Arc<Entry>>) {
+        let lost = &mut self.state().lost;
+        lost.extend(entries);
+        let too_many = lost.len().saturating_sub(cache::ENTRIES_MAX);
+        lost.drain(..too_many);
+    }
+
+    fn now_ms(&self) -> u64 {
+        match &self.stamp {
+            Stamp::Store => 0,
+            // 0 means the store's clock.
+            Stamp::Clock(clock) => clock.now_ms().max(1),
+        }
+    }
+
+    async fn append(self: Arc<Self>, link: Arc<Link>, batch: Vec<Append>) -> Result<Vec<Verdict>, Error> {
+        let until = Instant::now() + APPEND_MAX;
+        let mut verdicts = Vec::with_capacity(batch.len());
+        for part in parts(batch, BATCH_MAX, append_bytes) {
+            let doubtful = self.lanes_doubtful.load(Ordering::Relaxed);
+            let call = append::call(&self.keys, &link.writer, self.now_ms(), doubtful, &part);
+            let mut connection = link.appends.clone();
+            let value = link.ask(APPEND_MAX, script::run(&mut connection, &call)).await?;
+            match append::answer(&self.keys, part, value).inspect_err(|error| link.end(error.to_string()))? {
+                Answer::Judged { verdicts: more, written, lanes_failed } => {
+                    if lanes_failed {
+                        self.lanes_doubtful.store(true, Ordering::Relaxed);
+                    }
+                    self.cache.feed(written);
+                    verdicts.extend(more);
+                }
+                Answer::OtherEpoch => return Err(link.fail("another node began a new epoch, or the store lost its meta")),
+                Answer::OtherSession => {
+                    let node = &self.node;
+                    return Err(link.fail(format!(
+                        "another process began to append as node `{node}`, or the store lost its meta; every node needs its own name"
+                    )));
+                }
+            }
+        }
+        let last = verdicts.iter().rev().find_map(|verdict| match verdict {
+            Verdict::Appended(entries) => entries.last().map(|entry| entry.header.seq),
+            _ => None,
+        });
+        if let Some(last) = last {
+            // Where another node wrote in between, the reader brings that in a moment. Durable it is anyway.
+            let mut tail = self.cache.follow();
+            let readable = timeout_at(until, tail.wait_for(|tail| *tail >= last));
+            tokio::select! { _ = readable => {}, _ = link.ended() => {} }
+        }
+        Ok(verdicts)
+    }
+
+    async fn read(&self, link: &Link, after: Seq, entries_max: usize) -> Result<Vec<Arc<Entry>>, Error> {
+        let count = entries_max.min(self.read_entries.load(Ordering::Relaxed));
+        let mut command = ::redis::cmd("XRANGE");
+        command.arg(&self.keys.log).arg(codec::id_of(after.next())).arg("+").arg("COUNT").arg(count);
+        let mut connection = link.reads.clone();
+        let question = async { RedisResult::<Value>::Ok(command.query_async(&mut connection).await?) };
+        let values = codec::array(link.ask(READ_MAX, question).await?).unwrap_or_default();
+        let mut entries = Vec::with_capacity(values.len());
+        let (mut next, mut bytes) = (after.next(), 0);
+        for value in values {
+            let entry = codec::entry(&self.keys.log, value)?;
+            if entry.header.seq != next {
+                return Err(codec::damaged(&self.keys.log, codec::id_of(next).as_bytes(), "it is gone"));
+            }
+            bytes += entry.body.len();
+            if bytes > READ_BYTES_MAX && !entries.is_empty() {
+                break;
+            }
+            next = next.next();
+            entries.push(Arc::new(entry));
+        }
+        if entries.is_empty() {
+            return Err(codec::damaged(&self.keys.log, codec::id_of(next).as_bytes(), "it is gone"));
+        }
+        let each = (bytes / entries.len()).max(1);
+        self.read_entries.store((READ_BYTES_MAX / each).clamp(1, READ_ENTRIES_MAX), Ordering::Relaxed);
+        Ok(entries)
+    }
+
+    async fn load(self: Arc<Self>, link: Arc<Link>, entries: Vec<Arc<Entry>>) -> Result<(), Error> {
+        for part in parts(entries, LOAD_ENTRIES_MAX, |entry| entry.body.len()) {
+            let call = append::load_call(&self.keys, &link.writer, &part);
+            let mut connection = link.appends.clone();
+            let value = link.ask(APPEND_MAX, script::run(&mut connection, &call)).await?;
+            append::load_answer(&part, value, &link)?;
+            self.cache.feed(part);
+        }
+        Ok(())
+    }
+
+    async fn probe(self: &Arc<Self>, link: &Arc<Link>) -> Result<(), Error> {
+        self.clone().append(link.clone(), Vec::new()).await?;
+        let number = self.canary.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut canaries = self.live.canaries();
+        let mut command = ::redis::cmd("XADD");
+        command.arg(&self.keys.live).arg("MAXLEN").arg("~").arg(live::KEPT).arg("*");
+        command.arg("n").arg(&*self.node).arg("c").arg(number);
+        let mut connection = link.appends.clone();
+        link.ask(APPEND_MAX, async { command.query_async::<Value>(&mut connection).await }).await?;
+        tokio::select! {
+            back = canaries.wait_for(|last| *last >= number) => back.map(|_| ()).map_err(|_| Error::Closed),
+            why = link.ended() => Err(Error::Away(why)),
+        }
+    }
+}
+
+/// Something in parts of so many and of at most [`CALL_BYTES_MAX`], one at least.
+fn parts<T>(all: Vec<T>, count_max: usize, bytes_of: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut parts = vec![Vec::with_capacity(all.len().min(count_max))];
+    let (mut count, mut bytes) = (0, 0);
+    for one in all {
+        let more = bytes_of(&one);
+        if count > 0 && (count == count_max || bytes + more > CALL_BYTES_MAX) {
+            parts.push(Vec::new());
+            (count, bytes) = (0, 0);
+        }
+        (count, bytes) = (count + 1, bytes + more);
+        parts.last_mut().expect("one at least").push(one);
+    }
+    parts
+}
+
+fn append_bytes(append: &Append) -> usize {
+    append.drafts.iter().map(|draft| draft.body.len()).sum()
+}
+
+impl Log for RedisLog {
+    fn info(&self) -> Info {
+        let state = self.inner.state();
+        Info {
+            epoch: state.epoch.unwrap_or(Epoch(0)),
+            partition: 0,
+            backend: "redis",
+            durability: state.durability.clone(),
+        }
+    }
+
+    fn tail(&self) -> Seq {
+        self.inner.cache.tail()
+    }
+
+    fn append(&self, batch: Vec<Append>) -> Pending<'_, Vec<Verdict>> {
+        match check_batch(&batch).and_then(|()| self.inner.session()) {
+            Ok(link) => self.spawn(&link.clone(), self.inner.clone().append(link, batch)),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }
+
+    fn read(&self, after: Seq, entries_max: usize) -> Pending<'_, Vec<Arc<Entry>>> {
+        if after >= self.tail() || entries_max == 0 {
+            return Box::pin(std::future::ready(Ok(Vec::new())));
+        }
+        if let Some(entries) = self.inner.cache.read(after, entries_max) {
+            return Box::pin(std::future::ready(Ok(entries)));
+        }
+        Box::pin(async move {
+            let link = self.inner.session()?;
+            self.inner.read(&link, after, entries_max).await
+        })
+    }
+
+    fn beyond(&self, seq: Seq) -> Pending<'_, ()> {
+        let mut tail = self.inner.cache.follow();
+        let closing = self.inner.closing.clone();
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                there = tail.wait_for(|tail| *tail > seq) => there.map(|_| ()).map_err(|_| Error::Closed),
+                () = closing.cancelled() => Err(Error::Closed),
+            }
+        })
+    }
+
+    fn load(&self, entries: Vec<Arc<Entry>>) -> Pending<'_, ()> {
+        match check_entries(&entries).and_then(|()| append::check_run(&entries)).and_then(|()| self.inner.session()) {
+            Ok(link) => self.spawn(&link.clone(), self.inner.clone().load(link, entries)),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }
+
+    fn close(&self) -> Pending<'_, ()> {
+        self.inner.closing.cancel();
+        let mut access = self.inner.access.subscribe();
+        Box::pin(async move {
+            // The keeper's last word.
+            let closed = access.wait_for(|access| matches!(access, Access::Away { why } if &**why == CLOSED));
+            let _ = timeout(CLOSE_MAX, closed).await;
+            Ok(())
+        })
+    }
+
+    fn access(&self) -> watch::Receiver<Access> {
+        self.inner.access.subscribe()
+    }
+
+    fn probe(&self) -> Pending<'_, ()> {
+        Box::pin(async move {
+            let link = self.inner.session()?;
+            let proved = timeout(PROBE_MAX, self.inner.probe(&link)).await;
+            proved.unwrap_or_else(|_| Err(link.fail("a live word did not come back")))
+        })
+    }
+
+    fn mend(&self, at: Seq, lanes: Vec<Lane>) -> Pending<'_, Mended> {
+        Box::pin(async move {
+            let link = self.inner.session()?;
+            // What fails from here on is looked at by the next mending.
+            let doubtful = self.inner.lanes_doubtful.swap(false, Ordering::Relaxed);
+            let mended = lanes::mend(&self.inner, &link, at, lanes).await;
+            if doubtful && !matches!(mended, Ok(Mended::InStep | Mended::Mended(_))) {
+                self.inner.lanes_doubtful.store(true, Ordering::Relaxed);
+            }
+            mended
+        })
+    }
+
+    fn say(&self, words: Bytes) {
+        self.inner.live.say(words);
+    }
+
+    fn hear(&self) -> Pending<'_, Bytes> {
+        Box::pin(async move {
+            tokio::select! {
+                words = self.inner.live.hear() => Ok(words),
+                () = self.inner.closing.cancelled() => Err(Error::Closed),
+            }
+        })
+    }
+
+    fn lost(&self) -> Vec<Arc<Entry>> {
+        std::mem::take(&mut self.inner.state().lost)
+    }
+
+    fn begin_anew(&self) -> Pending<'_, ()> {
+        Box::pin(keeper::begin_anew(&self.inner))
+    }
+}
+
+impl RedisLog {
+    /// Does something on a session to its end, whether or not anybody waits for it.
+    fn spawn<T: Send + 'static>(
+        &self,
+        link: &Link,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Pending<'static, T> {
+        let task = link.tasks.spawn_on(work, &self.inner.runtime);
+        Box::pin(async move { task.await.unwrap_or_else(|_| Err(Error::Away("the request broke off".into()))) })
+    }
+}
+
+impl Drop for RedisLog {
+    fn drop(&mut self) {
+        self.inner.closing.cancel();
+    }
+}

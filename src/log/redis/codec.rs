@@ -1,0 +1,225 @@
+//! An entry as fields of a Redis stream, readable in `redis-cli`; and the parts of Redis' answers.
+//!
+//! ```text
+//! id <seq>-0   k kind │ s subjects, hyphenated, joined by spaces │ r room, or nothing │ t at_ms │ v version │
+//!              q request id │ d body (salt and MessagePack)
+//! ```
+//!
+//! Promises: an entry is read back as it was written; fields of another name are passed over, so that later versions can
+//! add some; everything that cannot have been written is refused by name.
+
+use std::fmt::Write;
+
+use ::redis::Value;
+use antiphon_schemas::{Entry, Header, MessageId, RequestId, RoomName, Seq};
+use bytes::Bytes;
+
+use crate::log::Error;
+
+/// Message ids as one field.
+pub(super) fn subjects_text(subjects: &[MessageId]) -> String {
+    let mut text = String::with_capacity(subjects.len() * 37);
+    for (n, subject) in subjects.iter().enumerate() {
+        let gap = if n == 0 { "" } else { " " };
+        write!(text, "{gap}{subject}").expect("a string takes everything");
+    }
+    text
+}
+
+/// A room as a field: no room is named by nothing.
+pub(super) fn room_text(room: Option<&RoomName>) -> &str {
+    room.map_or("", |room| room.as_str())
+}
+
+/// The id of the entry at a position.
+pub(super) fn id_of(seq: Seq) -> String {
+    format!("{seq}-0")
+}
+
+/// The position that an id stands for.
+pub(super) fn seq_of(id: &[u8]) -> Option<Seq> {
+    let digits = std::str::from_utf8(id).ok()?.strip_suffix("-0")?;
+    digits.parse().ok().map(Seq).filter(|seq| *seq <= Seq::MAX)
+}
+
+/// The values of an array.
+pub(super) fn array(value: Value) -> Option<Vec<Value>> {
+    match value {
+        Value::Array(values) | Value::Set(values) => Some(values),
+        Value::Map(pairs) => Some(pairs.into_iter().flat_map(|(name, value)| [name, value]).collect()),
+        Value::Nil => Some(Vec::new()),
+        _ => None,
+    }
+}
+
+/// The bytes of a string.
+pub(super) fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) => Some(text.into_bytes()),
+        Value::Okay => Some(b"OK".to_vec()),
+        Value::Int(number) => Some(number.to_string().into_bytes()),
+        _ => None,
+    }
+}
+
+/// A string.
+pub(super) fn text(value: Value) -> Option<String> {
+    String::from_utf8(bytes(value)?).ok()
+}
+
+/// A number that is not negative, also as a string.
+pub(super) fn number(value: &Value) -> Option<u64> {
+    match value {
+        Value::Int(number) => u64::try_from(*number).ok(),
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok()?.parse().ok(),
+        _ => None,
+    }
+}
+
+/// The value of a name in a flat list of names and values, which is taken out of it.
+pub(super) fn take(pairs: &mut [Value], name: &str) -> Option<Value> {
+    let at = pairs.iter().step_by(2).position(|key| matches!(key, Value::BulkString(key) if key == name.as_bytes()))?;
+    pairs.get_mut(2 * at + 1).map(std::mem::take)
+}
+
+/// Id and fields of one entry of any stream.
+pub(super) fn parts(value: Value) -> Option<(Vec<u8>, Vec<Value>)> {
+    let [id, fields] = <[Value; 2]>::try_from(array(value)?).ok()?;
+    Some((bytes(id)?, array(fields)?))
+}
+
+/// The entry of the log `key` that Redis answered.
+///
+/// # Errors
+/// [`Error::Damaged`] for anything that this program cannot have written.
+pub(super) fn entry(key: &str, value: Value) -> Result<Entry, Error> {
+    let (id, fields) = parts(value).ok_or_else(|| damaged(key, b"?", "not an entry of a stream"))?;
+    entry_of(key, &id, fields)
+}
+
+/// As [`entry`], from its parts.
+pub(super) fn entry_of(key: &str, id: &[u8], mut fields: Vec<Value>) -> Result<Entry, Error> {
+    read(id, &mut fields).map_err(|why| damaged(key, id, why))
+}
+
+fn read(id: &[u8], fields: &mut [Value]) -> Result<Entry, &'static str> {
+    let seq = seq_of(id).ok_or("its id is not a position")?;
+    let mut field = |name, why| take(fields, name).and_then(bytes).ok_or(why);
+    let utf8 = |bytes, why| String::from_utf8(bytes).map_err(|_| why);
+    let kind = utf8(field("k", "it has no kind (k)")?, "its kind (k) is not UTF-8")?;
+    let subjects = utf8(field("s", "it has no subjects (s)")?, "its subjects (s) are not UTF-8")?;
+    let room = utf8(field("r", "it has no room (r)")?, "its room (r) is not UTF-8")?;
+    let at_ms = utf8(field("t", "it has no time (t)")?, "its time (t) is not UTF-8")?;
+    let version = utf8(field("v", "it has no version (v)")?, "its version (v) is not UTF-8")?;
+    let request = utf8(field("q", "it has no request id (q)")?, "its request id (q) is not UTF-8")?;
+    let body = Bytes::from(field("d", "it has no body (d)")?);
+    let subjects: Result<Vec<MessageId>, _> = subjects.split_ascii_whitespace().map(str::parse).collect();
+    let header = Header {
+        seq,
+        at_ms: at_ms.parse().map_err(|_| "its time (t) is not a number")?,
+        request: request.parse::<RequestId>().map_err(|_| "its request id (q) is not a UUID")?,
+        room: match &*room {
+            "" => None,
+            room => Some(RoomName::new(room).map_err(|_| "its room (r) is not a room's name")?),
+        },
+        subjects: subjects.map_err(|_| "its subjects (s) are not UUIDs")?,
+        version: version.parse().map_err(|_| "its version (v) is not a number")?,
+        kind: kind.into(),
+    };
+    // One header has exactly one encoding, which counts both in one byte.
+    if header.kind.len() > 255 || header.subjects.len() > 255 {
+        return Err("its kind or its subjects are too long");
+    }
+    Entry::new(header, body).map_err(|malformed| malformed.0)
+}
+
+/// What is said of an entry that cannot have been written.
+pub(super) fn damaged(key: &str, id: &[u8], why: impl Into<String>) -> Error {
+    Error::Damaged { place: format!("`{key}` {}", String::from_utf8_lossy(id)), why: why.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::conformance::room;
+    use antiphon_schemas::{Event, event::Unknown};
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    fn bulk(bytes: impl Into<Vec<u8>>) -> Value {
+        Value::BulkString(bytes.into())
+    }
+
+    fn stored(entry: &Entry) -> Vec<Value> {
+        let header = &entry.header;
+        let fields = [
+            ("k", header.kind.as_bytes().to_vec()),
+            ("s", subjects_text(&header.subjects).into_bytes()),
+            ("r", room_text(header.room.as_ref()).into()),
+            ("t", header.at_ms.to_string().into_bytes()),
+            ("v", header.version.to_string().into_bytes()),
+            ("q", header.request.to_string().into_bytes()),
+            ("d", entry.body.to_vec()),
+        ];
+        fields.into_iter().flat_map(|(name, value)| [bulk(name), bulk(value)]).collect()
+    }
+
+    fn example() -> Entry {
+        let event =
+            Event::Unknown(Unknown { kind: "weather".into(), data: Bytes::from_static(b"x"), subjects: vec![] });
+        let header = Header {
+            seq: Seq(7),
+            at_ms: 1,
+            request: RequestId(Uuid::nil()),
+            kind: "weather".into(),
+            room: Some(room("a")),
+            subjects: vec![],
+            version: 1,
+        };
+        Entry { header, body: Entry::body_of(&event, [1; 16]).unwrap(), event }
+    }
+
+    proptest! {
+        #[test]
+        fn an_entry_is_read_back_as_it_was_written(
+            seq in 1..=Seq::MAX.0, at_ms: u64, request: u128, kind in "[a-z.]{1,40}", room in proptest::option::of("[a-z]{1,128}"),
+            subjects in proptest::collection::vec(any::<u128>(), 0..5), data: Vec<u8>, salt: [u8; 16], version: u8,
+        ) {
+            let subjects: Vec<_> = subjects.into_iter().map(|s| MessageId(Uuid::from_u128(s))).collect();
+            let event = Event::unknown(&kind, &data.into(), &subjects);
+            let body = Entry::body_of(&event, salt).unwrap();
+            let room = room.map(|r| RoomName::new(&r).unwrap());
+            let request = RequestId(Uuid::from_u128(request));
+            let header = Header { seq: Seq(seq), at_ms, request, kind: kind.into(), room, subjects, version };
+            let written = Entry::new(header, body).unwrap();
+            let read = entry_of("log", id_of(Seq(seq)).as_bytes(), stored(&written)).unwrap();
+            prop_assert_eq!(read.hash(), written.hash());
+            prop_assert_eq!(read, written);
+        }
+    }
+
+    #[test]
+    fn what_cannot_have_been_written_is_refused_by_name() {
+        let good = example();
+        assert_eq!(entry_of("log", b"7-0", stored(&good)).unwrap(), good);
+        let mut later = stored(&good);
+        later.extend([bulk("new"), bulk("field")]);
+        assert_eq!(entry_of("log", b"7-0", later).unwrap(), good, "a later version's field is passed over");
+        for id in [&b"7-1"[..], b"7", b"x-0", b"9007199254740992-0", b"\xff-0"] {
+            assert!(entry_of("log", id, stored(&good)).is_err(), "{id:?}");
+        }
+        for (at, name) in ["k", "s", "r", "t", "v", "q", "d"].into_iter().enumerate() {
+            let mut missing = stored(&good);
+            missing.drain(2 * at..2 * at + 2);
+            let mut wrong = stored(&good);
+            wrong[2 * at + 1] = bulk(b"\xff".to_vec());
+            for fields in [missing, wrong] {
+                let why = entry_of("log", b"7-0", fields).unwrap_err().to_string();
+                assert!(why.starts_with("the log is damaged at `log` 7-0"), "{why}");
+                assert!(why.contains(&format!("({name})")) || name == "d", "{name}: {why}");
+            }
+        }
+        assert!(entry("log", Value::Nil).is_err() && entry("log", Value::Array(vec![bulk("7-0")])).is_err());
+    }
+}

@@ -1,0 +1,93 @@
+//! The connections of one session with the store. A session ends with the first thing that goes wrong; another begins.
+//!
+//! Promises:
+//! - every question is answered within a named time, or the session ends;
+//! - once a session has ended nothing more is asked on it, and whoever waits is told at once.
+//!
+//! Not here: when a session begins and what happens between two (`keeper`).
+
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use ::redis::{RedisResult, aio::MultiplexedConnection};
+use antiphon_schemas::Epoch;
+use tokio::time::timeout;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{append::Writer, trouble::classify};
+use crate::log::Error;
+
+/// The connections of a session.
+pub(super) struct Link {
+    /// Signs its appends.
+    pub(super) writer: Writer,
+    /// The epoch of the log.
+    pub(super) epoch: Epoch,
+    /// For appends and live words.
+    pub(super) appends: MultiplexedConnection,
+    /// For history and lanes, so that those do not delay appends.
+    pub(super) reads: MultiplexedConnection,
+    /// Host and port, for whoever reads why it ended.
+    at: String,
+    /// The appends under way.
+    pub(super) tasks: TaskTracker,
+    over: CancellationToken,
+    why: OnceLock<Arc<str>>,
+}
+
+impl Link {
+    pub(super) fn new(
+        writer: Writer,
+        epoch: Epoch,
+        appends: MultiplexedConnection,
+        reads: MultiplexedConnection,
+        at: String,
+    ) -> Arc<Link> {
+        let (tasks, over, why) = (TaskTracker::new(), CancellationToken::new(), OnceLock::new());
+        Arc::new(Link { writer, epoch, appends, reads, at, tasks, over, why })
+    }
+
+    /// Ends the session; the first reason counts.
+    pub(super) fn end(&self, why: impl Into<Arc<str>>) {
+        // A second reason follows from the first.
+        let _ = self.why.set(why.into());
+        self.over.cancel();
+    }
+
+    /// Waits for the end of the session.
+    pub(super) async fn ended(&self) -> Arc<str> {
+        self.over.cancelled().await;
+        self.why.get().cloned().unwrap_or_else(|| "the session ended".into())
+    }
+
+    /// An answer of the store within a time; whatever else happens ends the session.
+    ///
+    /// # Errors
+    /// [`Error::Away`].
+    pub(super) async fn ask<T>(
+        &self,
+        limit: Duration,
+        question: impl Future<Output = RedisResult<T>>,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            // First: a question of an ended session is never sent.
+            biased;
+            why = self.ended() => Err(Error::Away(why)),
+            answer = timeout(limit, question) => match answer {
+                Ok(Ok(answer)) => Ok(answer),
+                Ok(Err(error)) => Err(self.fail(format!("{}: {}", self.at, classify(&error)))),
+                Err(_) => Err(self.fail(format!("{}: no answer within {} ms; see whether it hangs", self.at, limit.as_millis()))),
+            }
+        }
+    }
+
+    /// Ends the session and says so.
+    pub(super) fn fail(&self, why: impl Into<Arc<str>>) -> Error {
+        let why = why.into();
+        self.end(why.clone());
+        Error::Away(why)
+    }
+}
