@@ -9,7 +9,7 @@ use std::{
 use antiphon_schemas::{
     Entry, Event, Seq,
     event::release,
-    wire::feed::{Progress, Reset, Started},
+    wire::feed::{Delta, Progress, Reset, Started},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -111,13 +111,14 @@ impl Conductor {
         for entry in batch {
             let before = Change::of(entry).next().and_then(|(id, _)| state.projections.queue.claim(&id).cloned());
             state.projections.apply(entry);
+            let rest = rest(state, entry);
             let live = self.follow_claims(state, entry, before);
             let Some(feed) = entry.header.room.as_ref().and_then(|room| inner.feeds.get(room)) else { continue };
             if let Event::MessageRedacted(e) = &entry.event {
                 feed.forget(e.message_id);
             }
             let durable = frame::of_entry(entry, epoch, false);
-            wakes.push(feed.push(durable.into_iter().chain(live)));
+            wakes.push(feed.push(rest.into_iter().chain(durable).chain(live)));
         }
         state.last = batch.last().cloned();
         state.projections.newest.forget(indexed);
@@ -166,4 +167,15 @@ impl Conductor {
         }
         frames
     }
+}
+
+/// What of a reply was not shown here yet when the whole of it comes: the last words of another node may come later than
+/// the entry. So a reply's deltas are its text on every node.
+fn rest(state: &State, entry: &Entry) -> Option<Frame> {
+    let Event::ReplyPosted(reply) = &entry.event else { return None };
+    let writing = state.writing.get(&reply.message_id).filter(|w| w.reply_id == reply.id && w.next_index > 0)?;
+    let rest = reply.text.strip_prefix(writing.text.as_str()).filter(|rest| !rest.is_empty())?;
+    let (message_id, reply_id, index) = (reply.message_id, reply.id, writing.next_index);
+    let delta = Delta { message_id, reply_id, index, text: rest.into() };
+    Some(Frame { shows: Some(reply_id), ..frame::live("reply.delta", &delta) })
 }
