@@ -266,7 +266,7 @@ impl Inner {
         state.epoch = Some(epoch);
         state.durability = durability;
         state.link = Some(link);
-        drop(state);
+        // Under the lock: nobody can use the session, and so end it, before it is said to be open.
         self.publish(Access::Open { epoch });
     }
 
@@ -281,9 +281,8 @@ impl Inner {
         }
     }
 
-    fn shut(&self, why: &Arc<str>) {
+    fn shut(&self) {
         self.state().link = None;
-        self.publish(Access::Away { why: why.clone() });
     }
 
     fn keep_lost(&self, entries: Vec<Arc<Entry>>) {
