@@ -120,7 +120,7 @@ struct Inner {
     lanes_doubtful: AtomicBool,
     /// The number of this node's last canary.
     canary: AtomicU64,
-    /// Entries that make about [`READ_BYTES_MAX`], by the last page read.
+    /// Entries that make about [`READ_BYTES_MAX`](super::READ_BYTES_MAX), by the last page read.
     read_entries: AtomicUsize,
     closing: CancellationToken,
     /// Wakes the keeper before its pause is over.
