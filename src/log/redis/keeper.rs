@@ -110,7 +110,7 @@ async fn begin(inner: &Inner) -> Result<Session, NotYet> {
         return Err(NotYet::Away(format!("the master moves from {} to {}", appends.at, other.at).into()));
     }
     let writer = Writer { node: inner.node.clone(), session, epoch: epoch.to_string() };
-    let link = Link::new(writer, epoch, appends.connection, reads.connection, appends.at);
+    let link = Link::new(writer, epoch, appends.connection, reads.connection, appends.at, inner.access.clone());
     Ok(Session { link, reader: reader.connection, live_at, durability: facts::durability(&facts) })
 }
 
@@ -122,8 +122,8 @@ impl Session {
     /// Opens the log, follows it until something goes wrong or the log is closed, and leaves nothing behind.
     async fn hold(self, inner: &Arc<Inner>) {
         let Session { link, reader, live_at, durability } = self;
-        let reading = tokio::spawn(reader::run(inner.clone(), link.clone(), reader, live_at));
         inner.open(link.clone(), durability);
+        let reading = tokio::spawn(reader::run(inner.clone(), link.clone(), reader, live_at));
         let mut sweep = interval_at(tokio::time::Instant::now() + SWEEP_EVERY, SWEEP_EVERY);
         let why = loop {
             tokio::select! {
@@ -140,8 +140,11 @@ impl Session {
                 }
             }
         };
-        inner.shut(&why);
+        if !inner.closing.is_cancelled() {
+            tracing::warn!("the log is away: {why}");
+        }
         link.end(why);
+        inner.shut();
         reading.abort();
         // An aborted task is an error here, and what we want.
         let _ = reading.await;

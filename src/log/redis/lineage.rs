@@ -148,7 +148,7 @@ pub(super) async fn settle(inner: &Inner, connection: &mut MultiplexedConnection
     let keys = &inner.keys;
     let store = look(connection, keys).await?;
     let held = store.epoch.ok_or_else(|| away("the store lost its meta while a session began"))?;
-    let (epoch, own) = match inner.epoch() {
+    let (epoch, own) = match inner.cached() {
         Some(epoch) => (epoch, inner.cache.tail()),
         None => match inner.known {
             Some((epoch, seq, _)) => (epoch, seq),
@@ -172,6 +172,7 @@ pub(super) async fn settle(inner: &Inner, connection: &mut MultiplexedConnection
         );
         inner.keep_lost(lost);
     }
+    inner.state().cached = Some(settled);
     catch_up(inner, connection, store.tail).await?;
     Ok(settled)
 }
@@ -235,12 +236,7 @@ async fn catch_up(inner: &Inner, connection: &mut MultiplexedConnection, tail: S
         let entries = page(connection, &inner.keys, own.next(), tail).await?;
         inner.cache.feed(entries.into_iter().map(Arc::new));
         if inner.cache.tail() == own {
-            return Err(Error::from(codec::damaged(
-                &inner.keys.log,
-                codec::id_of(own.next()).as_bytes(),
-                "it is gone",
-            ))
-            .into());
+            return Err(codec::damaged(&inner.keys.log, codec::id_of(own.next()).as_bytes(), "it is gone").into());
         }
     }
     Ok(())

@@ -2,7 +2,8 @@
 //!
 //! Promises:
 //! - every question is answered within a named time, or the session ends;
-//! - once a session has ended nothing more is asked on it, and whoever waits is told at once.
+//! - once a session has ended nothing more is asked on it, and whoever waits is told at once;
+//! - whoever is told finds the log away already: to wait until it is open is to wait for the next session.
 //!
 //! Not here: when a session begins and what happens between two (`keeper`).
 
@@ -14,11 +15,11 @@ use std::{
 
 use ::redis::{RedisResult, aio::MultiplexedConnection};
 use antiphon_schemas::Epoch;
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{append::Writer, trouble::classify};
-use crate::log::Error;
+use crate::log::{Access, Error};
 
 /// The connections of a session.
 pub(super) struct Link {
@@ -34,6 +35,8 @@ pub(super) struct Link {
     at: String,
     /// The appends under way.
     pub(super) tasks: TaskTracker,
+    /// Says that the log is away before anybody is told that his question failed.
+    access: watch::Sender<Access>,
     over: CancellationToken,
     why: OnceLock<Arc<str>>,
 }
@@ -45,15 +48,19 @@ impl Link {
         appends: MultiplexedConnection,
         reads: MultiplexedConnection,
         at: String,
+        access: watch::Sender<Access>,
     ) -> Arc<Link> {
         let (tasks, over, why) = (TaskTracker::new(), CancellationToken::new(), OnceLock::new());
-        Arc::new(Link { writer, epoch, appends, reads, at, tasks, over, why })
+        Arc::new(Link { writer, epoch, appends, reads, at, tasks, access, over, why })
     }
 
     /// Ends the session; the first reason counts.
     pub(super) fn end(&self, why: impl Into<Arc<str>>) {
+        let why = why.into();
         // A second reason follows from the first.
-        let _ = self.why.set(why.into());
+        if self.why.set(why.clone()).is_ok() {
+            self.access.send_replace(Access::Away { why });
+        }
         self.over.cancel();
     }
 

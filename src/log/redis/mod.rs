@@ -20,6 +20,7 @@
 pub mod address;
 mod append;
 mod cache;
+mod calls;
 mod codec;
 pub mod connect;
 pub mod facts;
@@ -48,43 +49,27 @@ use std::{
     time::Duration,
 };
 
-use ::redis::{RedisResult, Value};
 use antiphon_schemas::{Entry, Epoch, Seq, event::Ask};
 use bytes::Bytes;
 use tokio::{
     runtime::Handle,
     sync::{Notify, watch},
-    time::{Instant, timeout, timeout_at},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
 use self::{
     address::Address,
-    append::Answer,
     cache::Cache,
     facts::{Finding, Level},
     link::Link,
     live::Live,
 };
-use super::{
-    Access, Append, BATCH_MAX, Error, Info, Lane, Log, Mended, Pending, READ_BYTES_MAX, Verdict, check_batch,
-    check_entries,
-};
+use super::{Access, Append, Error, Info, Lane, Log, Mended, Pending, Verdict, check_batch, check_entries};
 use crate::clock::Clock;
 
-/// An append is answered within this time, or the log is away and the append unknown. A hung store must not hold people
-/// up for longer than they wait for a page.
-const APPEND_MAX: Duration = Duration::from_millis(1_500);
-/// One page of history.
-const READ_MAX: Duration = Duration::from_secs(2);
-/// Entries in one page of history: the store answers nobody else meanwhile, for about a millisecond.
-const READ_ENTRIES_MAX: usize = 1_000;
 /// Entries in the first page, before their size is known.
 const READ_ENTRIES_FIRST: usize = 64;
-/// Bytes of bodies in one call of a script; a larger batch is several calls, one after the other.
-const CALL_BYTES_MAX: usize = 4 << 20;
-/// Entries in one call of the load script.
-const LOAD_ENTRIES_MAX: usize = 512;
 /// An append and a live word came back within this time, or the store is not ready.
 const PROBE_MAX: Duration = Duration::from_secs(2);
 /// Those under way are finished within this time when the log closes.
@@ -135,7 +120,7 @@ struct Inner {
     lanes_doubtful: AtomicBool,
     /// The number of this node's last canary.
     canary: AtomicU64,
-    /// Entries that make about [`READ_BYTES_MAX`], by the last page read.
+    /// Entries that make about [`READ_BYTES_MAX`](super::READ_BYTES_MAX), by the last page read.
     read_entries: AtomicUsize,
     closing: CancellationToken,
     /// Wakes the keeper before its pause is over.
@@ -149,8 +134,10 @@ struct Inner {
 struct State {
     /// While open.
     link: Option<Arc<Link>>,
-    /// Of the session before this one, or of this one.
+    /// Of the last session that was open.
     epoch: Option<Epoch>,
+    /// Of what is in the cache; earlier than `epoch` by the last steps of a beginning.
+    cached: Option<Epoch>,
     durability: String,
     lost: Vec<Arc<Entry>>,
     /// What was said of the server last, so that it is said once.
@@ -235,14 +222,14 @@ impl Inner {
         })
     }
 
-    /// The epoch of the last session.
-    fn epoch(&self) -> Option<Epoch> {
-        self.state().epoch
+    /// The epoch of what is in the cache, once it was compared with a store.
+    fn cached(&self) -> Option<Epoch> {
+        self.state().cached
     }
 
     /// Epoch and last position of the history that this node knows, if it knows one.
     fn history(&self) -> Option<(Epoch, Seq)> {
-        let history = match self.epoch() {
+        let history = match self.cached() {
             Some(epoch) => Some((epoch, self.cache.tail())),
             None => self.known.map(|(epoch, seq, _)| (epoch, seq)),
         };
@@ -274,7 +261,7 @@ impl Inner {
         state.epoch = Some(epoch);
         state.durability = durability;
         state.link = Some(link);
-        drop(state);
+        // Under the lock: nobody can use the session, and so end it, before it is said to be open.
         self.publish(Access::Open { epoch });
     }
 
@@ -289,9 +276,8 @@ impl Inner {
         }
     }
 
-    fn shut(&self, why: &Arc<str>) {
+    fn shut(&self) {
         self.state().link = None;
-        self.publish(Access::Away { why: why.clone() });
     }
 
     fn keep_lost(&self, entries: Vec<Arc<Entry>>) {
@@ -300,129 +286,6 @@ impl Inner {
         let too_many = lost.len().saturating_sub(cache::ENTRIES_MAX);
         lost.drain(..too_many);
     }
-
-    fn now_ms(&self) -> u64 {
-        match &self.stamp {
-            Stamp::Store => 0,
-            // 0 means the store's clock.
-            Stamp::Clock(clock) => clock.now_ms().max(1),
-        }
-    }
-
-    async fn append(self: Arc<Self>, link: Arc<Link>, batch: Vec<Append>) -> Result<Vec<Verdict>, Error> {
-        let until = Instant::now() + APPEND_MAX;
-        let mut verdicts = Vec::with_capacity(batch.len());
-        for part in parts(batch, BATCH_MAX, append_bytes) {
-            let doubtful = self.lanes_doubtful.load(Ordering::Relaxed);
-            let call = append::call(&self.keys, &link.writer, self.now_ms(), doubtful, &part);
-            let mut connection = link.appends.clone();
-            let value = link.ask(APPEND_MAX, script::run(&mut connection, &call)).await?;
-            match append::answer(&self.keys, part, value).inspect_err(|error| link.end(error.to_string()))? {
-                Answer::Judged { verdicts: more, written, lanes_failed } => {
-                    if lanes_failed {
-                        self.lanes_doubtful.store(true, Ordering::Relaxed);
-                    }
-                    self.cache.feed(written);
-                    verdicts.extend(more);
-                }
-                Answer::OtherEpoch => {
-                    return Err(link.fail("another node began a new epoch, or the store lost its meta"));
-                }
-                Answer::OtherSession => {
-                    let node = &self.node;
-                    return Err(link.fail(format!(
-                        "another process began to append as node `{node}`, or the store lost its meta; every node needs its own name"
-                    )));
-                }
-            }
-        }
-        let last = verdicts.iter().rev().find_map(|verdict| match verdict {
-            Verdict::Appended(entries) => entries.last().map(|entry| entry.header.seq),
-            _ => None,
-        });
-        if let Some(last) = last {
-            // Where another node wrote in between, the reader brings that in a moment. Durable it is anyway.
-            let mut tail = self.cache.follow();
-            let readable = timeout_at(until, tail.wait_for(|tail| *tail >= last));
-            tokio::select! { _ = readable => {}, _ = link.ended() => {} }
-        }
-        Ok(verdicts)
-    }
-
-    async fn read(&self, link: &Link, after: Seq, entries_max: usize) -> Result<Vec<Arc<Entry>>, Error> {
-        let count = entries_max.min(self.read_entries.load(Ordering::Relaxed));
-        let mut command = ::redis::cmd("XRANGE");
-        command.arg(&self.keys.log).arg(codec::id_of(after.next())).arg("+").arg("COUNT").arg(count);
-        let mut connection = link.reads.clone();
-        let question = async { RedisResult::<Value>::Ok(command.query_async(&mut connection).await?) };
-        let values = codec::array(link.ask(READ_MAX, question).await?).unwrap_or_default();
-        let mut entries = Vec::with_capacity(values.len());
-        let (mut next, mut bytes) = (after.next(), 0);
-        for value in values {
-            let entry = codec::entry(&self.keys.log, value)?;
-            if entry.header.seq != next {
-                return Err(codec::damaged(&self.keys.log, codec::id_of(next).as_bytes(), "it is gone"));
-            }
-            bytes += entry.body.len();
-            if bytes > READ_BYTES_MAX && !entries.is_empty() {
-                break;
-            }
-            next = next.next();
-            entries.push(Arc::new(entry));
-        }
-        if entries.is_empty() {
-            return Err(codec::damaged(&self.keys.log, codec::id_of(next).as_bytes(), "it is gone"));
-        }
-        let each = (bytes / entries.len()).max(1);
-        self.read_entries.store((READ_BYTES_MAX / each).clamp(1, READ_ENTRIES_MAX), Ordering::Relaxed);
-        Ok(entries)
-    }
-
-    async fn load(self: Arc<Self>, link: Arc<Link>, entries: Vec<Arc<Entry>>) -> Result<(), Error> {
-        for part in parts(entries, LOAD_ENTRIES_MAX, |entry| entry.body.len()) {
-            let call = append::load_call(&self.keys, &link.writer, &part);
-            let mut connection = link.appends.clone();
-            let value = link.ask(APPEND_MAX, script::run(&mut connection, &call)).await?;
-            append::load_answer(&part, value, &link)?;
-            self.cache.feed(part);
-        }
-        Ok(())
-    }
-
-    async fn probe(self: &Arc<Self>, link: &Arc<Link>) -> Result<(), Error> {
-        self.clone().append(link.clone(), Vec::new()).await?;
-        let number = self.canary.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut canaries = self.live.canaries();
-        let mut command = ::redis::cmd("XADD");
-        command.arg(&self.keys.live).arg("MAXLEN").arg("~").arg(live::KEPT).arg("*");
-        command.arg("n").arg(&*self.node).arg("c").arg(number);
-        let mut connection = link.appends.clone();
-        link.ask(APPEND_MAX, async { command.query_async::<Value>(&mut connection).await }).await?;
-        tokio::select! {
-            back = canaries.wait_for(|last| *last >= number) => back.map(|_| ()).map_err(|_| Error::Closed),
-            why = link.ended() => Err(Error::Away(why)),
-        }
-    }
-}
-
-/// Something in parts of so many and of at most [`CALL_BYTES_MAX`], one at least.
-fn parts<T>(all: Vec<T>, count_max: usize, bytes_of: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
-    let mut parts = vec![Vec::with_capacity(all.len().min(count_max))];
-    let (mut count, mut bytes) = (0, 0);
-    for one in all {
-        let more = bytes_of(&one);
-        if count > 0 && (count == count_max || bytes + more > CALL_BYTES_MAX) {
-            parts.push(Vec::new());
-            (count, bytes) = (0, 0);
-        }
-        (count, bytes) = (count + 1, bytes + more);
-        parts.last_mut().expect("one at least").push(one);
-    }
-    parts
-}
-
-fn append_bytes(append: &Append) -> usize {
-    append.drafts.iter().map(|draft| draft.body.len()).sum()
 }
 
 impl Log for RedisLog {

@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ::redis::{RedisResult, Value, aio::MultiplexedConnection};
+use ::redis::{Value, aio::MultiplexedConnection};
 use antiphon_schemas::Seq;
 
 use super::{Inner, codec, link::Link};
@@ -31,7 +31,7 @@ pub(super) async fn run(
         let mut command = ::redis::cmd("XREAD");
         command.arg("BLOCK").arg(block_ms).arg("COUNT").arg(COUNT).arg("STREAMS");
         command.arg(&inner.keys.log).arg(&inner.keys.live).arg(codec::id_of(log_at)).arg(&live_at);
-        let question = async { RedisResult::<Value>::Ok(command.query_async(&mut connection).await?) };
+        let question = command.query_async::<Value>(&mut connection);
         let Ok(answer) = link.ask(ANSWER_MAX, question).await else { return };
         if let Err(error) = take(&inner, &link, answer, &mut live_at) {
             link.end(error.to_string());

@@ -160,7 +160,8 @@ async fn health_says_that_it_lives_and_that_the_log_takes_appends() {
     let posted = server.post("lobby", "hello", json!({"to": []})).await;
     for (path, status) in [("/health/live", "live"), ("/health/ready", "ready"), ("/health/ready", "ready")] {
         let (code, health) = server.get(path).await;
-        let expected = json!({"status": status, "state": "connected", "position": posted["position"]});
+        let mut expected = json!({"status": status, "state": "connected", "parked": 0, "parked_refused": 0});
+        expected["position"] = posted["position"].clone();
         assert_eq!((code.as_u16(), health), (200, expected));
     }
     let (_, page) = server.get("/api/rooms/lobby/messages").await;

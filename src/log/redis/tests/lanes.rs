@@ -24,15 +24,18 @@ fn name(n: u64) -> &'static str {
     ][n as usize]
 }
 
+/// Positions, with message and holder.
+type Stand = BTreeMap<Seq, (MessageId, Option<Arc<str>>)>;
+
 /// The queue as a projection would have it: positions by lane, with who holds them.
 #[derive(Default, Clone)]
 struct Picture {
-    lanes: BTreeMap<u64, BTreeMap<Seq, (MessageId, Option<Arc<str>>)>>,
+    lanes: BTreeMap<u64, Stand>,
 }
 
 impl Picture {
     fn lanes(&self) -> Vec<Lane> {
-        let lane_of = |(n, stand): (&u64, &BTreeMap<Seq, (MessageId, Option<Arc<str>>)>)| Lane {
+        let lane_of = |(n, stand): (&u64, &Stand)| Lane {
             ask: lane(*n),
             taken: stand.iter().filter_map(|(at, (m, w))| Some((*at, *m, w.clone()?))).collect(),
             waiting: stand.iter().filter(|(_, (_, w))| w.is_none()).map(|(at, (m, _))| (*at, *m)).collect(),

@@ -4,7 +4,6 @@ mod away;
 mod lanes;
 mod lineage;
 mod nodes;
-mod speed;
 
 use std::sync::Arc;
 

@@ -117,7 +117,7 @@ async fn a_long_history_is_read_page_by_page_by_a_node_that_comes_later() {
     let all = read_all(&log).await;
     assert_eq!(read_all(&later).await, all);
     let page = later.read(Seq::ZERO, usize::MAX).await.unwrap();
-    assert_eq!(page.len(), super::super::READ_ENTRIES_MAX, "as many as their size allows");
+    assert_eq!(page.len(), super::super::calls::READ_ENTRIES_MAX, "as many as their size allows");
     later.close().await.unwrap();
     assert!(matches!(later.beyond(Seq(5_000)).await, Err(Error::Closed)));
     assert!(matches!(later.hear().await, Err(Error::Closed)));

@@ -1,0 +1,156 @@
+//! What a log asks of the store while it is open: append, read, load, probe.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use ::redis::Value;
+use antiphon_schemas::{Entry, Seq};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    Inner, Stamp,
+    append::{self, Answer},
+    codec,
+    link::Link,
+    live, script,
+};
+use crate::log::{Append, BATCH_MAX, Error, READ_BYTES_MAX, Verdict};
+
+/// An append is answered within this time, or the log is away and the append unknown. A hung store must not hold people
+/// up for longer than they wait for a page.
+const APPEND_MAX: Duration = Duration::from_millis(1_500);
+/// One page of history.
+const READ_MAX: Duration = Duration::from_secs(2);
+/// Entries in one page of history: the store answers nobody else meanwhile, for about a millisecond.
+pub(super) const READ_ENTRIES_MAX: usize = 1_000;
+/// Bytes of bodies in one call of a script; a larger batch is several calls, one after the other.
+const CALL_BYTES_MAX: usize = 4 << 20;
+/// Entries in one call of the load script.
+const LOAD_ENTRIES_MAX: usize = 512;
+
+impl Inner {
+    fn now_ms(&self) -> u64 {
+        match &self.stamp {
+            Stamp::Store => 0,
+            // 0 means the store's clock.
+            Stamp::Clock(clock) => clock.now_ms().max(1),
+        }
+    }
+
+    pub(super) async fn append(self: Arc<Self>, link: Arc<Link>, batch: Vec<Append>) -> Result<Vec<Verdict>, Error> {
+        let until = Instant::now() + APPEND_MAX;
+        let mut verdicts = Vec::with_capacity(batch.len());
+        for part in parts(batch, BATCH_MAX, append_bytes) {
+            let doubtful = self.lanes_doubtful.load(Ordering::Relaxed);
+            let call = append::call(&self.keys, &link.writer, self.now_ms(), doubtful, &part);
+            let mut connection = link.appends.clone();
+            let value = link.ask(APPEND_MAX, script::run(&mut connection, &call)).await?;
+            match append::answer(&self.keys, part, value).inspect_err(|error| link.end(error.to_string()))? {
+                Answer::Judged { verdicts: more, written, lanes_failed } => {
+                    if lanes_failed {
+                        self.lanes_doubtful.store(true, Ordering::Relaxed);
+                    }
+                    self.cache.feed(written);
+                    verdicts.extend(more);
+                }
+                Answer::OtherEpoch => {
+                    return Err(link.fail("another node began a new epoch, or the store lost its meta"));
+                }
+                Answer::OtherSession => {
+                    let node = &self.node;
+                    return Err(link.fail(format!(
+                        "another process began to append as node `{node}`, or the store lost its meta; every node needs its own name"
+                    )));
+                }
+            }
+        }
+        let last = verdicts.iter().rev().find_map(|verdict| match verdict {
+            Verdict::Appended(entries) => entries.last().map(|entry| entry.header.seq),
+            _ => None,
+        });
+        if let Some(last) = last {
+            // Where another node wrote in between, the reader brings that in a moment. Durable it is anyway.
+            let mut tail = self.cache.follow();
+            let readable = timeout_at(until, tail.wait_for(|tail| *tail >= last));
+            tokio::select! { _ = readable => {}, _ = link.ended() => {} }
+        }
+        Ok(verdicts)
+    }
+
+    pub(super) async fn read(&self, link: &Link, after: Seq, entries_max: usize) -> Result<Vec<Arc<Entry>>, Error> {
+        let count = entries_max.min(self.read_entries.load(Ordering::Relaxed));
+        let mut command = ::redis::cmd("XRANGE");
+        command.arg(&self.keys.log).arg(codec::id_of(after.next())).arg("+").arg("COUNT").arg(count);
+        let mut connection = link.reads.clone();
+        let question = command.query_async::<Value>(&mut connection);
+        let values = codec::array(link.ask(READ_MAX, question).await?).unwrap_or_default();
+        let mut entries = Vec::with_capacity(values.len());
+        let (mut next, mut bytes) = (after.next(), 0);
+        for value in values {
+            let entry = codec::entry(&self.keys.log, value)?;
+            if entry.header.seq != next {
+                return Err(codec::damaged(&self.keys.log, codec::id_of(next).as_bytes(), "it is gone"));
+            }
+            bytes += entry.body.len();
+            if bytes > READ_BYTES_MAX && !entries.is_empty() {
+                break;
+            }
+            next = next.next();
+            entries.push(Arc::new(entry));
+        }
+        if entries.is_empty() {
+            return Err(codec::damaged(&self.keys.log, codec::id_of(next).as_bytes(), "it is gone"));
+        }
+        let each = (bytes / entries.len()).max(1);
+        self.read_entries.store((READ_BYTES_MAX / each).clamp(1, READ_ENTRIES_MAX), Ordering::Relaxed);
+        Ok(entries)
+    }
+
+    pub(super) async fn load(self: Arc<Self>, link: Arc<Link>, entries: Vec<Arc<Entry>>) -> Result<(), Error> {
+        for part in parts(entries, LOAD_ENTRIES_MAX, |entry| entry.body.len()) {
+            let call = append::load_call(&self.keys, &link.writer, &part);
+            let mut connection = link.appends.clone();
+            let value = link.ask(APPEND_MAX, script::run(&mut connection, &call)).await?;
+            append::load_answer(&part, value, &link)?;
+            self.cache.feed(part);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn probe(self: &Arc<Self>, link: &Arc<Link>) -> Result<(), Error> {
+        self.clone().append(link.clone(), Vec::new()).await?;
+        let number = self.canary.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut canaries = self.live.canaries();
+        let mut command = ::redis::cmd("XADD");
+        command.arg(&self.keys.live).arg("MAXLEN").arg("~").arg(live::KEPT).arg("*");
+        command.arg("n").arg(&*self.node).arg("c").arg(number);
+        let mut connection = link.appends.clone();
+        link.ask(APPEND_MAX, async { command.query_async::<Value>(&mut connection).await }).await?;
+        tokio::select! {
+            back = canaries.wait_for(|last| *last >= number) => back.map(|_| ()).map_err(|_| Error::Closed),
+            why = link.ended() => Err(Error::Away(why)),
+        }
+    }
+}
+
+/// Something in parts of so many and of at most [`CALL_BYTES_MAX`], one at least.
+fn parts<T>(all: Vec<T>, count_max: usize, bytes_of: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut parts = vec![Vec::with_capacity(all.len().min(count_max))];
+    let (mut count, mut bytes) = (0, 0);
+    for one in all {
+        let more = bytes_of(&one);
+        if count > 0 && (count == count_max || bytes + more > CALL_BYTES_MAX) {
+            parts.push(Vec::new());
+            (count, bytes) = (0, 0);
+        }
+        (count, bytes) = (count + 1, bytes + more);
+        parts.last_mut().expect("one at least").push(one);
+    }
+    parts
+}
+
+fn append_bytes(append: &Append) -> usize {
+    append.drafts.iter().map(|draft| draft.body.len()).sum()
+}
