@@ -13,6 +13,7 @@ pub mod index;
 pub mod log;
 mod model;
 pub mod node;
+pub mod outbox;
 pub mod projection;
 pub mod server;
 pub mod telemetry;

@@ -10,6 +10,10 @@
 //!  message.cancelled ends waiting and claimed; message.released (reason retry-asked) opens failed and dead again
 //! ```
 //!
+//! One kind is about no message and no room: `log.repaired`, after a store came back shorter than it was. What was lost
+//! stands before it again, under the old message ids and at new positions; such a message may go from waiting to its end
+//! without a claim, because claims are not brought back.
+//!
 //! Promises: kinds and fields are only ever added; new fields have defaults; an unknown kind is kept as its bytes.
 //! Not here: the room, the time and the subjects of an entry (`entry`).
 
@@ -21,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::id::{BotName, MessageId, Seq};
+use crate::id::{BotName, Epoch, MessageId, Seq, epoch_text};
 
 /// Who wrote a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -128,6 +132,8 @@ pub mod release {
     pub const RESTARTED: &str = "restarted";
     /// The worker gave it back.
     pub const GOODBYE: &str = "goodbye";
+    /// It was open when the store lost its end, which had to be repaired; attempts count from one again.
+    pub const RESTORED: &str = "restored";
 }
 
 /// `message.failed`: an attempt ended with an error.
@@ -235,6 +241,46 @@ pub struct MessageCompleted {
     pub ms: u64,
 }
 
+/// `log.repaired`: the store had lost its end; what this node knew of it was offered again. No subjects, no room.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LogRepaired {
+    /// The node that offered what it knew; each node that had seen the lost end writes an entry of its own.
+    pub node: Arc<str>,
+    /// The epoch that ended.
+    #[serde(with = "epoch_text")]
+    #[schemars(schema_with = "epoch_text::json_schema")]
+    pub before: Epoch,
+    /// The last position that the store and the node had in common.
+    pub after: Seq,
+    /// How much it offered: a message with its end counts one, a redaction one.
+    pub offered: u32,
+    /// Of these, what stands in the log again: appended anew, or there already by another node.
+    pub again: u32,
+    /// What was not brought back, and why; at most [`REFUSED_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<NotRepaired>,
+    /// Further ones, which the list has no room for.
+    #[serde(default)]
+    pub refused_more: u32,
+}
+
+/// The longest list of a [`LogRepaired`]: with reasons of [`REFUSED_REASON_BYTES_MAX`] half of what a body may hold.
+pub const REFUSED_MAX: usize = 1_000;
+/// The longest reason in that list: room for a sentence with a name in it.
+pub const REFUSED_REASON_BYTES_MAX: usize = 256;
+
+/// A lost entry that was not brought back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NotRepaired {
+    /// Its kind.
+    pub kind: Arc<str>,
+    /// The message that it was about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<MessageId>,
+    /// Why, as a sentence fragment.
+    pub reason: Arc<str>,
+}
+
 /// A fact of a kind that this version does not know (or cannot read): kept as its bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unknown {
@@ -272,6 +318,7 @@ macro_rules! events {
             }
 
             /// All message ids that the event creates or changes: the unit of conflict.
+            #[expect(unused_variables, reason = "a kind may have no subjects")]
             pub fn subjects(&self) -> Vec<MessageId> {
                 match self { $(Event::$name(e) => vec![$(e.$subject),*],)* Event::Unknown(unknown) => unknown.subjects.clone() }
             }
@@ -325,6 +372,7 @@ events! {
     "message.redacted" MessageRedacted { message_id }
     "reply.posted" ReplyPosted { id, message_id }
     "message.completed" MessageCompleted { message_id, reply_id }
+    "log.repaired" LogRepaired {}
 }
 
 impl Event {

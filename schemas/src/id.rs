@@ -106,6 +106,33 @@ impl fmt::Debug for Epoch {
     }
 }
 
+impl FromStr for Epoch {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let hex = text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let value = hex.then(|| u64::from_str_radix(text, 16).ok()).flatten();
+        value.map(Epoch).ok_or(Invalid("not an epoch; it has 16 hex digits"))
+    }
+}
+
+/// An epoch as text within an event, for `#[serde(with = …)]`: readers of JSON cannot keep 64 bits.
+pub(crate) mod epoch_text {
+    use super::*;
+
+    pub(crate) fn serialize<S: serde::Serializer>(epoch: &Epoch, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(epoch)
+    }
+
+    pub(crate) fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Epoch, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+
+    pub(crate) fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "pattern": "^[0-9a-f]{16}$"})
+    }
+}
+
 /// A position that can be given out: epoch, partition and seq. Drawn in the module header.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Cursor {
@@ -139,7 +166,7 @@ impl FromStr for Cursor {
         }
         let (epoch, partition, seq) = (&text[..16], &text[17..19], &text[20..]);
         let hex = |s: &str| s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if !hex(epoch) || !hex(partition) || !seq.bytes().all(|b| b.is_ascii_digit()) {
+        if !hex(partition) || !seq.bytes().all(|b| b.is_ascii_digit()) {
             return Err(WHY);
         }
         let seq = Seq(seq.parse().map_err(|_| WHY)?);
@@ -147,7 +174,7 @@ impl FromStr for Cursor {
             return Err(WHY);
         }
         Ok(Cursor {
-            epoch: Epoch(u64::from_str_radix(epoch, 16).map_err(|_| WHY)?),
+            epoch: epoch.parse().map_err(|_| WHY)?,
             partition: u8::from_str_radix(partition, 16).map_err(|_| WHY)?,
             seq,
         })

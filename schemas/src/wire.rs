@@ -110,6 +110,32 @@ pub struct Posted {
     pub at: String,
 }
 
+/// Answer `202` to a post while the store is away: safe on this node's disk, not yet in the log, so it has no position.
+///
+/// It is appended under this id once the store is back, in order, and then comes over the feed like every other message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Parked {
+    /// The message's id.
+    pub id: MessageId,
+    /// Its room.
+    pub room: RoomName,
+    /// When this node took it, RFC 3339; its time in the log will be later.
+    pub at: String,
+}
+
+/// Whether a node reaches its store, and what that means for whoever asks it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreState {
+    /// All is well.
+    #[default]
+    Connected,
+    /// The store is away: reading goes on from memory, posts wait on this node's disk.
+    Degraded,
+    /// The store is empty or another one than before: a person must look. Posts wait on this node's disk.
+    Refusing,
+}
+
 /// Where a message stands on the way to its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -364,7 +390,7 @@ pub mod feed {
         pub message_id: MessageId,
         /// The claim that ended, if one was live.
         pub fence: Option<Position>,
-        /// `lease-over`, `retry-due`, `retry-asked`, `restarted`, `goodbye`.
+        /// `lease-over`, `retry-due`, `retry-asked`, `restarted`, `goodbye`, `restored`.
         pub reason: Arc<str>,
     }
 
@@ -477,6 +503,19 @@ pub mod feed {
         pub at: String,
     }
 
+    /// `state` (live): whether this node reaches its store; sent on every change, and first to whoever comes meanwhile.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+    pub struct State {
+        /// How it is now.
+        pub state: StoreState,
+        /// Since when, RFC 3339; `null` while connected.
+        pub since: Option<String>,
+        /// What is wrong, as a sentence; `null` while connected.
+        pub reason: Option<Arc<str>>,
+        /// Posts that wait on this node's disk.
+        pub parked: u64,
+    }
+
     /// `busy`: too many subscribers; the stream ends and the browser comes back by itself.
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
     pub struct Busy {
@@ -498,12 +537,12 @@ pub fn json_schemas() -> Vec<(&'static str, schemars::Schema)> {
         ($($name:literal $type:ty)*) => { vec![$(($name, schemars::schema_for!($type))),*] };
     }
     all! {
-        "post-message" PostMessage "posted" Posted "message" Message "messages" Messages "rooms" Rooms "queues" Queues
+        "post-message" PostMessage "posted" Posted "parked" Parked "message" Message "messages" Messages "rooms" Rooms "queues" Queues
         "timeline" Timeline "changed" Changed "problem" Problem
         "feed.snapshot" feed::Snapshot "feed.message.claimed" feed::Claimed "feed.message.released" feed::Released
         "feed.message.failed" feed::Failed "feed.message.dead" feed::Dead "feed.message.cancelled" feed::About
         "feed.message.redacted" feed::About "feed.message.completed" feed::Completed "feed.reply.started" feed::Started
         "feed.reply.delta" feed::Delta "feed.reply.reset" feed::Reset "feed.reply.progress" feed::Progress
-        "feed.reply.snapshot" feed::ReplySnapshot "feed.heartbeat" feed::Heartbeat "feed.busy" feed::Busy "feed.reset" feed::Restart
+        "feed.reply.snapshot" feed::ReplySnapshot "feed.heartbeat" feed::Heartbeat "feed.state" feed::State "feed.busy" feed::Busy "feed.reset" feed::Restart
     }
 }

@@ -157,6 +157,7 @@ fn event(event: &Event) -> Value {
         Event::MessageRedacted(e) => serde_json::to_value(e),
         Event::ReplyPosted(e) => serde_json::to_value(e),
         Event::MessageCompleted(e) => serde_json::to_value(e),
+        Event::LogRepaired(e) => serde_json::to_value(e),
         Event::Unknown(e) => Ok(json!({ "data": hex(&e.data) })),
     };
     value.unwrap()

@@ -101,6 +101,7 @@ pub const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
 
 /// Where the log lives.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum LogKind {
     /// Segments in the data folder; an acknowledged post survives a power cut.
     #[default]

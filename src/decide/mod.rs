@@ -3,10 +3,12 @@
 //! Promises: no clock, no randomness, no I/O: time, jitter and fresh ids are arguments; the same arguments give the
 //! same events, so a command whose append met a conflict is simply decided again.
 //! Not here: appending, waiting, timers (`node`).
-//! Start with [`post`], then [`work`] (claims and their ends) and [`change`] (cancel, retry, redact).
+//! Start with [`post`], then [`work`] (claims and their ends), [`change`] (cancel, retry, redact) and [`repair`] (entries that
+//! a store has lost).
 
 pub mod change;
 pub mod post;
+pub mod repair;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod work;

@@ -25,10 +25,10 @@ use crate::projection::{
     queue::{Depth, State},
 };
 
-const MESSAGES: usize = 20;
+pub(crate) const MESSAGES: usize = 20;
 const QUEUE_MAX: usize = 8;
 const ATTEMPTS_MAX: u32 = 2;
-const MAX_AGE_MS: u64 = 10_000;
+pub(crate) const MAX_AGE_MS: u64 = 10_000;
 const RETRY_BASE_MS: u64 = 100;
 const RETRY_MAX_MS: u64 = 150;
 pub(crate) const LIMITS: Limits = Limits { recent_messages: 5, rooms: 2 };
@@ -90,15 +90,15 @@ pub(crate) fn config() -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-fn id(message: usize) -> MessageId {
+pub(crate) fn id(message: usize) -> MessageId {
     MessageId(Uuid::from_u128(message as u128 + 1))
 }
 
-fn room(n: usize) -> RoomName {
+pub(crate) fn room(n: usize) -> RoomName {
     RoomName::new(["one", "two"][n]).unwrap()
 }
 
-fn bot(n: usize) -> BotName {
+pub(crate) fn bot(n: usize) -> BotName {
     BotName::new(["ann-bot", "bob-bot"][n]).unwrap()
 }
 
@@ -115,24 +115,26 @@ fn policy() -> Policy {
 }
 
 /// The code under test: decide, append, apply.
-struct World {
-    projections: Projections,
-    policy: Policy,
-    entries: Vec<Arc<Entry>>,
-    now_ms: u64,
+pub(crate) struct World {
+    pub(crate) projections: Projections,
+    pub(crate) policy: Policy,
+    pub(crate) entries: Vec<Arc<Entry>>,
+    pub(crate) now_ms: u64,
     jitter: u64,
+    /// The next claim's reply gets this id and the number of entries.
+    pub(crate) replies_from: u128,
 }
 
 /// What a wish came to: the events appended, nothing to do, or refused.
-type Came = Result<Option<Decision>, Refusal>;
+pub(crate) type Came = Result<Option<Decision>, Refusal>;
 
 impl World {
-    fn new() -> World {
+    pub(crate) fn new() -> World {
         let projections = Projections::resume(EPOCH, LIMITS, Kept::default());
-        World { projections, policy: policy(), entries: vec![], now_ms: 1_000_000, jitter: 0 }
+        World { projections, policy: policy(), entries: vec![], now_ms: 1_000_000, jitter: 0, replies_from: 1_000 }
     }
 
-    fn act(&mut self, step: &Step) -> Came {
+    pub(crate) fn act(&mut self, step: &Step) -> Came {
         let came = self.decide(step);
         if let Ok(Some(Decision::Append { room, events, .. })) = &came {
             events.iter().for_each(|event| self.append(room, event));
@@ -158,7 +160,7 @@ impl World {
                 post::post(state, &facts, policy, &post).map(Some)
             }
             Step::Claim { bot: n } => {
-                let reply_id = MessageId(Uuid::from_u128(1_000 + self.entries.len() as u128));
+                let reply_id = MessageId(Uuid::from_u128(self.replies_from + self.entries.len() as u128));
                 let wish = Wish { bot: bot(*n), worker: "w".into(), incarnation: None, reply_id };
                 Ok(work::claim(state, policy, &wish, self.now_ms, &HashSet::new()))
             }
@@ -189,7 +191,7 @@ impl World {
         }
     }
 
-    fn append(&mut self, room: &RoomName, event: &Event) {
+    pub(crate) fn append(&mut self, room: &RoomName, event: &Event) {
         let seq = self.projections.position.next();
         let header = Header {
             seq,

@@ -103,7 +103,7 @@ fn data(entry: &Entry, epoch: Epoch, redacted: bool) -> Option<Data> {
         Event::MessageCompleted(e) => {
             json(serde_json::to_value(feed::Completed { message_id: e.message_id, reply_id: e.reply_id, ms: e.ms }))
         }
-        Event::Unknown(_) => None,
+        Event::LogRepaired(_) | Event::Unknown(_) => None,
     }
 }
 

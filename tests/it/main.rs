@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "the lints' exception for tests does not reach their helpers")]
 
+mod compose;
 mod contract;
 mod crash;
 mod feed;

@@ -5,11 +5,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use antiphon_schemas::{
-    BotName, Entry, Event, Header, MessageId, RequestId, RoomName, Seq,
+    BotName, Entry, Epoch, Event, Header, MessageId, RequestId, RoomName, Seq,
     entry::VERSION,
     event::{
-        Ask, Author, AuthorKind, Made, MessageCancelled, MessageClaimed, MessageCompleted, MessageDead, MessageFailed,
-        MessagePosted, MessageRedacted, MessageReleased, ReplyPosted, Unknown, Usage, release,
+        Ask, Author, AuthorKind, LogRepaired, Made, MessageCancelled, MessageClaimed, MessageCompleted, MessageDead,
+        MessageFailed, MessagePosted, MessageRedacted, MessageReleased, NotRepaired, ReplyPosted, Unknown, Usage,
+        release,
     },
 };
 use bytes::Bytes;
@@ -20,10 +21,9 @@ use uuid::Uuid;
 pub(crate) fn all() -> Vec<(String, Entry)> {
     let full = full().into_iter().enumerate().map(|(i, event)| {
         let name = format!("{}.full", event.kind());
-        (
-            name,
-            entry(Seq::MAX.0 - i as u64, 1_795_336_020_125, Some("2004-12-25.train-c~_"), [0xa0 + i as u8; 16], event),
-        )
+        // What no message is the subject of belongs to no room either.
+        let room = (!event.subjects().is_empty()).then_some("2004-12-25.train-c~_");
+        (name, entry(Seq::MAX.0 - i as u64, 1_795_336_020_125, room, [0xa0 + i as u8; 16], event))
     });
     let minimal = minimal().into_iter().enumerate().map(|(i, event)| {
         let name = format!("{}.minimal", event.kind());
@@ -94,6 +94,23 @@ fn full() -> Vec<Event> {
         }
         .into(),
         MessageCompleted { message_id: id(1), reply_id: id(3), fence, ms: 4_294_967_296 }.into(),
+        LogRepaired {
+            node: "node-1.tokyo".into(),
+            before: Epoch(0x00f3_1c2b_4d5e_6f70),
+            after: fence,
+            offered: 100_000,
+            again: 99_000,
+            refused: vec![
+                NotRepaired {
+                    kind: "reply.posted".into(),
+                    id: Some(id(1)),
+                    reason: "the message has ended already: answered ✓".into(),
+                },
+                NotRepaired { kind: "weather.changed".into(), id: None, reason: "a kind that nobody knows".into() },
+            ],
+            refused_more: u32::MAX,
+        }
+        .into(),
     ]
 }
 
@@ -135,6 +152,16 @@ fn minimal() -> Vec<Event> {
         }
         .into(),
         MessageCompleted { message_id: id(0), reply_id: id(0), fence: Seq(0), ms: 0 }.into(),
+        LogRepaired {
+            node: "".into(),
+            before: Epoch(0),
+            after: Seq(0),
+            offered: 0,
+            again: 0,
+            refused: vec![],
+            refused_more: 0,
+        }
+        .into(),
     ]
 }
 

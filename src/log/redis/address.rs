@@ -1,14 +1,18 @@
 //! Where the log's Redis is, as one line of configuration: a server, a cluster, or a master that sentinels know.
 //!
 //! ```text
-//! redis://[user:password@]host[:6379][/db][?ns=NAME]             rediss:// for TLS
-//! redis+cluster://[user:password@]host[:6379],host…[?ns=NAME]    rediss+cluster://
-//! redis+sentinel://[user:password@]host[:26379],host…/master[/db][?ns=…&sentinel_user=…&sentinel_password=…]
+//! redis://[user:password@]host[:6379][/db]                            rediss:// for TLS
+//! redis+cluster://[user:password@]host[:6379],host…                   rediss+cluster://
+//! redis+sentinel://[user:password@]host[:26379],host…/master[/db]     rediss+sentinel://
+//!
+//! ?ns=NAME                                what the keys begin with
+//! &sentinel_user=…&sentinel_password=…    who we are to the sentinels
+//! &ca=FILE&cert=FILE&key=FILE             TLS: who signed the server's certificate; our own, and its key
 //! ```
 //! Promises: nothing that prints an [`Address`], and no error about one, shows a password.
 //! Not here: reaching it (`connect`).
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 /// Where Redis listens if nobody says.
 const PORT: u16 = 6379;
@@ -26,14 +30,23 @@ const NAMESPACE_BYTES_MAX: usize = 64;
 pub struct Address {
     /// How to find the server.
     pub route: Route,
-    /// Whether to speak TLS, with sentinels too.
-    pub tls: bool,
+    /// How to speak TLS, with sentinels too; absent: not at all.
+    pub tls: Option<Tls>,
     /// Who we are to the server.
     pub credentials: Credentials,
     /// The database; 0 in a cluster.
     pub db: u16,
     /// What every key begins with.
     pub namespace: String,
+}
+
+/// Files for TLS, in PEM.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Who signed the server's certificate, if not somebody whom this machine trusts anyway.
+    pub ca: Option<PathBuf>,
+    /// Our own certificate and its key, for a server that wants to see one.
+    pub own: Option<(PathBuf, PathBuf)>,
 }
 
 /// How to find the server that has the log.
@@ -123,6 +136,15 @@ impl Address {
             db => db.parse().map_err(|_| "has a database that is not a number; write redis://HOST:6379/0")?,
         };
         let credentials = login.map(Credentials::parse).transpose()?.unwrap_or_default();
+        let own = match (query.cert, query.key) {
+            (None, None) => None,
+            (Some(cert), Some(key)) => Some((cert, key)),
+            _ => return Err("names one of cert and key; they belong together".into()),
+        };
+        if !tls && (query.ca.is_some() || own.is_some()) {
+            return Err("names files for TLS; write rediss:// to speak it".into());
+        }
+        let tls = tls.then_some(Tls { ca: query.ca, own });
         Ok(Address { route, tls, credentials, db, namespace: query.namespace.unwrap_or_else(|| NAMESPACE.into()) })
     }
 
@@ -160,13 +182,20 @@ impl fmt::Display for Address {
             Route::Sentinel { sentinels, master, .. } => ("+sentinel", &sentinels[..], Some(master)),
         };
         let hosts: Vec<_> = hosts.iter().map(Host::to_string).collect();
-        write!(f, "redis{}{kind}://{}{}", if self.tls { "s" } else { "" }, self.credentials, hosts.join(","))?;
+        write!(
+            f,
+            "redis{}{kind}://{}{}",
+            if self.tls.is_some() { "s" } else { "" },
+            self.credentials,
+            hosts.join(",")
+        )?;
         if let Some(master) = master {
             write!(f, "/{master}")?;
         }
         if self.db != 0 {
             write!(f, "/{}", self.db)?;
         }
+        // The files are of no interest to a reader of messages.
         if self.namespace != NAMESPACE { write!(f, "?ns={}", self.namespace) } else { Ok(()) }
     }
 }
@@ -228,6 +257,9 @@ impl Credentials {
 struct Query {
     namespace: Option<String>,
     sentinel: Credentials,
+    ca: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
 }
 
 impl Query {
@@ -239,7 +271,10 @@ impl Query {
                 "ns" => query.namespace = some(value)?,
                 "sentinel_user" => query.sentinel.user = some(value)?,
                 "sentinel_password" => query.sentinel.password = some(value)?,
-                _ => return Err("has an unknown word behind `?`; there are ns, sentinel_user and sentinel_password, and a `?` in a password is written %3F".into()),
+                "ca" => query.ca = some(value)?.map(PathBuf::from),
+                "cert" => query.cert = some(value)?.map(PathBuf::from),
+                "key" => query.key = some(value)?.map(PathBuf::from),
+                _ => return Err("has an unknown word behind `?`; there are ns, ca, cert, key, sentinel_user and sentinel_password, and a `?` in a password is written %3F".into()),
             }
         }
         let fits = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
@@ -311,7 +346,10 @@ mod tests {
     fn what_is_written_is_what_is_used() {
         let address = parse("redis://m%20e:p%40s%2fs%3a@h/2?ns=x");
         let login = Credentials { user: Some("m e".into()), password: Some("p@s/s:".into()) };
-        assert_eq!((address.credentials, address.db, address.tls), (login, 2, false));
+        assert_eq!((address.credentials, address.db, address.tls), (login, 2, None));
+        let own = Some(("/c".into(), "/k".into()));
+        assert_eq!(parse("rediss://h?ca=/a&cert=/c&key=%2fk").tls, Some(Tls { ca: Some("/a".into()), own }));
+        assert_eq!(parse("rediss://h").tls, Some(Tls::default()));
         let Route::Sentinel { master, credentials, .. } =
             parse("rediss+sentinel://a/m%201?sentinel_password=p%26").route
         else {
@@ -342,6 +380,8 @@ mod tests {
             ("redis://u:hush@h?db=1", "%3F"),
             ("redis://u:hush@h?ns={x}", "cannot stand in a key"),
             ("redis://u:hush@h?sentinel_user=x", "redis+sentinel://"),
+            ("redis://u:hush@h?ca=/a", "rediss://"),
+            ("rediss://u:hush@h?cert=/a", "belong together"),
             ("redis://[::1", "lacks"),
             ("redis://hu sh", "no name"),
         ] {

@@ -5,18 +5,18 @@
 //! All keys of a partition lie in one slot, so one ordinary connection is enough in a cluster too.
 //! Not here: connecting again (that is the keeper's), whether the server is fit for a log (`facts`).
 
-use std::time::Duration;
+use std::{fs, path::Path, time::Duration};
 
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, FromRedisValue, IntoConnectionInfo, ProtocolVersion,
-    RedisConnectionInfo, RedisError, Value,
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, FromRedisValue, IntoConnectionInfo,
+    ProtocolVersion, RedisConnectionInfo, RedisError, TlsCertificates, Value,
     aio::MultiplexedConnection,
     cmd,
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
 
 use super::{
-    address::{Address, Credentials, Host, Route},
+    address::{Address, Credentials, Host, Route, Tls},
     trouble::{Kind, Trouble, classify},
 };
 
@@ -165,26 +165,24 @@ async fn ask<T: FromRedisValue>(connected: &mut Connected, command: &redis::Cmd)
 /// One connection to one server.
 async fn open(address: &Address, host: &Host, response_timeout: Duration) -> Result<Connected, LinkError> {
     let at = host.to_string();
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_MAX))
+        .set_response_timeout(Some(response_timeout));
     let opened = async {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_MAX))
-            .set_response_timeout(Some(response_timeout));
-        client(address, host)?.get_multiplexed_async_connection_with_config(&config).await
+        let client = client(address, host)?;
+        client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| classify(&error))
     };
     match opened.await {
         Ok(connection) => Ok(Connected { connection, at }),
-        Err(error) => Err(LinkError { at, trouble: classify(&error) }),
+        Err(trouble) => Err(LinkError { at, trouble }),
     }
 }
 
-fn client(address: &Address, host: &Host) -> Result<Client, RedisError> {
+fn client(address: &Address, host: &Host) -> Result<Client, Trouble> {
     let (name, port) = (host.name.clone(), host.port);
-    let addr = if address.tls {
-        // The process has one provider of cryptography; a second try to set it changes nothing.
-        let _first = rustls::crypto::ring::default_provider().install_default();
-        ConnectionAddr::TcpTls { host: name, port, insecure: false, tls_params: None }
-    } else {
-        ConnectionAddr::Tcp(name, port)
+    let addr = match &address.tls {
+        None => ConnectionAddr::Tcp(name, port),
+        Some(_) => ConnectionAddr::TcpTls { host: name, port, insecure: false, tls_params: None },
     };
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3);
     let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
@@ -198,7 +196,28 @@ fn client(address: &Address, host: &Host) -> Result<Client, RedisError> {
     if let Some(password) = &address.credentials.password {
         redis = redis.set_password(password);
     }
-    Client::open(addr.into_connection_info()?.set_tcp_settings(tcp).set_redis_settings(redis))
+    let wrong = |error: RedisError| Trouble::new(Kind::BadSetup, error.to_string());
+    let info = addr.into_connection_info().map_err(wrong)?.set_tcp_settings(tcp).set_redis_settings(redis);
+    match &address.tls {
+        None => Client::open(info).map_err(wrong),
+        Some(tls) => {
+            // The process has one provider of cryptography; a second try to set it changes nothing.
+            let _first = rustls::crypto::ring::default_provider().install_default();
+            Client::build_with_tls(info, certificates(tls)?).map_err(wrong)
+        }
+    }
+}
+
+/// Reads the files, every time: certificates are renewed while a server runs.
+fn certificates(tls: &Tls) -> Result<TlsCertificates, Trouble> {
+    let read = |path: &Path| {
+        fs::read(path).map_err(|e| Trouble::new(Kind::BadSetup, format!("cannot read {}: {e}", path.display())))
+    };
+    let client_tls = match &tls.own {
+        Some((cert, key)) => Some(ClientTlsConfig { client_cert: read(cert)?, client_key: read(key)? }),
+        None => None,
+    };
+    Ok(TlsCertificates { client_tls, root_cert: tls.ca.as_deref().map(read).transpose()? })
 }
 
 #[cfg(test)]

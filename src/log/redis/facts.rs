@@ -232,7 +232,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
         let text = format!("a round trip takes {} ms, and every post waits for one", facts.ping.as_millis());
         find(Level::Warn, "slow", text, "run this node nearer to it, or see what it is busy with (SLOWLOG GET)");
     }
-    findings.sort_by(|a, b| b.level.cmp(&a.level));
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     findings
 }
 

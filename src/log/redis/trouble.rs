@@ -64,6 +64,8 @@ pub enum Kind {
     Unblocked,
     /// `WRONGTYPE`: a key holds something else.
     WrongType,
+    /// Our own side: a file for TLS cannot be read or is not what it should be.
+    BadSetup,
     /// Nobody knows a master at the moment.
     NoMaster,
     /// Anything else.
@@ -82,13 +84,15 @@ impl Trouble {
         match self.kind {
             Unreachable | TimedOut | ReadOnly | Loading | Moved | ClusterDown | MasterDown | Unblocked
             | NotSignedIn | NoMaster => true,
-            Full | NoScript | Moving | DiskFails | FewReplicas | Forbidden | Busy | WrongType | Other => false,
+            Full | NoScript | Moving | DiskFails | FewReplicas | Forbidden | Busy | WrongType | BadSetup | Other => {
+                false
+            }
         }
     }
 
     /// Whether only a person can mend it: waiting will not help.
     pub fn needs_a_person(&self) -> bool {
-        matches!(self.kind, Kind::Forbidden | Kind::NotSignedIn | Kind::WrongType)
+        matches!(self.kind, Kind::Forbidden | Kind::NotSignedIn | Kind::WrongType | Kind::BadSetup)
     }
 
     /// What is the case, with what the server or the system said.
@@ -124,6 +128,7 @@ impl Trouble {
             Kind::WrongType => {
                 ("a key of the log holds something else", "give the log a namespace of its own with ?ns=NAME")
             }
+            Kind::BadSetup => ("cannot be spoken to as the address says", "mend the file that the address names"),
             Kind::NoMaster => ("no master is known", "see what the sentinels or the cluster say"),
             Kind::Other => ("refused", "see what it says"),
         }

@@ -9,7 +9,7 @@
 
 mod real;
 #[cfg(test)]
-pub(super) mod sim;
+pub(crate) mod sim;
 
 use std::{any::Any, fmt, io, path::Path, sync::Arc};
 

@@ -140,9 +140,45 @@ async fn behind_sentinels_the_new_master_is_found_after_the_old_one_died() {
     assert_eq!(to(&url).await.unwrap().at, format!("127.0.0.1:{new}"));
     sentinels.sentinels()[0].kill();
     assert_eq!(to(&url).await.unwrap().at, format!("127.0.0.1:{new}"), "the other two know it too");
+    // One sentinel alone can move nothing: it goes on calling the server master that has just become a replica.
+    sentinels.sentinels()[1].kill();
+    sentinels.server(new).command(&["REPLICAOF", "127.0.0.1", "1"]);
+    let error = to(&url).await.err().expect("no master");
+    assert!(error.trouble.kind == Kind::NoMaster && error.to_string().contains("it is a replica"), "{error}");
     let error = to(&url.replace("the-log", "no-log")).await.err().expect("unknown");
     assert_eq!(error.trouble.kind, Kind::NoMaster);
     assert!(error.to_string().contains("`no-log`"), "{error}");
+}
+
+#[tokio::test]
+async fn with_tls_both_sides_show_who_they_are() {
+    let file = |name: &str| format!("{}/tests/support/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+    let (ca, cert, key) = (file("ca.pem"), file("test.pem"), file("test.key"));
+    let port = server::free_port().to_string();
+    let tls =
+        [("tls-port", port.as_str()), ("tls-cert-file", &cert), ("tls-key-file", &key), ("tls-ca-cert-file", &ca)];
+    let redis = server::Redis::start_with(&tls);
+    let url = |query: &str| format!("rediss://localhost:{port}/?{query}");
+    let both = url(&format!("ca={ca}&cert={cert}&key={key}"));
+    let mut connected = to(&both).await.unwrap();
+    let pong: String = cmd("PING").query_async(&mut connected.connection).await.unwrap();
+    assert_eq!(pong, "PONG");
+    // It wants to see a certificate of ours unless told otherwise.
+    let seen = match to(&url(&format!("ca={ca}"))).await {
+        Ok(connected) => error_of(&connected, &["PING"]).await.kind,
+        Err(error) => error.trouble.kind,
+    };
+    assert_eq!(seen, Kind::Unreachable);
+    redis.command(&["CONFIG", "SET", "tls-auth-clients", "no"]);
+    to(&url(&format!("ca={ca}"))).await.unwrap();
+    let stranger = to(&url("")).await.err().expect("this machine does not know who signed it").to_string();
+    assert!(stranger.contains("certificate"), "{stranger}");
+    let other_name = both.replace("localhost", "127.0.0.1");
+    assert!(to(&other_name).await.err().expect("not its name").to_string().contains("certificate"));
+    let gone = to(&url("ca=/no/such/file")).await.err().expect("no file");
+    assert!(gone.trouble.kind == Kind::BadSetup && gone.to_string().contains("/no/such/file"), "{gone}");
+    let plain = to(&format!("redis://localhost:{port}")).await.err().expect("TLS there");
+    assert_eq!(plain.trouble.kind, Kind::Unreachable, "{plain}");
 }
 
 #[test]

@@ -124,3 +124,22 @@ mod conformance {
         Arc::new(OnItsOwn { log, _redis: redis }) as Arc<dyn Log>
     });
 }
+
+/// As a user who has no more rights than docs/configuration.md says.
+mod conformance_with_few_rights {
+    use super::*;
+
+    const DOCS: &str = include_str!("../../../../docs/configuration.md");
+
+    crate::log::conformance::suite!(|clock| {
+        let redis = Redis::start();
+        let (_, rights) = DOCS.split_once("An ACL user for the log needs\n`").expect("the docs name them");
+        let rights = rights.split('`').next().unwrap().split(' ');
+        let user = ["ACL", "SETUSER", "antiphon", "on", ">p"].into_iter().chain(rights);
+        assert_eq!(redis.command(&user.collect::<Vec<_>>()), "OK");
+        let url = redis.url().replace("://", "://antiphon:p@");
+        let log = RedisLog::open(options(&url, "n1", Stamp::Clock(clock)));
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(opened(&log)));
+        Arc::new(OnItsOwn { log, _redis: redis }) as Arc<dyn Log>
+    });
+}

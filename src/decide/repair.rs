@@ -1,0 +1,316 @@
+//! What becomes of entries that a store has lost: each node that saw them offers them again, under their old ids.
+//!
+//! Brought back are what somebody was told: posts, answers, cancellations, messages given up, redactions, a person's wish
+//! for another try. Not brought back is how it was worked on: claims, other releases and failures that were to be
+//! retried. Such work is done anew, under new claims.
+//!
+//! Promises:
+//! - a message that was answered has that answer again, or another one that it got meanwhile, and never two;
+//! - a post comes back word for word, `reply_to` too, even if what it names did not come back: it is what the person
+//!   said, the same post repeated must find it, and `log.repaired` says what is missing;
+//! - a message that was hidden comes back and is hidden in one append, so that no feed shows it in between;
+//! - offering the same again, by this node or another, changes nothing.
+//!
+//! Known limit: nodes that saw the lost entries up to different points may disagree about a message that was given up and
+//! then asked for again. The later offer wins, so it may be given up once more; a person can ask again.
+//! Not here: which entries are lost (`log`), appending, and the order among nodes (any order is fine).
+//! Start with [`plan`]; then [`restore`] for each, then its changes by [`change`](super::change::change), then [`report`].
+
+#[cfg(test)]
+mod tests;
+
+use std::{collections::HashMap, sync::Arc};
+
+use antiphon_schemas::{
+    Entry, Epoch, Event, MessageId, RoomName, Seq,
+    event::{
+        LogRepaired, MessageCancelled, MessageCompleted, MessageDead, MessagePosted, MessageRedacted, MessageReleased,
+        NotRepaired, REFUSED_MAX, REFUSED_REASON_BYTES_MAX, ReplyPosted, release,
+    },
+    wire::Status,
+};
+
+use super::{Decision, Facts, Refusal, change::Change, lane};
+use crate::projection::Projections;
+
+/// What is to be offered, in the order in which it happened.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Plan {
+    /// Messages, by their first lost entry, so that what is replied to comes before its reply.
+    pub restores: Vec<Restore>,
+    /// To be decided after all of [`Plan::restores`]. An id that somebody else has taken meanwhile is hidden too: hiding
+    /// too much is the lesser fault.
+    pub changes: Vec<(MessageId, Change)>,
+    /// What cannot be offered.
+    pub refused: Vec<NotRepaired>,
+}
+
+impl Plan {
+    /// How much it offers, in the sense of [`LogRepaired::offered`].
+    pub fn offered(&self) -> usize {
+        self.restores.len() + self.changes.len() + self.refused.len()
+    }
+}
+
+/// A message, as far as its entries were lost.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Restore {
+    /// The message.
+    pub id: MessageId,
+    /// Its room.
+    pub room: RoomName,
+    /// The post; `None` if that was not lost.
+    pub posted: Option<MessagePosted>,
+    /// A person had asked for another try after it was given up.
+    pub reopened: bool,
+    /// How it ended.
+    pub end: RestoredEnd,
+    /// The message, its reply or both, if they had been hidden.
+    pub hidden: Vec<MessageId>,
+}
+
+/// How a message ended, as far as that was lost.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RestoredEnd {
+    /// It had not, or that was not lost.
+    Open,
+    /// With an answer.
+    Answered {
+        /// The answer; `None` if the store kept it and lost only what came after it.
+        reply: Option<Box<ReplyPosted>>,
+        /// Its fence stays as it was: the position of a claim in the epoch that ended.
+        completed: MessageCompleted,
+    },
+    /// Somebody no longer wanted the answer.
+    Cancelled,
+    /// Given up, or failed without another try: why.
+    Dead(Arc<str>),
+}
+
+impl Restore {
+    /// The messages that must be looked up before this can be decided.
+    pub fn needs(&self) -> Vec<MessageId> {
+        [self.id].into_iter().chain(self.reply_id()).collect()
+    }
+
+    /// How it stands in the list of what was not brought back.
+    pub fn refused(&self, why: &Refusal) -> NotRepaired {
+        let kind = match (&self.end, &self.posted) {
+            (_, Some(_)) if *why == Refusal::IdTaken(self.id) => "message.posted",
+            (RestoredEnd::Answered { .. }, _) => "reply.posted",
+            (RestoredEnd::Cancelled, _) => "message.cancelled",
+            (RestoredEnd::Dead(_), _) => "message.dead",
+            (RestoredEnd::Open, Some(_)) => "message.posted",
+            (RestoredEnd::Open, None) => "message.released",
+        };
+        not_repaired(kind, Some(self.id), &why.to_string())
+    }
+
+    fn reply_id(&self) -> Option<MessageId> {
+        match &self.end {
+            RestoredEnd::Answered { completed, .. } => Some(completed.reply_id),
+            _ => None,
+        }
+    }
+
+    fn end_events(&self) -> Vec<Event> {
+        let message_id = self.id;
+        match &self.end {
+            RestoredEnd::Open => vec![],
+            RestoredEnd::Answered { reply, completed } => {
+                let reply = reply.as_deref().cloned().map(Event::from);
+                reply.into_iter().chain([completed.clone().into()]).collect()
+            }
+            RestoredEnd::Cancelled => vec![MessageCancelled { message_id }.into()],
+            RestoredEnd::Dead(reason) => vec![MessageDead { message_id, reason: reason.clone() }.into()],
+        }
+    }
+}
+
+/// A change that was refused, as it stands in the list of what was not brought back.
+pub fn refused_change(id: MessageId, change: Change, why: &Refusal) -> NotRepaired {
+    let kind = match change {
+        Change::Cancel => "message.cancelled",
+        Change::Retry => "message.released",
+        Change::Redact => "message.redacted",
+    };
+    not_repaired(kind, Some(id), &why.to_string())
+}
+
+/// Folds lost entries, in order, into what is to be offered.
+pub fn plan(lost: &[Arc<Entry>]) -> Plan {
+    let mut plan = Plan::default();
+    let mut fold = Fold::default();
+    for entry in lost {
+        let kind = entry.event.kind();
+        match (&entry.event, &entry.header.room) {
+            (Event::LogRepaired(_), _) => {}
+            (Event::Unknown(unknown), _) => {
+                let id = unknown.subjects.first().copied();
+                plan.refused.push(not_repaired(kind, id, "this version does not know what it says"));
+            }
+            (Event::MessageRedacted(e), _) => fold.redacted.push(e.message_id),
+            (event, None) => {
+                plan.refused.push(not_repaired(kind, event.subjects().first().copied(), "it names no room"));
+            }
+            (event, Some(room)) => fold.apply(event, room),
+        }
+    }
+    let unfinished = fold.replies.into_values().map(|reply| {
+        not_repaired("reply.posted", Some(reply.message_id), "it came without the end of its message; it is done anew")
+    });
+    plan.refused.extend(unfinished);
+    plan.changes = fold.redacted.iter().map(|id| (*id, Change::Redact)).collect();
+    let says_something = |r: &Restore| r.posted.is_some() || r.reopened || r.end != RestoredEnd::Open;
+    plan.restores = fold.restores.into_iter().filter(says_something).collect();
+    for restore in &mut plan.restores {
+        let shown = [Some(restore.id), restore.reply_id()].into_iter().flatten();
+        restore.hidden = shown.filter(|id| fold.redacted.contains(id)).collect();
+    }
+    plan
+}
+
+/// What the lost entries came to so far.
+#[derive(Default)]
+struct Fold {
+    restores: Vec<Restore>,
+    places: HashMap<MessageId, usize>,
+    /// Replies whose `message.completed` has not come yet, by their ids.
+    replies: HashMap<MessageId, ReplyPosted>,
+    redacted: Vec<MessageId>,
+}
+
+impl Fold {
+    fn apply(&mut self, event: &Event, room: &RoomName) {
+        match event {
+            Event::MessagePosted(e) => self.message(e.id, room).posted = Some(e.clone()),
+            Event::ReplyPosted(e) => drop(self.replies.insert(e.id, e.clone())),
+            Event::MessageCompleted(e) => {
+                let reply = self.replies.remove(&e.reply_id).map(Box::new);
+                self.message(e.message_id, room).end = RestoredEnd::Answered { reply, completed: e.clone() };
+            }
+            Event::MessageCancelled(e) => self.message(e.message_id, room).end = RestoredEnd::Cancelled,
+            Event::MessageDead(e) => self.message(e.message_id, room).end = RestoredEnd::Dead(e.reason.clone()),
+            Event::MessageFailed(e) if e.retry_at_ms.is_none() => {
+                self.message(e.message_id, room).end = RestoredEnd::Dead(e.reason.clone());
+            }
+            Event::MessageReleased(e) if matches!(&*e.reason, release::RETRY_ASKED | release::RESTORED) => {
+                let message = self.message(e.message_id, room);
+                (message.reopened, message.end) = (true, RestoredEnd::Open);
+            }
+            Event::MessageClaimed(_) | Event::MessageReleased(_) | Event::MessageFailed(_) => {}
+            Event::MessageRedacted(_) | Event::LogRepaired(_) | Event::Unknown(_) => {}
+        }
+    }
+
+    fn message(&mut self, id: MessageId, room: &RoomName) -> &mut Restore {
+        let place = *self.places.entry(id).or_insert(self.restores.len());
+        if place == self.restores.len() {
+            let (room, end) = (room.clone(), RestoredEnd::Open);
+            self.restores.push(Restore { id, room, posted: None, reopened: false, end, hidden: vec![] });
+        }
+        &mut self.restores[place]
+    }
+}
+
+/// Decides a message that is offered again. Neither a full queue nor a bot that this node does not know is a reason to
+/// refuse: somebody was told that the message is safe.
+///
+/// # Errors
+/// [`Refusal::IdTaken`] (another message has the id), [`Refusal::AlreadyEnded`] (it came to another end meanwhile),
+/// [`Refusal::NoSuchMessage`] (its post or its answer is neither there nor was it lost), [`Refusal::NotFailed`],
+/// [`Refusal::Redacted`].
+pub fn restore(state: &Projections, facts: &Facts, restore: &Restore) -> Result<Decision, Refusal> {
+    let id = restore.id;
+    let reply = restore.reply_id().and_then(|reply_id| Some((reply_id, facts.look(state, &reply_id)?)));
+    let answers = |event: &Event| matches!(event, Event::ReplyPosted(reply) if reply.message_id == id);
+    if let Some((reply_id, fact)) = &reply
+        && !answers(&fact.posted.event)
+    {
+        return Err(Refusal::IdTaken(*reply_id));
+    }
+    if let RestoredEnd::Answered { reply: None, completed } = &restore.end
+        && reply.is_none()
+    {
+        return Err(Refusal::NoSuchMessage(completed.reply_id));
+    }
+    let (mut events, known) = match (facts.look(state, &id), &restore.posted) {
+        (None, None) => return Err(Refusal::NoSuchMessage(id)),
+        (None, Some(_)) if state.queue.is_promised(&id) => return Err(Refusal::IdTaken(id)),
+        (None, Some(posted)) => {
+            let ask = posted.ask.as_ref().map(|ask| lane(state, &restore.room, &ask.bot, ask.priority));
+            let mut events = vec![Event::from(MessagePosted { ask, ..posted.clone() })];
+            events.extend(restore.end_events());
+            // As `change` does: hiding ends open work.
+            if restore.hidden.contains(&id) && restore.end == RestoredEnd::Open && posted.ask.is_some() {
+                events.push(MessageCancelled { message_id: id }.into());
+            }
+            (events, None)
+        }
+        (Some(fact), posted) => {
+            if posted.as_ref().is_some_and(|posted| !same(&fact.posted, &restore.room, posted)) {
+                return Err(Refusal::IdTaken(id));
+            }
+            let status = fact.record.status;
+            let events = match (status, &restore.end) {
+                (Status::Failed | Status::Dead, RestoredEnd::Open) if restore.reopened => {
+                    let Event::MessagePosted(MessagePosted { ask: Some(ask), .. }) = &fact.posted.event else {
+                        return Err(Refusal::NotFailed(Status::None));
+                    };
+                    if fact.record.redacted {
+                        return Err(Refusal::Redacted);
+                    }
+                    let ask = lane(state, &restore.room, &ask.bot, ask.priority);
+                    vec![MessageReleased { message_id: id, fence: None, reason: release::RESTORED.into(), ask }.into()]
+                }
+                (status, RestoredEnd::Open) => return Ok(Decision::Stands(status)),
+                (Status::Waiting | Status::Claimed, _) => restore.end_events(),
+                (Status::Answered, RestoredEnd::Answered { .. }) if reply.is_some() => {
+                    return Ok(Decision::Stands(status));
+                }
+                // Given up meanwhile, though it had its answer: it has it again.
+                (Status::Failed | Status::Dead, RestoredEnd::Answered { .. }) => restore.end_events(),
+                (Status::Failed | Status::Dead, RestoredEnd::Cancelled) if restore.reopened => restore.end_events(),
+                (Status::Failed | Status::Dead, RestoredEnd::Dead(_)) | (Status::Cancelled, RestoredEnd::Cancelled) => {
+                    return Ok(Decision::Stands(status));
+                }
+                (status, _) => return Err(Refusal::AlreadyEnded(status)),
+            };
+            (events, Some(fact))
+        }
+    };
+    if reply.is_some() {
+        // The store kept the answer and lost what came after it.
+        events.retain(|event| !matches!(event, Event::ReplyPosted(_)));
+    }
+    let hidden_now = known.filter(|fact| fact.record.redacted).map(|_| id);
+    let hide = restore.hidden.iter().filter(|hidden| Some(**hidden) != hidden_now);
+    events.extend(hide.map(|message_id| Event::from(MessageRedacted { message_id: *message_id })));
+    Ok(Decision::Append { room: restore.room.clone(), subjects: restore.needs(), events })
+}
+
+/// What to append when everything was offered; what did not fit, cut to its bounds.
+pub fn report(node: &str, before: Epoch, after: Seq, offered: usize, mut refused: Vec<NotRepaired>) -> LogRepaired {
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let again = count(offered.saturating_sub(refused.len()));
+    let refused_more = count(refused.len().saturating_sub(REFUSED_MAX));
+    refused.truncate(REFUSED_MAX);
+    LogRepaired { node: node.into(), before, after, offered: count(offered), again, refused, refused_more }
+}
+
+fn not_repaired(kind: &str, id: Option<MessageId>, reason: &str) -> NotRepaired {
+    let fits =
+        reason.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= REFUSED_REASON_BYTES_MAX);
+    let reason = reason[..fits.last().unwrap_or(0)].into();
+    NotRepaired { kind: kind.into(), id, reason }
+}
+
+/// Whether the entry posted this: same room, text, author's name, `reply_to` and `to`, as for a repeated post.
+fn same(entry: &Entry, room: &RoomName, lost: &MessagePosted) -> bool {
+    let Event::MessagePosted(posted) = &entry.event else { return false };
+    entry.header.room.as_ref() == Some(room)
+        && posted.text == lost.text
+        && posted.author.name == lost.author.name
+        && posted.reply_to == lost.reply_to
+        && posted.to == lost.to
+}

@@ -1,0 +1,515 @@
+//! Every case once by a table, and random histories, cut anywhere, offered once, twice, and by two nodes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use antiphon_schemas::event::{Author, AuthorKind, Made, MessageClaimed, Unknown};
+use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
+use uuid::Uuid;
+
+use antiphon_schemas::BotName;
+
+use super::*;
+use crate::{
+    decide::{
+        change::change,
+        tests::{How, MAX_AGE_MS, MESSAGES, Step, World, bot, config, history, id, room, steps},
+    },
+    projection::record::{Change as Changed, Record},
+};
+
+/// What an offer came to, in letters: the events, `=` for "stands already", or the refusal's name.
+fn letters(decided: &Result<Decision, Refusal>) -> String {
+    let letter = |event: &Event| match event {
+        Event::MessagePosted(_) => 'p',
+        Event::MessageReleased(_) => 'r',
+        Event::ReplyPosted(_) => 'a',
+        Event::MessageCompleted(_) => 'c',
+        Event::MessageCancelled(_) => 'x',
+        Event::MessageDead(_) => 'd',
+        Event::MessageRedacted(_) => 'h',
+        other => panic!("{other:?}"),
+    };
+    match decided {
+        Ok(Decision::Append { events, .. }) => events.iter().map(letter).collect(),
+        Ok(Decision::Already(_) | Decision::Stands(_)) => "=".into(),
+        Err(refusal) => format!("{refusal:?}").split([' ', '(', '{']).next().unwrap().into(),
+    }
+}
+
+fn post(message: usize) -> Step {
+    Step::Post { message, room: 0, bot: Some(0), priority: 5 }
+}
+
+fn end(how: How) -> Step {
+    Step::End { message: 0, stale: false, how }
+}
+
+fn world(steps: &[Step]) -> World {
+    let mut world = World::new();
+    steps.iter().for_each(|step| drop(world.act(step).unwrap()));
+    world
+}
+
+fn reply_id(n: u128) -> MessageId {
+    MessageId(Uuid::from_u128(n))
+}
+
+/// What the lost entries said of message 0: posted, and this end. Its reply has the id that the first claim would give.
+fn lost(end: RestoredEnd) -> Restore {
+    let posted = MessagePosted {
+        id: id(0),
+        author: Author { name: "ann".into(), kind: AuthorKind::Human, color: Some("red".into()) },
+        text: "message 0".into(),
+        to: Some(vec![bot(0)]),
+        ask: Some(antiphon_schemas::event::Ask { bot: bot(0), priority: 5, second: true }),
+        reply_to: None,
+        hops: 0,
+    };
+    Restore { id: id(0), room: room(0), posted: Some(posted), reopened: false, end, hidden: vec![] }
+}
+
+fn answered(reply: u128) -> RestoredEnd {
+    let (message_id, author) = (id(0), Author { name: "ann-bot".into(), kind: AuthorKind::Bot, color: None });
+    let made = Made { total_ms: 7, ..Made::default() };
+    let reply = ReplyPosted { id: reply_id(reply), message_id, author, text: "words".into(), hops: 1, made };
+    let completed = MessageCompleted { message_id, reply_id: reply.id, fence: Seq(4_711), ms: 7 };
+    RestoredEnd::Answered { reply: Some(Box::new(reply)), completed }
+}
+
+fn offer(world: &World, wish: &Restore) -> Result<Decision, Refusal> {
+    restore(&world.projections, &Facts::none(), wish)
+}
+
+#[test]
+fn every_end_meets_every_state() {
+    use Step::{Change, Claim, Due, Wait};
+    let (claim, cancel) = (Claim { bot: 0 }, Change { message: 0, change: super::Change::Cancel });
+    let asks_nobody = Step::Post { message: 0, room: 0, bot: None, priority: 5 };
+    // In the last of these the id means another message.
+    let states: [(&str, Vec<Step>); 10] = [
+        ("unknown", vec![]),
+        ("waiting", vec![post(0)]),
+        ("claimed", vec![post(0), claim.clone()]),
+        ("retrying", vec![post(0), claim.clone(), end(How::Failed)]),
+        ("answered", vec![post(0), claim.clone(), end(How::Completed)]),
+        ("failed", vec![post(0), claim.clone(), end(How::FailedForGood)]),
+        ("dead", vec![post(0), Wait { ms: MAX_AGE_MS }, Due { message: 0 }]),
+        ("cancelled", vec![post(0), cancel]),
+        ("taken", vec![Step::Post { message: 0, room: 1, bot: Some(0), priority: 5 }]),
+        ("asks nobody", vec![asks_nobody]),
+    ];
+    // The first claim in an empty log promises 1,001 to its reply.
+    let ends = [
+        lost(RestoredEnd::Open),
+        Restore { reopened: true, ..lost(RestoredEnd::Open) },
+        lost(answered(1_001)),
+        lost(answered(9_999)),
+        lost(RestoredEnd::Cancelled),
+        Restore { reopened: true, ..lost(RestoredEnd::Cancelled) },
+        lost(RestoredEnd::Dead("too-old".into())),
+    ];
+    let ended = "AlreadyEnded";
+    let taken = "IdTaken";
+    // Columns: open, reopened, answered (1,001), answered by another, cancelled, reopened and cancelled, dead.
+    let expected = [
+        ["p", "p", "pac", "pac", "px", "px", "pd"],
+        ["=", "=", "ac", "ac", "x", "x", "d"],
+        ["=", "=", "ac", "ac", "x", "x", "d"],
+        ["=", "=", "ac", "ac", "x", "x", "d"],
+        ["=", "=", "=", ended, ended, ended, ended],
+        ["=", "r", "ac", "ac", ended, "x", "="],
+        ["=", "r", "ac", "ac", ended, "x", "="],
+        ["=", "=", ended, ended, "=", "=", ended],
+        [taken; 7],
+        [taken; 7],
+    ];
+    for ((name, steps), expected) in states.iter().zip(expected) {
+        let found: Vec<_> = ends.iter().map(|wish| letters(&offer(&world(steps), wish))).collect();
+        assert_eq!(found, expected, "{name}");
+    }
+}
+
+#[test]
+fn without_its_post_only_a_message_that_is_there_can_end() {
+    let wish = Restore { posted: None, ..lost(answered(1_001)) };
+    assert_eq!(offer(&world(&[]), &wish), Err(Refusal::NoSuchMessage(id(0))));
+    assert_eq!(letters(&offer(&world(&[post(0)]), &wish)), "ac");
+    let elsewhere = Step::Post { message: 0, room: 0, bot: None, priority: 5 };
+    assert_eq!(offer(&world(&[elsewhere]), &wish), Err(Refusal::AlreadyEnded(Status::None)));
+}
+
+#[test]
+fn a_post_comes_back_word_for_word_on_the_lane_that_is_its_own_now() {
+    let mut wish = lost(answered(1_001));
+    let posted = wish.posted.as_mut().unwrap();
+    (posted.reply_to, posted.hops) = (Some(id(19)), 3);
+    posted.ask.as_mut().unwrap().bot = BotName::new("nobody-here-knows-it").unwrap();
+    let world = world(&[]);
+    let Ok(Decision::Append { room: of, subjects, events }) = offer(&world, &wish) else { panic!() };
+    assert_eq!((of, subjects), (room(0), vec![id(0), reply_id(1_001)]));
+    let mut expected = wish.posted.clone().unwrap();
+    expected.ask.as_mut().unwrap().second = false;
+    assert_eq!(events[0], expected.into(), "reply_to too, though it names what is not there");
+    let RestoredEnd::Answered { reply, completed } = wish.end.clone() else { panic!() };
+    assert_eq!(events[1..], [(*reply.unwrap()).into(), completed.into()], "the fence as it was");
+    // The fifth to wait in its room goes onto the second lane.
+    let flood = self::world(&(1..5).map(post).collect::<Vec<_>>());
+    let Ok(Decision::Append { events, .. }) = offer(&flood, &lost(RestoredEnd::Open)) else { panic!() };
+    assert!(matches!(&events[0], Event::MessagePosted(MessagePosted { ask: Some(ask), .. }) if ask.second));
+    // Nor is a full queue a reason to lose it.
+    let full = self::world(&(1..9).map(post).collect::<Vec<_>>());
+    assert_eq!(letters(&full.act_on_clone(&post(0))), "QueueFull");
+    assert_eq!(letters(&offer(&full, &lost(RestoredEnd::Open))), "p");
+}
+
+impl World {
+    /// What a step would come to.
+    fn act_on_clone(&self, step: &Step) -> Result<Decision, Refusal> {
+        let mut clone = World::new();
+        self.entries.iter().for_each(|entry| clone.append(entry.header.room.as_ref().unwrap(), &entry.event));
+        clone.act(step).map(|came| came.expect("a decision"))
+    }
+}
+
+#[test]
+fn what_was_hidden_is_hidden_in_the_same_append() {
+    let hidden = vec![id(0), reply_id(1_001)];
+    let wish = Restore { hidden: hidden.clone(), ..lost(answered(1_001)) };
+    assert_eq!(letters(&offer(&world(&[]), &wish)), "pachh");
+    assert_eq!(letters(&offer(&world(&[post(0)]), &wish)), "achh");
+    let redacted = world(&[post(0), Step::Change { message: 0, change: Change::Redact }]);
+    assert_eq!(offer(&redacted, &wish), Err(Refusal::AlreadyEnded(Status::Cancelled)));
+    // Hidden while it waits, and the store kept it waiting: nobody may answer it.
+    let wish = Restore { hidden: vec![id(0)], ..lost(RestoredEnd::Open) };
+    assert_eq!(letters(&offer(&world(&[]), &wish)), "pxh");
+    let again = Restore { reopened: true, ..lost(RestoredEnd::Open) };
+    assert_eq!(offer(&redacted, &again).map(drop), Ok(()), "cancelled: there is nothing to reopen");
+    let steps = [post(0), Step::Wait { ms: MAX_AGE_MS }, Step::Due { message: 0 }];
+    let mut dead = world(&steps);
+    dead.act(&Step::Change { message: 0, change: Change::Redact }).unwrap();
+    assert_eq!(offer(&dead, &again), Err(Refusal::Redacted));
+}
+
+#[test]
+fn an_id_that_is_anothers_by_now_is_refused() {
+    // The reply's id is a message, and the message's id is promised to a reply.
+    let mut world = World::new();
+    world.replies_from = 0;
+    [post(1), Step::Claim { bot: 0 }].iter().for_each(|step| drop(world.act(step).unwrap()));
+    assert!(world.projections.queue.is_promised(&id(0)));
+    assert_eq!(offer(&world, &lost(RestoredEnd::Open)), Err(Refusal::IdTaken(id(0))));
+    let RestoredEnd::Answered { reply, completed } = answered(2) else { panic!() };
+    assert_eq!(completed.reply_id, id(1));
+    let wish = Restore { id: id(7), ..lost(RestoredEnd::Answered { reply, completed }) };
+    assert_eq!(offer(&world, &wish), Err(Refusal::IdTaken(id(1))));
+}
+
+#[test]
+fn a_cut_between_an_answer_and_its_end_gives_the_end_alone() {
+    let mut world = world(&[post(0), Step::Claim { bot: 0 }]);
+    let RestoredEnd::Answered { reply, completed } = answered(1_001) else { panic!() };
+    let end = RestoredEnd::Answered { reply: None, completed };
+    let wish = Restore { posted: None, ..lost(end) };
+    assert_eq!(offer(&world, &wish), Err(Refusal::NoSuchMessage(reply_id(1_001))));
+    world.append(&room(0), &(*reply.unwrap()).into());
+    assert_eq!(letters(&offer(&world, &wish)), "c");
+    assert_eq!(letters(&offer(&world, &lost(answered(1_001)))), "c");
+}
+
+fn entry(seq: u64, room: Option<RoomName>, event: Event) -> Arc<Entry> {
+    let header = antiphon_schemas::Header {
+        seq: Seq(seq),
+        at_ms: 0,
+        request: antiphon_schemas::RequestId(Uuid::nil()),
+        kind: event.kind().into(),
+        room,
+        subjects: event.subjects(),
+        version: antiphon_schemas::entry::VERSION,
+    };
+    Arc::new(Entry { header, body: Entry::body_of(&event, [0; 16]).unwrap(), event })
+}
+
+#[test]
+fn a_plan_offers_what_somebody_was_told_and_lists_what_it_cannot() {
+    let posted = lost(RestoredEnd::Open).posted.unwrap();
+    let RestoredEnd::Answered { reply, completed } = answered(1_001) else { panic!() };
+    let reply = *reply.unwrap();
+    let ask = posted.ask.clone().unwrap();
+    let claimed = MessageClaimed {
+        message_id: id(0),
+        reply_id: reply.id,
+        bot: bot(0),
+        worker: "w".into(),
+        incarnation: None,
+        attempt: 1,
+        lease_ms: 1,
+    };
+    let released = |n, reason: &str| {
+        let (message_id, reason, ask) = (id(n), reason.into(), ask.clone());
+        Event::from(MessageReleased { message_id, fence: None, reason, ask })
+    };
+    let failed = |n, reason: &str, retry_at_ms| {
+        let (message_id, fence, attempt, reason) = (id(n), Seq(1), 1, reason.into());
+        Event::from(antiphon_schemas::event::MessageFailed { message_id, fence, reason, attempt, retry_at_ms })
+    };
+    let dead = |n, reason: &str| Event::from(MessageDead { message_id: id(n), reason: reason.into() });
+    let events: Vec<Event> = vec![
+        claimed.clone().into(),
+        posted.clone().into(),
+        claimed.clone().into(),
+        released(0, release::LEASE_OVER),
+        failed(0, "again", Some(5)),
+        failed(3, "for good", None),
+        failed(4, "once more", None),
+        dead(4, "attempts-used-up: once more"),
+        released(5, release::RETRY_ASKED),
+        dead(6, "too-old"),
+        released(6, release::RETRY_ASKED),
+        MessageCancelled { message_id: id(7) }.into(),
+        MessageRedacted { message_id: id(7) }.into(),
+        reply.clone().into(),
+        completed.clone().into(),
+        MessageRedacted { message_id: reply.id }.into(),
+        MessageRedacted { message_id: id(8) }.into(),
+        ReplyPosted { id: reply_id(50), message_id: id(9), ..reply.clone() }.into(),
+    ];
+    let mut entries: Vec<_> = (1..).zip(events).map(|(seq, event)| entry(seq, Some(room(0)), event)).collect();
+    let unknown = Unknown { kind: "weather.changed".into(), data: vec![0xc0].into(), subjects: vec![id(11), id(12)] };
+    let of_no_room = [Event::Unknown(unknown), report("n", Epoch(1), Seq(1), 0, vec![]).into(), dead(13, "in no room")];
+    entries.extend((100..).zip(of_no_room).map(|(seq, event)| entry(seq, None, event)));
+    let plan = plan(&entries);
+
+    let message = |n, end| Restore { id: id(n), posted: None, ..lost(end) };
+    let end = RestoredEnd::Answered { reply: Some(Box::new(reply.clone())), completed };
+    let expected = [
+        Restore { posted: Some(posted), hidden: vec![reply.id], ..lost(end) },
+        message(3, RestoredEnd::Dead("for good".into())),
+        message(4, RestoredEnd::Dead("attempts-used-up: once more".into())),
+        Restore { reopened: true, ..message(5, RestoredEnd::Open) },
+        Restore { reopened: true, ..message(6, RestoredEnd::Open) },
+        Restore { hidden: vec![id(7)], ..message(7, RestoredEnd::Cancelled) },
+    ];
+    assert_eq!(plan.restores, expected);
+    assert_eq!(plan.changes, [id(7), reply.id, id(8)].map(|id| (id, Change::Redact)));
+    let refused: Vec<_> = plan.refused.iter().map(|r| (&*r.kind, r.id)).collect();
+    let expected = [("weather.changed", Some(id(11))), ("message.dead", Some(id(13))), ("reply.posted", Some(id(9)))];
+    assert_eq!(refused, expected);
+    assert_eq!(plan.offered(), 6 + 3 + 3);
+    assert_eq!(super::plan(&[]), Plan::default());
+}
+
+#[test]
+fn a_report_is_bounded_and_its_numbers_add_up() {
+    let long = Refusal::StaleFence { worker: "ä".repeat(5_000).into(), fence: Seq(1) };
+    let refused = lost(answered(1)).refused(&long);
+    assert_eq!((&*refused.kind, refused.id), ("reply.posted", Some(id(0))));
+    assert!((250..=256).contains(&refused.reason.len()), "{}", refused.reason);
+    let report = report("node-1", Epoch(7), Seq(9), 100_000, vec![refused; 50_000]);
+    assert_eq!((report.refused.len(), report.refused_more, report.again), (1_000, 49_000, 50_000));
+    let body = Entry::body_of(&report.into(), [0; 16]).unwrap();
+    assert!(body.len() < antiphon_schemas::entry::BODY_BYTES_MAX / 2, "{}", body.len());
+    let kinds = [
+        (lost(RestoredEnd::Open), Refusal::Redacted, "message.posted"),
+        (lost(RestoredEnd::Cancelled), Refusal::IdTaken(id(0)), "message.posted"),
+        (lost(RestoredEnd::Cancelled), Refusal::AlreadyEnded(Status::Answered), "message.cancelled"),
+        (lost(RestoredEnd::Dead("".into())), Refusal::AlreadyEnded(Status::Answered), "message.dead"),
+        (Restore { posted: None, ..lost(RestoredEnd::Open) }, Refusal::Redacted, "message.released"),
+    ];
+    assert!(kinds.iter().all(|(wish, why, kind)| &*wish.refused(why).kind == *kind));
+    assert_eq!(&*refused_change(id(0), Change::Redact, &Refusal::NoSuchMessage(id(0))).kind, "message.redacted");
+}
+
+/// A world whose log is this, and whose claims promise other ids than those of the history that it was cut from.
+fn fork(entries: &[Arc<Entry>]) -> World {
+    let mut world = World::new();
+    world.replies_from = 1_000_000;
+    for entry in entries {
+        world.now_ms = entry.header.at_ms;
+        world.append(entry.header.room.as_ref().unwrap(), &entry.event);
+    }
+    world
+}
+
+/// Offers a plan. Returns what was refused, and counts what each offer came to.
+fn carry_out(world: &mut World, plan: &Plan, came: &mut BTreeMap<String, u32>) -> Vec<NotRepaired> {
+    let mut refused = plan.refused.clone();
+    let mut take = |world: &mut World, decided: Result<Decision, Refusal>, not: &dyn Fn(&Refusal) -> NotRepaired| {
+        *came.entry(letters(&decided)).or_default() += 1;
+        match decided {
+            Ok(Decision::Append { room, subjects, events }) => {
+                assert!(events.len() <= crate::log::DRAFTS_MAX && !events.is_empty());
+                let touched: BTreeSet<_> = events.iter().flat_map(Event::subjects).collect();
+                assert!(touched.iter().all(|id| subjects.contains(id)), "{events:?}");
+                events.iter().for_each(|event| world.append(&room, event));
+            }
+            Ok(_) => {}
+            Err(refusal) => refused.push(not(&refusal)),
+        }
+    };
+    for wish in &plan.restores {
+        let decided = offer(world, wish);
+        take(world, decided, &|why| wish.refused(why));
+    }
+    for (id, wish) in &plan.changes {
+        let decided = change(&world.projections, &Facts::none(), &world.policy, *id, *wish);
+        take(world, decided, &|why| refused_change(*id, *wish, why));
+    }
+    refused
+}
+
+/// Where messages and replies stand, from the entries alone; and which replies each message got.
+fn records(entries: &[Arc<Entry>]) -> BTreeMap<MessageId, (Record, Vec<MessageId>)> {
+    let mut records: BTreeMap<MessageId, (Record, Vec<MessageId>)> = BTreeMap::new();
+    for entry in entries {
+        for (id, change) in Changed::of(entry) {
+            records.entry(id).or_default().0.apply(entry.header.seq, &change);
+        }
+        if let Event::ReplyPosted(reply) = &entry.event {
+            records.entry(reply.message_id).or_default().1.push(reply.id);
+        }
+    }
+    records
+}
+
+/// Ends of the same sort.
+fn sort_of(status: Status) -> &'static str {
+    match status {
+        Status::None => "none",
+        Status::Waiting | Status::Claimed => "open",
+        Status::Answered => "answered",
+        Status::Failed | Status::Dead => "given up",
+        Status::Cancelled => "cancelled",
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Cut {
+    history: Vec<Step>,
+    /// Where the store's log ends, and how far two nodes had seen the old one.
+    at: [prop::sample::Index; 3],
+    /// What people and bots do meanwhile.
+    meanwhile: [Vec<Step>; 2],
+}
+
+fn cuts() -> impl Strategy<Value = Cut> {
+    let meanwhile = [steps(), steps()].prop_map(|steps| steps.map(|steps| steps.into_iter().take(25).collect()));
+    let at = any::<[prop::sample::Index; 3]>();
+    (steps(), at, meanwhile).prop_map(|(history, at, meanwhile)| Cut { history, at, meanwhile })
+}
+
+/// The lost entries that two nodes have seen, after what the store kept.
+fn cut(entries: &[Arc<Entry>], at: &[prop::sample::Index; 3]) -> [usize; 3] {
+    let [kept, a, b] = at.map(|at| at.index(entries.len() + 1));
+    [kept, a.max(kept), b.max(kept)]
+}
+
+fn no_message_has_two_answers(entries: &[Arc<Entry>]) {
+    let (mut replied, mut completed) = (BTreeSet::new(), BTreeSet::new());
+    for entry in entries {
+        match &entry.event {
+            Event::ReplyPosted(e) => assert!(replied.insert(e.message_id), "{entry:?}"),
+            Event::MessageCompleted(e) => assert!(completed.insert(e.message_id), "{entry:?}"),
+            _ => {}
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn one_node_brings_back_every_message_as_it_was_and_offering_twice_changes_nothing(case in cuts()) {
+        let entries = history(&case.history);
+        let [kept, _, seen] = cut(&entries, &case.at);
+        let before = records(&entries[..seen]);
+        let mut world = fork(&entries[..kept]);
+        let plan = plan(&entries[kept..seen]);
+        let refused = carry_out(&mut world, &plan, &mut BTreeMap::new());
+        prop_assert!(refused.iter().all(|r| &*r.kind == "reply.posted" && r.reason.contains("done anew")), "{:?}", refused);
+        no_message_has_two_answers(&world.entries);
+        let after = records(&world.entries);
+        let unfinished = |id: &MessageId| !after.contains_key(id) && refused.len() == 1;
+        for (id, (record, replies)) in &before {
+            if unfinished(id) {
+                continue;
+            }
+            let (now, replies_now) = &after[id];
+            prop_assert_eq!(sort_of(now.status), sort_of(record.status), "{}", id);
+            prop_assert_eq!(now.redacted, record.redacted, "{}", id);
+            prop_assert!(replies_now == replies || !refused.is_empty(), "{}", id);
+        }
+        for entry in &entries[kept..seen] {
+            if let Event::MessagePosted(posted) = &entry.event {
+                let back = world.projections.newest.posted(&posted.id).unwrap();
+                prop_assert!(same(back, entry.header.room.as_ref().unwrap(), posted));
+            }
+        }
+        let ends = |e: &&Arc<Entry>| matches!(&e.event, Event::MessageCompleted(_) | Event::MessageCancelled(_) | Event::MessageDead(_));
+        let mut ended = BTreeSet::new();
+        for entry in world.entries[kept..].iter().filter(ends) {
+            prop_assert!(ended.insert(entry.header.subjects[0]), "two ends were brought back: {:?}", entry);
+        }
+        let tail = world.entries.len();
+        let again = carry_out(&mut world, &plan, &mut BTreeMap::new());
+        prop_assert_eq!((world.entries.len(), again), (tail, refused));
+    }
+
+    #[test]
+    fn two_nodes_offer_in_the_midst_of_life_and_no_message_is_lost_or_answered_twice(case in cuts()) {
+        two_nodes(&case, &mut BTreeMap::new());
+    }
+}
+
+/// Two nodes that saw the old log up to different points offer one after the other, while life goes on.
+fn two_nodes(case: &Cut, came: &mut BTreeMap<String, u32>) {
+    let entries = history(&case.history);
+    let [mut kept, a, b] = cut(&entries, &case.at);
+    // A store loses whole appends. One that lost the end of an answer would have it answered again meanwhile.
+    kept += usize::from(matches!(entries[..kept].last().map(|e| &e.event), Some(Event::ReplyPosted(_))));
+    let (a, b) = (a.max(kept), b.max(kept));
+    let mut world = fork(&entries[..kept]);
+    let mut refused = Vec::new();
+    for (seen, meanwhile) in [a, b].into_iter().zip(&case.meanwhile) {
+        meanwhile.iter().for_each(|step| drop(world.act(step)));
+        let plan = plan(&entries[kept..seen]);
+        let own = carry_out(&mut world, &plan, came);
+        let report = report("n", Epoch(1), Seq(kept as u64), plan.offered(), own.clone());
+        assert_eq!(report.again as usize + own.len(), plan.offered());
+        refused.extend(own);
+    }
+    no_message_has_two_answers(&world.entries);
+    let after = records(&world.entries);
+    let listed = |id: &MessageId| refused.iter().any(|r| r.id == Some(*id));
+    for entry in &entries[..a.max(b)] {
+        match &entry.event {
+            Event::MessagePosted(posted) => {
+                let back = world.projections.newest.posted(&posted.id).unwrap();
+                assert!(same(back, entry.header.room.as_ref().unwrap(), posted) || listed(&posted.id), "{posted:?}");
+            }
+            // An answer is there, or there is another one, or it is said why not.
+            Event::MessageCompleted(e) => {
+                assert!(after.contains_key(&e.reply_id) || listed(&e.message_id), "{e:?}");
+            }
+            Event::MessageRedacted(e) => assert!(after.get(&e.message_id).is_none_or(|(r, _)| r.redacted), "{e:?}"),
+            _ => {}
+        }
+    }
+    for n in 0..MESSAGES {
+        let open = world.projections.queue.get(&id(n)).is_some();
+        let record = after.get(&id(n)).map(|(record, _)| sort_of(record.status));
+        assert_eq!(open, record == Some("open"), "message {n}: the queue and the records agree");
+    }
+}
+
+/// A property that holds because nothing happens would be worth nothing.
+#[test]
+fn the_random_cuts_reach_every_outcome() {
+    let (mut runner, mut came) = (TestRunner::deterministic(), BTreeMap::new());
+    for _ in 0..1_500 {
+        two_nodes(&cuts().new_tree(&mut runner).unwrap().current(), &mut came);
+    }
+    let outcomes = ["=", "p", "pac", "pd", "px", "pxh", "ac", "d", "x", "r", "h", "AlreadyEnded", "IdTaken"];
+    for outcome in outcomes {
+        assert!(came.contains_key(outcome), "{outcome} is not among {came:?}");
+    }
+}
