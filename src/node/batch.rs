@@ -225,7 +225,7 @@ impl Item {
             To::Caller(answer) => drop(answer.send(result)),
             To::Claimer(answer) => drop(result.err().map(|why| answer.send(Err(why)))),
             To::Outbox(id) => conductor.drained(id, result),
-            To::Repair(id) => conductor.repaired(id, &self.command, result),
+            To::Repair(place) => conductor.repaired(place, self.command, result),
             To::Nobody => {}
         }
     }

@@ -26,8 +26,9 @@ use uuid::Uuid;
 
 use super::{
     Answer, Claimed, Command, Error, Inner, Request, State,
-    away::{Draining, Parking, Repair},
     live::Live,
+    parking::{Draining, Parking},
+    repair::Repair,
     timer::Timers,
 };
 use crate::{
@@ -63,8 +64,8 @@ pub(super) enum To {
     Claimer(Claimer),
     /// The outbox, about this post.
     Outbox(MessageId),
-    /// The repair of a lost tail, about this message.
-    Repair(MessageId),
+    /// The repair of a lost tail, about what has this place in it.
+    Repair(u64),
     Nobody,
 }
 

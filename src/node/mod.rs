@@ -17,7 +17,7 @@
 //!
 //! Not here: what may happen (`decide`), bots (`work`), HTTP.
 //! Start with [`Node`], then `conductor` (the turn), `batch` (deciding), `apply` (what is new), `away` (the store comes
-//! and goes), `build` (the state from the log), `live` (words); `read` and `follow` are the reading side.
+//! and goes), `parking` (the outbox), `repair` (a lost tail), `build` (the state from the log), `live` (words); `read` and `follow` are the reading side.
 
 mod apply;
 mod away;
@@ -27,7 +27,9 @@ mod conductor;
 mod follow;
 mod lanes;
 mod live;
+mod parking;
 mod read;
+mod repair;
 mod snapshot;
 mod start;
 #[cfg(test)]
