@@ -27,6 +27,7 @@ use super::{
     lanes,
 };
 use crate::{
+    decide::Facts,
     fanout::{Frame, frame},
     log::{self, Access, Mended},
     outbox::{Counts, Outbox},
@@ -34,6 +35,8 @@ use crate::{
 
 /// The access is looked at again after this time when an append failed and nobody told of a change.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// When the log has moved on each time, the lanes are compared again after this time.
+const MEND_AGAIN: Duration = Duration::from_secs(1);
 /// The lanes are compared so often before something else gets a turn.
 const MEND_TRIES: usize = 3;
 
@@ -162,6 +165,7 @@ impl Conductor {
                 (Command::Post(post), To::Caller(_)) if self.outbox.is_some() => {
                     // It may be in the log by now: from here on its id is looked for.
                     post.fresh = false;
+                    item.facts = Facts::unknown();
                     posts.push(item);
                 }
                 (Command::Claim(_), To::Claimer(_)) => drop(self.doubtful.insert(item.request, item)),
@@ -197,10 +201,12 @@ impl Conductor {
 
     /// Compares the lanes with the queue, if that is due.
     pub(super) async fn mend_if_due(&mut self) {
-        for _ in 0..MEND_TRIES {
-            if !self.mend_due || !self.open {
+        for tries in 1.. {
+            if !self.mend_due || !self.open || self.mend_at.is_some_and(|at| at > Instant::now()) {
                 return;
             }
+            // On a busy log the picture may be old again and again: others have their turn meanwhile.
+            self.mend_at = (tries == MEND_TRIES).then(|| Instant::now() + MEND_AGAIN);
             let (at, picture) = {
                 let state = self.read();
                 (state.projections.position, lanes::picture(&state.projections.queue))

@@ -86,6 +86,10 @@ pub(super) struct Conductor {
     pub(super) look_again: Option<Instant>,
     /// The lanes may not be as the queue says.
     pub(super) mend_due: bool,
+    /// They were compared in vain: not again before then.
+    pub(super) mend_at: Option<Instant>,
+    /// Posts are being written to the outbox.
+    pub(super) is_parking: bool,
     /// Claims whose append may have happened: found by their request once the log is read again.
     pub(super) doubtful: HashMap<RequestId, Item>,
     pub(super) outbox: Option<Outbox>,
@@ -109,6 +113,8 @@ impl Conductor {
             open: false,
             look_again: None,
             mend_due: false,
+            mend_at: None,
+            is_parking: false,
             doubtful: HashMap::new(),
             outbox,
             draining: None,
@@ -125,6 +131,8 @@ impl Conductor {
         let mut stopping: Vec<oneshot::Sender<()>> = Vec::new();
         let (mut access_ended, mut log_ended, mut look) = (false, false, true);
         loop {
+            // What was decided against one history is not appended to another.
+            look |= !access_ended && self.access.has_changed().unwrap_or(false);
             if look && appending.is_none() {
                 look = false;
                 self.look_again = None;
@@ -157,7 +165,9 @@ impl Conductor {
             }
             let position = *self.inner.applied.borrow();
             let idle = appending.is_none() && stopping.is_empty();
-            let due = [self.timers.next().filter(|_| self.open), self.own_due()].into_iter().flatten().min();
+            let own = self.own_due().filter(|_| self.open && appending.is_none() && parking.is_none());
+            let mend = self.mend_at.filter(|_| self.open && self.mend_due && appending.is_none());
+            let due = [self.timers.next().filter(|_| self.open), own, mend].into_iter().flatten().min();
             let next = due.unwrap_or_else(|| Instant::now() + FAR);
             let again = self.look_again.unwrap_or_else(|| Instant::now() + FAR);
             let live_due = self.live.due().unwrap_or_else(|| Instant::now() + FAR);

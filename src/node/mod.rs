@@ -488,7 +488,7 @@ impl Node {
             let epoch = self.epoch();
             let facts = match (self.facts(needs).await, &command) {
                 // The outbox takes it; it is decided with facts when the store is back.
-                (Err(Error::Log(log::Error::Away(_))), Command::Post(_)) => Facts::none(),
+                (Err(Error::Log(log::Error::Away(_))), Command::Post(_)) => Facts::unknown(),
                 (facts, _) => facts?,
             };
             let (answer, decided) = oneshot::channel();

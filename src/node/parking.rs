@@ -18,11 +18,13 @@ use super::{
 use crate::{
     decide::{Refusal, post::Post},
     log::{self, SCAN_MAX},
-    outbox::{Outbox, Parked, Settled},
+    outbox::{Parked, Settled},
 };
 
-/// A post that found no place (its bot's queue is full) is offered again after this time.
+/// When a post cannot be brought into the log for a reason that may last, it is offered again after this time.
 const DRAIN_AGAIN: Duration = Duration::from_secs(1);
+/// When only its facts went stale: as long as an index lags.
+const DRAIN_SOON: Duration = Duration::from_millis(10);
 /// Own commands decided at once: as many as an append may look through.
 pub(super) const OWN_MAX: usize = SCAN_MAX as usize;
 
@@ -45,12 +47,33 @@ pub(super) struct Draining {
     settling: bool,
 }
 
+/// Where a post goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// It is decided and appended.
+    Log,
+    /// Onto this node's disk.
+    Outbox,
+    /// It waits a moment, until the last ones of the outbox are in the log: order is kept, and nobody is sent to the
+    /// outbox only because it was not empty yet.
+    Behind,
+}
+
 impl Conductor {
-    /// Whether posts go to the outbox now.
-    pub(super) fn parks(&self) -> bool {
-        let refusing = matches!(self.read().condition, Condition::Refusing { .. });
-        let before = |outbox: &Outbox| !self.open || self.repair.is_some() || outbox.pending() > 0;
-        !refusing && self.outbox.as_ref().is_some_and(before)
+    /// Where people's posts go now.
+    pub(super) fn way(&self) -> Way {
+        let Some(outbox) = &self.outbox else { return Way::Log };
+        if matches!(self.read().condition, Condition::Refusing { .. }) {
+            return Way::Log;
+        }
+        let pending = outbox.pending();
+        let stuck = self.draining.as_ref().is_some_and(|draining| draining.again_at.is_some());
+        match pending > 0 || self.is_parking {
+            _ if !self.open || self.repair.is_some() => Way::Outbox,
+            false => Way::Log,
+            true if stuck || pending > OWN_MAX => Way::Outbox,
+            true => Way::Behind,
+        }
     }
 
     pub(super) fn replies_to_parked(&self, command: &Command) -> bool {
@@ -80,6 +103,7 @@ impl Conductor {
             _ => None,
         });
         let done = Box::pin(self.outbox.as_ref()?.park(posts.collect()));
+        self.is_parking = true;
         Some(Parking { items: fresh, done })
     }
 
@@ -109,6 +133,7 @@ impl Conductor {
             let again_at = again_at.or(result.is_err().then(|| Instant::now() + DRAIN_AGAIN));
             self.draining = again_at.map(|at| Draining { again_at: Some(at), ..Draining::default() });
         } else {
+            self.is_parking = false;
             match result {
                 Ok(parked) => {
                     for (item, parked) in items.into_iter().zip(parked) {
@@ -127,9 +152,18 @@ impl Conductor {
         self.show_outbox();
     }
 
-    /// When something of the node's own is to be offered again.
+    /// When the node itself has something to do although nobody asks.
     pub(super) fn own_due(&self) -> Option<Instant> {
-        self.draining.as_ref().filter(|draining| draining.left == 0 && !draining.settling)?.again_at
+        let now = Instant::now();
+        if self.repair.is_some() {
+            return (self.lost_is_due() && self.look_again.is_none()).then_some(now);
+        }
+        match &self.draining {
+            Some(draining) if draining.left > 0 || draining.settling => None,
+            Some(draining) if draining.settled.is_empty() => Some(draining.again_at.unwrap_or(now)),
+            Some(_) => Some(now),
+            None => self.outbox.as_ref().is_some_and(|outbox| outbox.pending() > 0).then_some(now),
+        }
     }
 
     /// Brings what the node itself has to say, when it is its turn: first what was lost, then the outbox.
@@ -167,15 +201,13 @@ impl Conductor {
         draining.left -= 1;
         match result {
             Ok(Answer::Entries(_) | Answer::Already(_)) => draining.settled.push((id, Settled::Appended)),
-            Err(Error::Refused(Refusal::QueueFull { .. }) | Error::Busy) => {
-                draining.again_at = Some(Instant::now() + DRAIN_AGAIN);
-            }
+            Err(Error::Busy) => draining.again_at = Some(Instant::now() + DRAIN_AGAIN),
             Err(Error::Refused(refusal)) => {
                 warn!(message = %id, why = %refusal, "a post that was accepted while the log was away does not fit any more");
                 draining.settled.push((id, Settled::Refused(refusal.to_string().into())));
             }
             // Offered again, with the facts of then.
-            _ => {}
+            _ => drop(draining.again_at.get_or_insert(Instant::now() + DRAIN_SOON)),
         }
     }
 }

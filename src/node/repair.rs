@@ -2,7 +2,10 @@
 //!
 //! Not here: what is offered and what fits (`decide::repair`), which entries are lost (`log`).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use antiphon_schemas::{Entry, Epoch, Seq, event::NotRepaired};
 use tokio::time::Instant;
@@ -36,8 +39,11 @@ impl Conductor {
         let Some(first) = lost.first() else { return };
         let (plan, after) = (repair::plan(lost), Seq(first.header.seq.0 - 1));
         let offered = plan.offered();
+        let restored: HashSet<_> = plan.restores.iter().flat_map(|restore| restore.needs()).collect();
         let restores = plan.restores.into_iter().map(Command::Restore);
-        let changes = plan.changes.into_iter().map(|(id, change)| Command::Change(id, change));
+        // What the store kept and nobody restores is hidden first: until then it is shown.
+        let (late, first): (Vec<_>, Vec<_>) = plan.changes.into_iter().partition(|(id, _)| restored.contains(id));
+        let [first, late] = [first, late].map(|c| c.into_iter().map(|(id, change)| Command::Change(id, change)));
         let repair = self.repair.get_or_insert_with(|| Repair {
             queue: BTreeMap::new(),
             next: 0,
@@ -50,10 +56,15 @@ impl Conductor {
         (repair.before, repair.after) = (before, repair.after.min(after));
         repair.offered += offered;
         repair.refused.extend(plan.refused);
-        for command in restores.chain(changes) {
+        for command in first.chain(restores).chain(late) {
             repair.queue.insert(repair.next, command);
             repair.next += 1;
         }
+    }
+
+    /// Whether the next part of what was lost can be offered.
+    pub(super) fn lost_is_due(&self) -> bool {
+        self.repair.as_ref().is_some_and(|repair| repair.left == 0)
     }
 
     /// Something could not be offered: its turn comes again.
