@@ -75,7 +75,7 @@ impl Conductor {
                 later.push_back(item);
                 continue;
             }
-            let fresh = item.facts.fresh(projections);
+            let fresh = state.built && item.facts.fresh(projections);
             if !fresh && !to_outbox {
                 item.answer_with(self, Ok(Answer::Stale));
                 continue;
