@@ -65,7 +65,7 @@ pub(super) enum To {
     /// The outbox, about this post.
     Outbox(MessageId),
     /// The repair of a lost tail, about what has this place in it.
-    Repair(u64),
+    Repair(i64),
     Nobody,
 }
 

@@ -22,8 +22,9 @@ use crate::decide::repair;
 /// What was lost on its way back into the log.
 pub(super) struct Repair {
     /// What is still to be offered, in its order.
-    queue: BTreeMap<u64, Command>,
-    next: u64,
+    queue: BTreeMap<i64, Command>,
+    /// The place before all that were given.
+    front: i64,
     /// So many have no answer yet.
     left: usize,
     before: Epoch,
@@ -33,8 +34,8 @@ pub(super) struct Repair {
 }
 
 impl Conductor {
-    /// Plans what is to be offered of what the epoch `before` has lost. What an earlier repair has not brought back yet
-    /// comes first.
+    /// Plans what is to be offered of what the epoch `before` has lost. What an earlier repair has not brought back yet was
+    /// later in the log, and comes after it.
     pub(super) fn offer_lost(&mut self, before: Epoch, lost: &[Arc<Entry>]) {
         let Some(first) = lost.first() else { return };
         let (plan, after) = (repair::plan(lost), Seq(first.header.seq.0 - 1));
@@ -46,7 +47,7 @@ impl Conductor {
         let [first, late] = [first, late].map(|c| c.into_iter().map(|(id, change)| Command::Change(id, change)));
         let repair = self.repair.get_or_insert_with(|| Repair {
             queue: BTreeMap::new(),
-            next: 0,
+            front: 0,
             left: 0,
             before,
             after,
@@ -56,9 +57,10 @@ impl Conductor {
         (repair.before, repair.after) = (before, repair.after.min(after));
         repair.offered += offered;
         repair.refused.extend(plan.refused);
-        for command in first.chain(restores).chain(late) {
-            repair.queue.insert(repair.next, command);
-            repair.next += 1;
+        let commands: Vec<_> = first.chain(restores).chain(late).collect();
+        for command in commands.into_iter().rev() {
+            repair.queue.insert(repair.front, command);
+            repair.front -= 1;
         }
     }
 
@@ -68,7 +70,7 @@ impl Conductor {
     }
 
     /// Something could not be offered: its turn comes again.
-    pub(super) fn offer_again(&mut self, place: u64, command: Command) {
+    pub(super) fn offer_again(&mut self, place: i64, command: Command) {
         if let Some(repair) = &mut self.repair {
             repair.left -= 1;
             repair.queue.insert(place, command);
@@ -114,7 +116,7 @@ impl Conductor {
     }
 
     /// What became of something lost.
-    pub(super) fn repaired(&mut self, place: u64, command: Command, result: Result<Answer, Error>) {
+    pub(super) fn repaired(&mut self, place: i64, command: Command, result: Result<Answer, Error>) {
         let why = match result {
             Err(Error::Refused(why)) => why,
             Ok(Answer::Stale) | Err(_) => return self.offer_again(place, command),
