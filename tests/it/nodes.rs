@@ -202,7 +202,12 @@ async fn until_answered(server: &Server, acked: &[Acked]) {
     for (room, mut open) in rooms {
         let mut events = crate::harness::Events::open(server, room, Some("0")).await;
         while !open.is_empty() {
-            let Some(event) = events.try_next().await else {
+            let Ok(next) = tokio::time::timeout(PATIENCE / 2, events.try_next()).await else {
+                let one = open.first().expect("there are some");
+                let (_, message) = server.get(&format!("/api/messages/{one}")).await;
+                panic!("nothing happens, and {} posts of {room} have no answer, as {message}", open.len())
+            };
+            let Some(event) = next else {
                 panic!("the stream ended, and {} posts of {room} have no answer", open.len())
             };
             let data: Value = serde_json::from_str(&event.data).unwrap();

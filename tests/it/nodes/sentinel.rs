@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     harness::{Events, soak},
-    redis::{Sentinels, until},
+    redis::{Redis, Sentinels, until},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -25,6 +25,10 @@ async fn a_new_master_without_the_last_entries_is_found_and_given_them_under_a_n
         }
         let replica = sentinels.replica();
         let before = sentinels.master_port();
+        // It has a part of the log; without any of it a person would be asked.
+        let offset = |server: &Redis, key: &str| server.info(key)?.parse::<u64>().ok();
+        let there = offset(sentinels.master(), "master_repl_offset");
+        until("the replica follows", || (offset(replica, "slave_repl_offset") >= there).then_some(()));
         // What was sent to the replica it will have; what comes after its connection is cut it will lack.
         replica.stop();
         sentinels.master().ask(&["CLIENT", "KILL", "TYPE", "replica"]);
