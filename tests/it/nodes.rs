@@ -203,9 +203,9 @@ async fn until_answered(server: &Server, acked: &[Acked]) {
         let mut events = crate::harness::Events::open(server, room, Some("0")).await;
         while !open.is_empty() {
             let Ok(next) = tokio::time::timeout(PATIENCE / 2, events.try_next()).await else {
-                let one = open.first().expect("there are some");
-                let (_, message) = server.get(&format!("/api/messages/{one}")).await;
-                panic!("nothing happens, and {} posts of {room} have no answer, as {message}", open.len())
+                let one = acked.iter().find(|post| open.contains(post.id.as_str())).expect("it is one of them");
+                let (_, message) = server.get(&format!("/api/messages/{}", one.id)).await;
+                panic!("nothing happens, and {} posts of {room} have no answer, as {one:?}: {message}", open.len())
             };
             let Some(event) = next else {
                 panic!("the stream ended, and {} posts of {room} have no answer", open.len())
