@@ -142,8 +142,20 @@ impl Conductor {
             let (offered, after) = (plan.offered(), Seq(first.header.seq.0 - 1));
             let restores = plan.restores.into_iter().map(Command::Restore);
             let changes = plan.changes.into_iter().map(|(id, change)| Command::Change(id, change));
-            let queue = restores.chain(changes).collect();
-            self.repair = Some(Repair { queue, left: 0, before: known, after, offered, refused: plan.refused });
+            let mut queue: VecDeque<Command> = restores.chain(changes).collect();
+            match &mut self.repair {
+                // The store went again before all of it was back: the rest stands nowhere else, and comes after this.
+                Some(repair) => {
+                    queue.append(&mut repair.queue);
+                    repair.queue = queue;
+                    repair.after = repair.after.min(after);
+                    repair.offered += offered;
+                    repair.refused.extend(plan.refused);
+                }
+                None => {
+                    self.repair = Some(Repair { queue, left: 0, before: known, after, offered, refused: plan.refused });
+                }
+            }
         }
         Ok(())
     }
