@@ -40,7 +40,7 @@ impl Shared {
     /// Comes back with the first `keep` entries only, as a new epoch.
     async fn back_shorter(&self, keep: usize) {
         let all = self.inner().read(Seq::ZERO, usize::MAX).await.unwrap();
-        let shorter = MemoryLog::new(Epoch(8), self.clock.clone());
+        let shorter = MemoryLog::new(Epoch(self.inner().info().epoch.0 + 1), self.clock.clone());
         shorter.load(all[..keep].to_vec()).await.unwrap();
         *self.lost.lock().unwrap() = all[keep..].to_vec();
         *self.inner.lock().unwrap() = Arc::new(shorter);
@@ -382,6 +382,34 @@ async fn a_store_that_comes_back_shorter_gets_back_what_the_node_knew_and_subscr
     for post in [kept, answered, open] {
         assert_eq!(rig.node.message(post.id).await.unwrap().unwrap().status, Status::Answered);
     }
+}
+
+#[tokio::test]
+async fn a_store_that_comes_back_shorter_again_before_all_of_it_is_back_gets_back_all_of_it() {
+    let rig = Away::new(policy()).await;
+    let posts: Vec<_> =
+        (0..1_000).map(|n| Post { to: Some(vec![]), ..question(&format!("number {n}")) }).collect();
+    for post in &posts {
+        rig.node.post(post.clone()).await.unwrap();
+    }
+    let first = rig.log.inner();
+    rig.log.away();
+    rig.is("degraded").await;
+    // The first part is written, and the store goes once more.
+    *rig.log.lose_answer.lock().unwrap() = true;
+    rig.log.back_shorter(2).await;
+    let mut access = rig.log.access();
+    let again = access.wait_for(|access| matches!(access, Access::Away { .. }));
+    timeout(PATIENCE, again).await.expect("it goes again").unwrap();
+    let back = rig.log.tail();
+    assert!(back > Seq(2) && back < first.tail(), "a part of it is back: {back}");
+    rig.log.back_shorter(1).await;
+    rig.settled().await;
+    let (mut there, mut wanted) = (rig.ids().await, posts.iter().map(|post| post.id).collect::<Vec<_>>());
+    assert_eq!(there.len(), wanted.len());
+    there.sort();
+    wanted.sort();
+    assert!(there == wanted);
 }
 
 #[tokio::test]
