@@ -133,9 +133,7 @@ impl<S: Store> Place<S> {
     /// What stands on the lanes, taken or not, as any Redis tool sees it.
     fn on_lanes(&self) -> BTreeMap<String, (String, String)> {
         let redis = self.redis.holder();
-        let Reply::List(lanes) = redis.ask(&["SMEMBERS", "{antiphon:0}:lanes"]) else {
-            panic!("no list of lanes")
-        };
+        let Reply::List(lanes) = redis.ask(&["SMEMBERS", "{antiphon:0}:lanes"]) else { panic!("no list of lanes") };
         let lanes = lanes.iter().map(|name| {
             let name = name.to_string();
             let key = if name.starts_with('{') { name.clone() } else { format!("{{antiphon:0}}:work:{name}") };

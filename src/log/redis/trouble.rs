@@ -218,7 +218,12 @@ mod tests {
                 Written::Unknown,
                 false,
             ),
-            ("ERR ACL failure in script: User x has no … script: ab12, on @user_script:9.", Forbidden, Written::Unknown, false),
+            (
+                "ERR ACL failure in script: User x has no … script: ab12, on @user_script:9.",
+                Forbidden,
+                Written::Unknown,
+                false,
+            ),
             ("NOAUTH Authentication required.", NotSignedIn, Written::No, true),
             ("WRONGPASS invalid username-password pair or user is disabled.", NotSignedIn, Written::No, true),
             ("BUSY Redis is busy running a script.", Busy, Written::No, false),

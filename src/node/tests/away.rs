@@ -387,8 +387,7 @@ async fn a_store_that_comes_back_shorter_gets_back_what_the_node_knew_and_subscr
 #[tokio::test]
 async fn a_store_that_comes_back_shorter_again_before_all_of_it_is_back_gets_back_all_of_it() {
     let rig = Away::new(policy()).await;
-    let posts: Vec<_> =
-        (0..1_000).map(|n| Post { to: Some(vec![]), ..question(&format!("number {n}")) }).collect();
+    let posts: Vec<_> = (0..1_000).map(|n| Post { to: Some(vec![]), ..question(&format!("number {n}")) }).collect();
     for post in &posts {
         rig.node.post(post.clone()).await.unwrap();
     }

@@ -206,7 +206,7 @@ async fn an_empty_redis_under_nodes_with_a_history_takes_nothing_until_a_person_
     let (status, problem) = node.send_json("/api/rooms/lobby/messages", &body("no", json!({}))).await;
     assert_eq!((status, &problem["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("log-away")));
     // Reading goes on, from memory.
-    assert_eq!(node.get(&format!("/api/rooms/lobby/messages")).await.0, StatusCode::OK);
+    assert_eq!(node.get("/api/rooms/lobby/messages").await.0, StatusCode::OK);
 
     let accept = crate::harness::antiphon().args(["accept-empty-store", "--server", &node.url("")]).output().unwrap();
     assert!(accept.status.success(), "{accept:?}");

@@ -9,9 +9,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::{
-    Acked, BOTS, Place, Store, all_there_once_and_answered_once, send_until_acknowledged, until_answered,
-};
+use super::{Acked, BOTS, Place, Store, all_there_once_and_answered_once, send_until_acknowledged, until_answered};
 use crate::harness::{PATIENCE, Server};
 
 /// Waits until `/health/ready` says this state.
