@@ -289,10 +289,10 @@ impl Conductor {
         if let Err(failure) = self.inner.log.close().await {
             error!(error = %failure, "the log did not close cleanly");
         }
-        if let Some(outbox) = self.outbox.take() {
-            if let Err(failure) = outbox.close().await {
-                error!(error = %failure, "the outbox did not close cleanly");
-            }
+        if let Some(outbox) = self.outbox.take()
+            && let Err(failure) = outbox.close().await
+        {
+            error!(error = %failure, "the outbox did not close cleanly");
         }
         self.close_index().await;
     }
