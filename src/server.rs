@@ -25,7 +25,7 @@ use crate::{
     config::{Config, LogKind, RoomPattern, slots_default},
     decide::{BotRule, Policy},
     http::{self, App, BotStatus, Limits, Listening},
-    log::{Log, file, memory::MemoryLog, redis as on_redis},
+    log::{Log, file, memory::MemoryLog, redis as shared},
     model,
     node::{self, Node},
     outbox::{self, Outbox},
@@ -186,10 +186,10 @@ async fn open_store(config: &Config, clock: &Clock) -> Result<Store, Error> {
             };
             // The outbox's lock is held from here on, so nobody else makes up a name.
             let name = node_name(config, &data)?;
-            let log = on_redis::RedisLog::open(on_redis::Options {
+            let log = shared::RedisLog::open(shared::Options {
                 address: address.clone(),
                 node: name.clone(),
-                stamp: on_redis::Stamp::Store,
+                stamp: shared::Stamp::Store,
                 known: node::remembered(&data),
             });
             Ok(Store { name, log: Arc::new(log), outbox: Some(outbox), data: Some(data) })

@@ -5,15 +5,14 @@ use std::collections::HashMap;
 use super::*;
 use crate::{
     decide::{Refusal, change::Change},
-    log::{
-        self,
-        redis::{
-            Options, RedisLog, Stamp,
-            address::Address,
-            server::{Redis, Wire},
-        },
-    },
+    log::{self, redis as shared},
     outbox::Outbox,
+};
+
+use shared::{
+    Options, RedisLog, Stamp,
+    address::Address,
+    server::{Redis, Wire},
 };
 
 /// A node named `name` on the Redis at `url`.
