@@ -132,7 +132,7 @@ pub enum StoreState {
     Connected,
     /// The store is away: reading goes on from memory, posts wait on this node's disk.
     Degraded,
-    /// The store is empty or another one than before: a person must look. Posts wait on this node's disk.
+    /// The store is empty though this node knows a history of it: no posts are taken until a person says which is right.
     Refusing,
 }
 

@@ -100,6 +100,11 @@ impl Facts {
         Facts { as_of: Seq::MAX, known: Vec::new() }
     }
 
+    /// Nothing could be read: whoever decides with these is asked to read again.
+    pub fn unknown() -> Facts {
+        Facts { as_of: Seq::ZERO, known: Vec::new() }
+    }
+
     /// Whether the projections still cover everything newer than these facts.
     pub fn fresh(&self, state: &Projections) -> bool {
         self.as_of >= state.newest.floor()

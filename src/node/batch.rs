@@ -14,15 +14,18 @@ use super::{
     Answer, Command, Error, TRIES_MAX,
     conductor::{Conductor, Item, To, read, touches},
     lanes,
+    parking::Way,
 };
 use crate::{
-    decide::{self, Decision, FIRST_LANE_PER_ROOM, Facts, Refusal, work},
+    decide::{self, Decision, FIRST_LANE_PER_ROOM, Facts, Policy, Refusal, work},
     log::{self, Append, BATCH_MAX, Draft, SCAN_MAX, Verdict},
     projection::{Projections, queue::Queue},
 };
 
 /// A command that the log could not take for want of space is looked at again after this time.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// How long a command waits for entries that it has to know and that are on their way.
+const BEHIND_MAX: Duration = Duration::from_millis(500);
 /// With a failed index the node keeps what is new in memory; beyond so many changes posts are refused.
 const UNINDEXED_MAX: usize = 262_144;
 
@@ -44,8 +47,12 @@ impl Conductor {
         let inner = self.inner.clone();
         let state = read(&inner);
         let projections = &state.projections;
-        let parks = self.parks();
+        let way = self.way();
         let may_append = may_append && self.open;
+        // What was acknowledged is not refused for want of room in a queue.
+        let patient = self.draining.as_ref().map(|_| Policy { queue_max: usize::MAX, ..(*inner.policy).clone() });
+        // The outbox's posts stay in their order: behind one that must wait all others wait.
+        let mut drain_waits = false;
         let mut batch = Batch::default();
         let now_ms = inner.clock.now_ms();
         let (mut later, mut early, mut to_park) = (VecDeque::new(), Vec::new(), Vec::new());
@@ -53,19 +60,23 @@ impl Conductor {
         let index = inner.index().index;
         let unindexed = index.failed().filter(|_| projections.newest.len() >= UNINDEXED_MAX);
         while let Some(item) = self.waiting.pop_front() {
-            let to_outbox = parks && matches!((&item.command, &item.answer), (Command::Post(_), To::Caller(_)));
+            let post = matches!((&item.command, &item.answer), (Command::Post(_), To::Caller(_)));
+            let drained = matches!(item.answer, To::Outbox(_));
+            let to_outbox = post && way == Way::Outbox;
             let busy = touches(&item.command).is_some_and(|id| batch.busy.contains(&id));
-            let may = if to_outbox { may_park } else { may_append };
+            let may = if to_outbox { may_park } else { may_append && !(post && way == Way::Behind) };
             let note = matches!(item.command, Command::Note(_));
             if !may && !to_outbox && !self.open && !note {
                 self.turn_away(item);
                 continue;
             }
-            if !may || batch.appends.len() >= BATCH_MAX || busy {
+            if !may || batch.appends.len() >= BATCH_MAX || busy || (drained && drain_waits) {
+                drain_waits |= drained;
                 later.push_back(item);
                 continue;
             }
-            if !item.facts.fresh(projections) {
+            let fresh = state.built && item.facts.fresh(projections);
+            if !fresh && !to_outbox {
                 item.answer_with(self, Ok(Answer::Stale));
                 continue;
             }
@@ -75,7 +86,10 @@ impl Conductor {
             }
             let facts = &item.facts;
             let decision = match &item.command {
-                Command::Post(post) => decide::post::post(projections, facts, &inner.policy, post),
+                Command::Post(post) => {
+                    let policy = patient.as_ref().filter(|_| drained).unwrap_or(&inner.policy);
+                    decide::post::post(projections, facts, policy, post)
+                }
                 Command::Change(id, change) => decide::change::change(projections, facts, &inner.policy, *id, *change),
                 Command::End(held, end) => {
                     work::end(projections, facts, &inner.policy, *held, end, now_ms, rand::random())
@@ -106,16 +120,18 @@ impl Conductor {
                 },
             };
             match decision {
-                // What it replies to may stand in the outbox, too.
-                Err(Refusal::ReplyToElsewhere) if to_outbox && self.replies_to_parked(&item.command) => {
+                // What it replies to may stand in the outbox, too, or cannot be looked up now.
+                Err(Refusal::ReplyToElsewhere) if to_outbox && (!fresh || self.replies_to_parked(&item.command)) => {
                     to_park.push(item);
                 }
                 Ok(Decision::Append { .. }) if to_outbox => to_park.push(item),
-                Ok(decision) if !asks.fits(&decision, &projections.queue, inner.policy.queue_max) => {
+                Ok(decision) if !asks.fits(&decision, &projections.queue, queue_max(&item, &inner.policy)) => {
+                    drain_waits |= drained;
                     later.push_back(item);
                 }
                 Ok(Decision::Append { room, subjects, events }) => {
                     if !subjects.is_empty() && batch.drafts >= SCAN_MAX {
+                        drain_waits |= drained;
                         later.push_back(item);
                     } else {
                         batch.push(Some(room), subjects, events, item, projections);
@@ -155,7 +171,7 @@ impl Conductor {
             Err(log::Error::Away(why)) => return self.went_away(items, why),
             Err(failure) => return self.failed(items, &failure),
         };
-        let (mut entries, mut done, mut again) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let (mut entries, mut done, mut again, mut behind) = (BTreeMap::new(), Vec::new(), Vec::new(), None);
         for (mut item, verdict) in items.into_iter().zip(verdicts) {
             match verdict {
                 Verdict::Appended(own) => {
@@ -172,7 +188,7 @@ impl Conductor {
                         continue;
                     }
                 }
-                Verdict::Behind { .. } => {}
+                Verdict::Behind { tail } => behind = behind.max(Some(tail)),
                 Verdict::OutOfStep => self.mend_due = true,
                 Verdict::Diverged { tail } => {
                     let why = format!("it ends at entry {tail}, before what this node has applied");
@@ -190,6 +206,12 @@ impl Conductor {
         }
         // In front and in their order: they came first.
         again.into_iter().rev().for_each(|item| self.waiting.push_front(item));
+        if let Some(tail) = behind {
+            // What others appended is on its way here; without it the next try is as far behind.
+            let reached = self.inner.log.beyond(Seq(tail.0.saturating_sub(1)));
+            let _ = tokio::time::timeout(BEHIND_MAX, reached).await;
+            drop(self.apply(BTreeMap::new()).await);
+        }
         drop(self.apply(entries).await);
         for (item, result) in done {
             match (item.answer, result) {
@@ -218,6 +240,14 @@ impl Conductor {
     }
 }
 
+/// How many messages may wait for a bot as far as this command is concerned.
+fn queue_max(item: &Item, policy: &Policy) -> usize {
+    match item.answer {
+        To::Outbox(_) | To::Repair(_) => usize::MAX,
+        _ => policy.queue_max,
+    }
+}
+
 impl Item {
     /// Tells whoever waits for it.
     pub(super) fn answer_with(self, conductor: &mut Conductor, result: Result<Answer, Error>) {
@@ -225,7 +255,7 @@ impl Item {
             To::Caller(answer) => drop(answer.send(result)),
             To::Claimer(answer) => drop(result.err().map(|why| answer.send(Err(why)))),
             To::Outbox(id) => conductor.drained(id, result),
-            To::Repair(id) => conductor.repaired(id, &self.command, result),
+            To::Repair(place) => conductor.repaired(place, self.command, result),
             To::Nobody => {}
         }
     }
@@ -271,7 +301,8 @@ impl Asks {
     /// Whether a decision still holds after those before it in the batch; if not, it is made again in the next turn.
     fn fits(&mut self, decision: &Decision, queue: &Queue, queue_max: usize) -> bool {
         let Decision::Append { room, events, .. } = decision else { return true };
-        let Some(Event::MessagePosted(MessagePosted { ask: Some(ask), .. })) = events.first() else { return true };
+        // One that comes with its end does not wait.
+        let [Event::MessagePosted(MessagePosted { ask: Some(ask), .. })] = events.as_slice() else { return true };
         let bot = self.bots.entry(ask.bot.clone()).or_default();
         if queue.depth(&ask.bot).waiting + *bot >= queue_max {
             return false;

@@ -14,9 +14,17 @@ use antiphon_schemas::{Entry, Epoch, MessageId, Seq, event::release};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::{Command, Error, Inner, Writing, conductor::Conductor, read::index_error, snapshot};
+use super::{
+    Command, Error, Inner, Writing,
+    conductor::{Conductor, To},
+    read::index_error,
+    snapshot,
+};
 use crate::{
-    decide::work::{End, Held},
+    decide::{
+        Facts,
+        work::{End, Held},
+    },
     index::{Index, Indexer},
     log::Log,
     projection::{Kept, Projections, queue},
@@ -54,8 +62,8 @@ impl Conductor {
     /// before is told to stop.
     ///
     /// # Errors
-    /// [`Error::Log`] if the log cannot be read, [`Error::Index`] if its folder cannot be written. The state that was
-    /// there stays.
+    /// [`Error::Log`] if the log cannot be read, [`Error::Index`] if its folder cannot be written. Then nothing is shown
+    /// until it is built: what was there before is no longer true.
     pub(super) async fn build(&mut self) -> Result<(), Error> {
         let inner = self.inner.clone();
         let (log, data) = (&*inner.log, inner.data.as_deref());
@@ -64,7 +72,13 @@ impl Conductor {
             Some(data) => snapshot::read(data, log).await,
             None => Kept::default(),
         };
-        // The file can be open once only.
+        // Nothing is shown that is half of one history and half of another; and the index's file can be open once only.
+        inner.state.write().unwrap_or_else(PoisonError::into_inner).built = false;
+        for item in &mut self.waiting {
+            if matches!(item.answer, To::Caller(_) | To::Outbox(_) | To::Repair(_)) {
+                item.facts = Facts::unknown();
+            }
+        }
         self.close_index().await;
         self.set_index(Indexed::empty()?);
         let index = open_index(data, log).await?;

@@ -26,8 +26,9 @@ use uuid::Uuid;
 
 use super::{
     Answer, Claimed, Command, Error, Inner, Request, State,
-    away::{Draining, Parking, Repair},
     live::Live,
+    parking::{Draining, Parking},
+    repair::Repair,
     timer::Timers,
 };
 use crate::{
@@ -63,8 +64,8 @@ pub(super) enum To {
     Claimer(Claimer),
     /// The outbox, about this post.
     Outbox(MessageId),
-    /// The repair of a lost tail, about this message.
-    Repair(MessageId),
+    /// The repair of a lost tail, about what has this place in it.
+    Repair(i64),
     Nobody,
 }
 
@@ -85,6 +86,10 @@ pub(super) struct Conductor {
     pub(super) look_again: Option<Instant>,
     /// The lanes may not be as the queue says.
     pub(super) mend_due: bool,
+    /// They were compared in vain: not again before then.
+    pub(super) mend_at: Option<Instant>,
+    /// Posts are being written to the outbox.
+    pub(super) is_parking: bool,
     /// Claims whose append may have happened: found by their request once the log is read again.
     pub(super) doubtful: HashMap<RequestId, Item>,
     pub(super) outbox: Option<Outbox>,
@@ -108,6 +113,8 @@ impl Conductor {
             open: false,
             look_again: None,
             mend_due: false,
+            mend_at: None,
+            is_parking: false,
             doubtful: HashMap::new(),
             outbox,
             draining: None,
@@ -124,6 +131,8 @@ impl Conductor {
         let mut stopping: Vec<oneshot::Sender<()>> = Vec::new();
         let (mut access_ended, mut log_ended, mut look) = (false, false, true);
         loop {
+            // What was decided against one history is not appended to another.
+            look |= !access_ended && self.access.has_changed().unwrap_or(false);
             if look && appending.is_none() {
                 look = false;
                 self.look_again = None;
@@ -156,7 +165,9 @@ impl Conductor {
             }
             let position = *self.inner.applied.borrow();
             let idle = appending.is_none() && stopping.is_empty();
-            let due = [self.timers.next().filter(|_| self.open), self.own_due()].into_iter().flatten().min();
+            let own = self.own_due().filter(|_| self.open && appending.is_none() && parking.is_none());
+            let mend = self.mend_at.filter(|_| self.open && self.mend_due && appending.is_none());
+            let due = [self.timers.next().filter(|_| self.open), own, mend].into_iter().flatten().min();
             let next = due.unwrap_or_else(|| Instant::now() + FAR);
             let again = self.look_again.unwrap_or_else(|| Instant::now() + FAR);
             let live_due = self.live.due().unwrap_or_else(|| Instant::now() + FAR);
@@ -278,10 +289,10 @@ impl Conductor {
         if let Err(failure) = self.inner.log.close().await {
             error!(error = %failure, "the log did not close cleanly");
         }
-        if let Some(outbox) = self.outbox.take() {
-            if let Err(failure) = outbox.close().await {
-                error!(error = %failure, "the outbox did not close cleanly");
-            }
+        if let Some(outbox) = self.outbox.take()
+            && let Err(failure) = outbox.close().await
+        {
+            error!(error = %failure, "the outbox did not close cleanly");
         }
         self.close_index().await;
     }

@@ -188,6 +188,9 @@ impl Follower {
                 }
             }
             if !self.node.covers(&reader) {
+                // The index is behind what memory has let go of; it is caught up in a moment.
+                self.node.index_reached(joined.position).await?;
+                tokio::task::yield_now().await;
                 continue;
             }
             self.seen = end;

@@ -17,7 +17,7 @@
 //!
 //! Not here: what may happen (`decide`), bots (`work`), HTTP.
 //! Start with [`Node`], then `conductor` (the turn), `batch` (deciding), `apply` (what is new), `away` (the store comes
-//! and goes), `build` (the state from the log), `live` (words); `read` and `follow` are the reading side.
+//! and goes), `parking` (the outbox), `repair` (a lost tail), `build` (the state from the log), `live` (words); `read` and `follow` are the reading side.
 
 mod apply;
 mod away;
@@ -27,7 +27,9 @@ mod conductor;
 mod follow;
 mod lanes;
 mod live;
+mod parking;
 mod read;
+mod repair;
 mod snapshot;
 mod start;
 #[cfg(test)]
@@ -261,6 +263,7 @@ pub enum Word {
 }
 
 /// What a node is asked to do.
+#[expect(clippy::large_enum_variant, reason = "nearly all are commands; a box would be one allocation more for each")]
 enum Request {
     Command { command: Command, facts: Facts, epoch: Epoch, answer: oneshot::Sender<Result<Answer, Error>> },
     BeginAnew { answer: oneshot::Sender<Result<(), Error>> },
@@ -486,7 +489,7 @@ impl Node {
             let epoch = self.epoch();
             let facts = match (self.facts(needs).await, &command) {
                 // The outbox takes it; it is decided with facts when the store is back.
-                (Err(Error::Log(log::Error::Away(_))), Command::Post(_)) => Facts::none(),
+                (Err(Error::Log(log::Error::Away(_))), Command::Post(_)) => Facts::unknown(),
                 (facts, _) => facts?,
             };
             let (answer, decided) = oneshot::channel();

@@ -5,6 +5,7 @@
 mod away;
 mod claims;
 mod log;
+mod on_redis;
 mod posts;
 
 use std::{

@@ -26,6 +26,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use self::pump::{Pumped, pump};
 use crate::{
     decide::work::{End, Held},
+    log,
     node::{Claimed, Error, Node, Word},
 };
 
@@ -145,6 +146,8 @@ impl Slot {
     async fn work(&self, claimed: &Claimed, started: Instant) -> End {
         let delivery = match self.delivery(claimed).await {
             Ok(delivery) => delivery,
+            // Not the message's fault: no attempt is counted.
+            Err(Error::Log(log::Error::Away(_))) => return End::Released(release::GOODBYE),
             Err(failure) => return failed(format!("not-readable: {failure}"), true),
         };
         let (mut tx, rx) = outbox();

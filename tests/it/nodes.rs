@@ -1,9 +1,16 @@
-//! Several nodes on one Redis: the real binary, a real redis-server, real SIGKILL and SIGSTOP.
+//! Several nodes on one Redis, Redis Cluster or master with Sentinels: the real binary, real servers, real SIGKILL and
+//! SIGSTOP.
 //!
-//! Each test starts its own Redis and its own nodes and ends exactly those.
+//! Each test starts its own servers and its own nodes and ends exactly those.
 
+mod answers;
 mod away;
 mod chaos;
+mod cluster;
+mod load;
+mod names;
+mod others;
+mod sentinel;
 mod together;
 
 use std::{collections::BTreeMap, path::PathBuf};
@@ -13,16 +20,61 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{PATIENCE, Server, body},
-    redis::{Redis, Reply, free_port},
+    redis::{Cluster, Redis, Reply, Sentinels, free_port},
 };
 
 /// The bots of every node.
 const BOTS: [&str; 4] = ["ada", "bob", "cyd", "dot"];
 
-/// A place for nodes on one Redis: where they listen and what they keep stays the same over restarts.
-struct Place {
+/// What a log is in.
+trait Store {
+    /// Its address for a node.
+    fn url(&self) -> String;
+    /// The server that has the log's keys now.
+    fn holder(&self) -> &Redis;
+}
+
+impl Store for Redis {
+    fn url(&self) -> String {
+        Redis::url(self)
+    }
+
+    fn holder(&self) -> &Redis {
+        self
+    }
+}
+
+impl Store for Cluster {
+    fn url(&self) -> String {
+        Cluster::url(self)
+    }
+
+    fn holder(&self) -> &Redis {
+        &self.nodes()[self.owner(LOG)]
+    }
+}
+
+impl Store for Sentinels {
+    fn url(&self) -> String {
+        Sentinels::url(self)
+    }
+
+    fn holder(&self) -> &Redis {
+        self.master()
+    }
+}
+
+/// The key of the log.
+const LOG: &str = "{antiphon:0}:log";
+/// Settings of a server that has everything on disk before it answers.
+const DURABLE: [(&str, &str); 2] = [("appendonly", "yes"), ("appendfsync", "always")];
+
+/// A place for nodes on one store: where they listen and what they keep stays the same over restarts.
+struct Place<S: Store = Redis> {
     dir: tempfile::TempDir,
-    redis: Redis,
+    redis: S,
+    /// Where the nodes find the log.
+    url: String,
     addresses: Vec<String>,
     arguments: Vec<String>,
 }
@@ -30,16 +82,33 @@ struct Place {
 impl Place {
     /// A durable Redis, and addresses for so many nodes.
     fn new(nodes: usize, arguments: &[&str]) -> Place {
+        Place::with(&[], nodes, arguments)
+    }
+
+    /// As [`Place::new`], with further settings of `redis.conf`.
+    fn with(settings: &[(&str, &str)], nodes: usize, arguments: &[&str]) -> Place {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("redis-data");
         std::fs::create_dir(&data).unwrap();
-        let redis = Redis::durable(&data);
+        let redis = Redis::with(&data, &[&DURABLE, settings].concat());
+        Place::in_dir(dir, redis, nodes, arguments)
+    }
+}
+
+impl<S: Store> Place<S> {
+    /// Addresses for so many nodes on this store.
+    fn on(store: S, nodes: usize, arguments: &[&str]) -> Place<S> {
+        Place::in_dir(tempfile::tempdir().unwrap(), store, nodes, arguments)
+    }
+
+    fn in_dir(dir: tempfile::TempDir, redis: S, nodes: usize, arguments: &[&str]) -> Place<S> {
         let bots =
             BOTS.map(|bot| format!("[[bots]]\nname = \"{bot}\"\nmodel = \"builtin\"\nanswers = \"addressed\"\n"));
         std::fs::write(dir.path().join("antiphon.toml"), bots.concat()).unwrap();
         let addresses = (0..nodes).map(|_| format!("127.0.0.1:{}", free_port())).collect();
         let arguments = arguments.iter().map(|a| (*a).to_owned()).collect();
-        Place { dir, redis, addresses, arguments }
+        let url = redis.url();
+        Place { dir, redis, url, addresses, arguments }
     }
 
     fn data(&self, node: usize) -> PathBuf {
@@ -48,10 +117,14 @@ impl Place {
 
     /// Starts a node, again or for the first time.
     fn start(&self, node: usize) -> Server {
+        self.start_named(node, &format!("n{node}"))
+    }
+
+    /// As [`Place::start`], under this name.
+    fn start_named(&self, node: usize, name: &str) -> Server {
         let config = self.dir.path().join("antiphon.toml");
-        let (url, name) = (self.redis.url(), format!("n{node}"));
         let address = self.addresses.get(node).map_or("127.0.0.1:0", String::as_str);
-        let mut arguments = vec!["--log", &url, "--node", &name, "--listen", address];
+        let mut arguments = vec!["--log", &self.url, "--node", name, "--listen", address];
         arguments.extend(["--config", config.to_str().unwrap()]);
         arguments.extend(self.arguments.iter().map(String::as_str));
         Server::start_with(&self.data(node), &arguments)
@@ -59,14 +132,13 @@ impl Place {
 
     /// What stands on the lanes, taken or not, as any Redis tool sees it.
     fn on_lanes(&self) -> BTreeMap<String, (String, String)> {
-        let Reply::List(lanes) = self.redis.ask(&["SMEMBERS", "{antiphon:0}:lanes"]) else {
-            panic!("no list of lanes")
-        };
+        let redis = self.redis.holder();
+        let Reply::List(lanes) = redis.ask(&["SMEMBERS", "{antiphon:0}:lanes"]) else { panic!("no list of lanes") };
         let lanes = lanes.iter().map(|name| {
             let name = name.to_string();
             let key = if name.starts_with('{') { name.clone() } else { format!("{{antiphon:0}}:work:{name}") };
-            let standing = self.redis.command(&["XLEN", &key]);
-            let pending = self.redis.command(&["XPENDING", &key, "workers"]);
+            let standing = redis.command(&["XLEN", &key]);
+            let pending = redis.command(&["XPENDING", &key, "workers"]);
             (name, (standing, pending.lines().next().unwrap_or_default().to_owned()))
         });
         lanes.collect()
@@ -128,7 +200,12 @@ async fn until_answered(server: &Server, acked: &[Acked]) {
     for (room, mut open) in rooms {
         let mut events = crate::harness::Events::open(server, room, Some("0")).await;
         while !open.is_empty() {
-            let Some(event) = events.try_next().await else {
+            let Ok(next) = tokio::time::timeout(PATIENCE / 2, events.try_next()).await else {
+                let one = acked.iter().find(|post| open.contains(post.id.as_str())).expect("it is one of them");
+                let (_, message) = server.get(&format!("/api/messages/{}", one.id)).await;
+                panic!("nothing happens, and {} posts of {room} have no answer, as {one:?}: {message}", open.len())
+            };
+            let Some(event) = next else {
                 panic!("the stream ended, and {} posts of {room} have no answer", open.len())
             };
             let data: Value = serde_json::from_str(&event.data).unwrap();

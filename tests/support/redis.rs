@@ -17,6 +17,7 @@ mod sentinels;
 mod wire;
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
@@ -234,16 +235,17 @@ fn in_path(name: &str) -> Option<PathBuf> {
 }
 
 /// A port that is free now and that the system does not give to others by itself (its own begin at 32,768), so that a
-/// server can come back to it.
+/// server can come back to it. Each is given out once: who asked for it may not listen on it yet.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
     let seed = now ^ u64::from(std::process::id()) << 32;
     loop {
         let n = seed.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let port = 12_000 + (n >> 33) % 18_000;
         let port = u16::try_from(port).expect("below 30,000");
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() && GIVEN.lock().unwrap().insert(port) {
             return port;
         }
     }

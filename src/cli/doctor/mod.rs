@@ -2,10 +2,11 @@
 //!
 //! Promises: changes nothing (a file is made in the data folder to see whether one can be, and taken away again);
 //! every warning and failure says what to do; exit code 1 if the server could not start or could not answer.
-//! Start with [`Doctor::run`]; `folder`, `store`, `models` and `port` are the checks.
+//! Start with [`Doctor::run`]; `folder`, `store`, `outbox`, `models` and `port` are the checks.
 
 mod folder;
 mod models;
+mod outbox;
 mod port;
 mod store;
 
@@ -83,6 +84,7 @@ impl Doctor {
                 checks.extend(configuration(&config));
                 checks.extend(folder::check(&config));
                 checks.extend(store::check(&config).await);
+                checks.extend(outbox::check(&config).await);
                 checks.push(port::check(&config).await);
                 checks.extend(models::check(&config).await);
             }

@@ -7,7 +7,6 @@ use std::{
 
 use ::redis::Value;
 use antiphon_schemas::{Entry, Seq};
-use tokio::time::{Instant, timeout_at};
 
 use super::{
     Inner, Stamp,
@@ -40,7 +39,6 @@ impl Inner {
     }
 
     pub(super) async fn append(self: Arc<Self>, link: Arc<Link>, batch: Vec<Append>) -> Result<Vec<Verdict>, Error> {
-        let until = Instant::now() + APPEND_MAX;
         let mut verdicts = Vec::with_capacity(batch.len());
         for part in parts(batch, BATCH_MAX, append_bytes) {
             let doubtful = self.lanes_doubtful.load(Ordering::Relaxed);
@@ -71,10 +69,15 @@ impl Inner {
             _ => None,
         });
         if let Some(last) = last {
-            // Where another node wrote in between, the reader brings that in a moment. Durable it is anyway.
+            // Where another node wrote in between, the reader brings that in a moment. Until then this node could not give
+            // its own back to a store that loses its tail, so it must not be called written.
+            // The reader has a bound of its own, after which it ends the session.
             let mut tail = self.cache.follow();
-            let readable = timeout_at(until, tail.wait_for(|tail| *tail >= last));
-            tokio::select! { _ = readable => {}, _ = link.ended() => {} }
+            tokio::select! {
+                biased;
+                _ = tail.wait_for(|tail| *tail >= last) => {}
+                why = link.ended() => return Err(Error::Away(why)),
+            }
         }
         Ok(verdicts)
     }

@@ -89,10 +89,11 @@ async fn begin(inner: &Inner) -> Result<Session, NotYet> {
         return Err(refused);
     }
     let store = lineage::look(&mut appends.connection, keys).await?;
-    // Before the first write: a person may be putting the data back.
+    // Before the first write: a person may be putting the data back. A node without a history may have begun a new log in
+    // the store meanwhile; that is not a person's word.
     if let Some((epoch, _)) = inner.history()
         && store.tail == Seq::ZERO
-        && store.epoch.is_none_or(|held| held == epoch)
+        && (store.epoch.is_none() || store.epoch == Some(epoch) || store.epoch != store.accepted)
     {
         return Err(NotYet::Empty);
     }
@@ -104,7 +105,8 @@ async fn begin(inner: &Inner) -> Result<Session, NotYet> {
     call.arg(&*inner.node).arg(&session).arg(lineage::fresh_epoch().to_string()).arg(lineage::FORMAT).arg(live::KEPT);
     script::run(&mut appends.connection, &call).await?;
     let epoch = lineage::settle(inner, &mut appends.connection).await?;
-    let reads = connect(&inner.address, ASK_MAX).await?;
+    // What is asked on it has bounds of its own; comparing lanes takes longest.
+    let reads = connect(&inner.address, lanes::LANES_MAX).await?;
     let reader = connect(&inner.address, reader::ANSWER_MAX).await?;
     if let Some(other) = [&reads, &reader].into_iter().find(|other| other.at != appends.at) {
         return Err(NotYet::Away(format!("the master moves from {} to {}", appends.at, other.at).into()));

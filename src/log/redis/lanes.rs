@@ -17,7 +17,7 @@ use super::{Inner, codec, link::Link, script};
 use crate::log::{Error, Lane, Mended};
 
 /// Reading and building lanes: they may be long, after a night without workers.
-const LANES_MAX: Duration = Duration::from_secs(5);
+pub(super) const LANES_MAX: Duration = Duration::from_secs(5);
 /// A consumer that holds nothing is removed after so long.
 const IDLE_MAX: Duration = Duration::from_secs(3_600);
 

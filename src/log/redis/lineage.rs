@@ -17,8 +17,11 @@ use crate::log::Error;
 
 /// The version of the layout of keys and fields that this program writes.
 pub(super) const FORMAT: &str = "1";
-/// Entries in one page of a comparison or of catching up: a page takes the server a millisecond.
-const PAGE: usize = 1_000;
+/// Entries in one page of a comparison or of catching up.
+/// A page of the longest texts, 64 KiB each, is 16 MiB, which a slow network brings within `keeper::ASK_MAX`.
+const PAGE: usize = 256;
+/// A node that begins has so many of the newest entries at once: what it can give back if the store loses them soon.
+const NEWEST: u64 = 1_000;
 
 /// Why a session cannot begin.
 pub(super) enum NotYet {
@@ -57,6 +60,8 @@ fn away(why: impl Into<Arc<str>>) -> NotYet {
 pub(super) struct Store {
     /// The epoch that holds, if there is one.
     pub(super) epoch: Option<Epoch>,
+    /// The epoch that a person accepted although the store was empty, if there is one.
+    pub(super) accepted: Option<Epoch>,
     /// The last position.
     pub(super) tail: Seq,
 }
@@ -67,9 +72,11 @@ pub(super) struct Store {
 /// [`NotYet::Away`] also for keys that this program cannot have written.
 pub(super) async fn look(connection: &mut MultiplexedConnection, keys: &Keys) -> Result<Store, NotYet> {
     let mut command = ::redis::cmd("HMGET");
-    let answer = ask(connection, command.arg(&keys.meta).arg("epoch").arg("version"), &keys.meta).await?;
-    let values = codec::array(answer).and_then(|values| <[Value; 2]>::try_from(values).ok());
-    let [epoch, version] = values.ok_or_else(|| away("the store answered HMGET with what it cannot answer"))?;
+    let command = command.arg(&keys.meta).arg("epoch").arg("version").arg("accepted");
+    let answer = ask(connection, command, &keys.meta).await?;
+    let values = codec::array(answer).and_then(|values| <[Value; 3]>::try_from(values).ok());
+    let [epoch, version, accepted] =
+        values.ok_or_else(|| away("the store answered HMGET with what it cannot answer"))?;
     if let Some(version) = codec::text(version).filter(|version| version != FORMAT) {
         let key = &keys.meta;
         return Err(away(format!(
@@ -77,6 +84,7 @@ pub(super) async fn look(connection: &mut MultiplexedConnection, keys: &Keys) ->
         )));
     }
     let epoch = codec::text(epoch).map(|epoch| parse_epoch(keys, &epoch)).transpose()?;
+    let accepted = codec::text(accepted).map(|epoch| parse_epoch(keys, &epoch)).transpose()?;
     let (last, tail) = ends(connection, &keys.log).await?;
     if last != tail {
         let key = &keys.log;
@@ -86,7 +94,7 @@ pub(super) async fn look(connection: &mut MultiplexedConnection, keys: &Keys) ->
     }
     let tail = codec::seq_of(tail.as_bytes())
         .ok_or_else(|| away(format!("the log is damaged: `{}` ends with {tail}, which is not a position", keys.log)))?;
-    Ok(Store { epoch, tail })
+    Ok(Store { epoch, accepted, tail })
 }
 
 /// An epoch as it stands in meta.
@@ -229,7 +237,7 @@ async fn catch_up(inner: &Inner, connection: &mut MultiplexedConnection, tail: S
     // Nothing to go on from, or more than would be kept: begin with the last page, so that what a tail that is lost soon
     // after had can be given back.
     if inner.cache.tail() == Seq::ZERO || behind > cache::ENTRIES_MAX as u64 {
-        inner.cache.begin_after(Seq(tail.0.saturating_sub(PAGE as u64)));
+        inner.cache.begin_after(Seq(tail.0.saturating_sub(NEWEST)));
     }
     while inner.cache.tail() < tail {
         let own = inner.cache.tail();

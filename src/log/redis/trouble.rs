@@ -174,6 +174,9 @@ fn of_code(code: &str, said: String) -> Trouble {
         "BUSY" => Kind::Busy,
         "UNBLOCKED" => Kind::Unblocked,
         "WRONGTYPE" => Kind::WrongType,
+        // What a user may not do inside a script has no code of its own: the words of Redis 7.0, and of later ones.
+        "ERR" if said.starts_with("The user executing the script can't") => Kind::Forbidden,
+        "ERR" if said.starts_with("ACL failure in script") => Kind::Forbidden,
         _ => Kind::Other,
     };
     // An error inside a script comes with ` script: SHA, on @user_script:LINE.`; what stands before that line may have
@@ -209,6 +212,18 @@ mod tests {
             ("NOREPLICAS Not enough good replicas to write.", FewReplicas, Written::No, false),
             ("NOPERM User x has no permissions to run the 'xadd' command", Forbidden, Written::No, false),
             ("NOPERM … script: ab12, on @user_script:9.", Forbidden, Written::Unknown, false),
+            (
+                "ERR The user executing the script can't run this command or subcommand script: ab12, on @user_script:9.",
+                Forbidden,
+                Written::Unknown,
+                false,
+            ),
+            (
+                "ERR ACL failure in script: User x has no … script: ab12, on @user_script:9.",
+                Forbidden,
+                Written::Unknown,
+                false,
+            ),
             ("NOAUTH Authentication required.", NotSignedIn, Written::No, true),
             ("WRONGPASS invalid username-password pair or user is disabled.", NotSignedIn, Written::No, true),
             ("BUSY Redis is busy running a script.", Busy, Written::No, false),

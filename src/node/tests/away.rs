@@ -40,7 +40,7 @@ impl Shared {
     /// Comes back with the first `keep` entries only, as a new epoch.
     async fn back_shorter(&self, keep: usize) {
         let all = self.inner().read(Seq::ZERO, usize::MAX).await.unwrap();
-        let shorter = MemoryLog::new(Epoch(8), self.clock.clone());
+        let shorter = MemoryLog::new(Epoch(self.inner().info().epoch.0 + 1), self.clock.clone());
         shorter.load(all[..keep].to_vec()).await.unwrap();
         *self.lost.lock().unwrap() = all[keep..].to_vec();
         *self.inner.lock().unwrap() = Arc::new(shorter);
@@ -120,12 +120,16 @@ struct Away {
 
 impl Away {
     async fn new(policy: Policy) -> Away {
+        Away::starting(policy, Access::Open { epoch: Epoch(7) }).await
+    }
+
+    async fn starting(policy: Policy, access: Access) -> Away {
         let (clock, _) = Clock::manual(START_MS);
         let (saying, said) = mpsc::unbounded_channel();
         let (others, heard) = mpsc::unbounded_channel();
         let log = Arc::new(Shared {
             inner: Mutex::new(Arc::new(MemoryLog::new(Epoch(7), clock.clone()))),
-            access: watch::Sender::new(Access::Open { epoch: Epoch(7) }),
+            access: watch::Sender::new(access),
             lose_answer: Mutex::default(),
             lost: Mutex::default(),
             said: saying,
@@ -268,21 +272,63 @@ async fn leases_stand_still_while_the_store_is_away() {
 }
 
 #[tokio::test]
-async fn a_post_that_does_not_fit_its_bots_queue_waits_in_the_outbox_until_it_does() {
+async fn parked_posts_keep_their_order_whatever_they_ask_and_a_full_queue_does_not_refuse_them() {
     let rig = Away::new(Policy { queue_max: 2, ..policy() }).await;
     rig.log.away();
     rig.is("degraded").await;
-    let posts: Vec<_> = (0..3).map(|n| question(&format!("number {n}"))).collect();
+    // More than a room's share of a first lane and more than the bot's queue holds, then some that ask nobody.
+    let asks = (0..9).map(|n| question(&format!("question {n}")));
+    let says = (0..3).map(|n| Post { to: Some(vec![]), ..question(&format!("remark {n}")) });
+    let posts: Vec<_> = asks.chain(says).collect();
     for post in &posts {
         rig.parked(post).await;
     }
     rig.log.back();
+    timeout(PATIENCE, rig.node.reached(Seq(12))).await.unwrap().unwrap();
+    assert_eq!(rig.ids().await, posts.iter().map(|post| post.id).collect::<Vec<_>>());
+    // A new one finds the queue full.
+    rig.settled().await;
+    assert!(matches!(rig.node.post(question("one more")).await, Err(Error::Refused(Refusal::QueueFull { .. }))));
+}
+
+#[tokio::test]
+async fn parked_posts_that_are_in_the_log_already_are_settled_without_anybody_asking() {
+    let rig = Away::new(policy()).await;
+    let posts: Vec<_> = (0..3).map(|n| Post { to: Some(vec![]), ..question(&format!("number {n}")) }).collect();
+    // Each was appended, and its answer lost.
     for post in &posts {
-        let claimed = rig.claim().await;
-        assert_eq!(claimed.held.message_id, post.id);
-        rig.node.end(claimed.held, answer("words")).await.unwrap();
+        *rig.log.lose_answer.lock().unwrap() = true;
+        rig.parked(post).await;
+        rig.log.back();
+        rig.is("connected").await;
     }
+    let none_left = async {
+        while rig.node.state().parked > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, none_left).await.expect("nothing is left in the outbox");
     assert_eq!(rig.ids().await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_reply_whose_target_cannot_be_looked_up_now_is_kept_and_decided_later() {
+    // The store is away when the node starts: it knows nothing.
+    let rig = Away::starting(policy(), Access::Away { why: "not there yet".into() }).await;
+    let target = question("target");
+    let event = super::log::posted(&target);
+    let draft = log::Draft::new(Some(room()), event.into(), rand::random()).unwrap();
+    let (after, request) = (Seq::ZERO, antiphon_schemas::RequestId(Uuid::new_v4()));
+    let append = Append { after, request, subjects: vec![], drafts: vec![draft], moves: vec![] };
+    rig.log.inner().append(vec![append]).await.unwrap();
+    let there = Post { reply_to: Some(target.id), ..question("a reply") };
+    let nowhere = Post { reply_to: Some(MessageId(Uuid::new_v4())), ..question("a reply to nothing") };
+    rig.parked(&there).await;
+    rig.parked(&nowhere).await;
+    rig.log.back();
+    rig.settled().await;
+    assert_eq!(rig.ids().await, [target.id, there.id]);
+    assert_eq!(rig.node.state().refused, 1, "the other is kept for a person");
 }
 
 #[tokio::test]
@@ -336,6 +382,33 @@ async fn a_store_that_comes_back_shorter_gets_back_what_the_node_knew_and_subscr
     for post in [kept, answered, open] {
         assert_eq!(rig.node.message(post.id).await.unwrap().unwrap().status, Status::Answered);
     }
+}
+
+#[tokio::test]
+async fn a_store_that_comes_back_shorter_again_before_all_of_it_is_back_gets_back_all_of_it() {
+    let rig = Away::new(policy()).await;
+    let posts: Vec<_> = (0..1_000).map(|n| Post { to: Some(vec![]), ..question(&format!("number {n}")) }).collect();
+    for post in &posts {
+        rig.node.post(post.clone()).await.unwrap();
+    }
+    let first = rig.log.inner();
+    rig.log.away();
+    rig.is("degraded").await;
+    // The first part is written, and the store goes once more.
+    *rig.log.lose_answer.lock().unwrap() = true;
+    rig.log.back_shorter(2).await;
+    let mut access = rig.log.access();
+    let again = access.wait_for(|access| matches!(access, Access::Away { .. }));
+    timeout(PATIENCE, again).await.expect("it goes again").unwrap();
+    let back = rig.log.tail();
+    assert!(back > Seq(2) && back < first.tail(), "a part of it is back: {back}");
+    rig.log.back_shorter(1).await;
+    rig.settled().await;
+    let (mut there, mut wanted) = (rig.ids().await, posts.iter().map(|post| post.id).collect::<Vec<_>>());
+    assert_eq!(there.len(), wanted.len());
+    there.sort();
+    wanted.sort();
+    assert!(there == wanted);
 }
 
 #[tokio::test]

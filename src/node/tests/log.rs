@@ -25,7 +25,7 @@ fn elsewhere(event: impl Into<Event>) -> Append {
     }
 }
 
-fn posted(post: &Post) -> MessagePosted {
+pub(super) fn posted(post: &Post) -> MessagePosted {
     let Post { id, author, text, to, reply_to, .. } = post.clone();
     MessagePosted { id, author, text, to, ask: None, reply_to, hops: 0 }
 }

@@ -2,107 +2,22 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
-use super::{Acked, Place, all_there_once_and_answered_once, send_until_acknowledged, until_answered};
+use super::{
+    Acked, Place,
+    load::{Load, until_health},
+    until_answered,
+};
 use crate::harness::{Events, PATIENCE, Server, body, soak};
 
 /// The promise: so long after the store is back the first words come.
 const FIRST_DELIVERY: Duration = Duration::from_secs(5);
-
-/// Waits until `/health/ready` says this.
-async fn until_health(server: &Server, state: &str) -> Value {
-    let looking = async {
-        loop {
-            let (status, health) = server.get("/health/ready").await;
-            assert_eq!(status == StatusCode::OK, health["status"] == "ready", "{health}");
-            if health["state"] == state {
-                return health;
-            }
-            // Asked as a load balancer asks: again and again.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("never {state}"))
-}
-
-/// Clients that post to both nodes, one message after the other, until told to stop.
-struct Load {
-    stop: watch::Sender<bool>,
-    clients: tokio::task::JoinSet<()>,
-    acked: Arc<Mutex<Vec<Acked>>>,
-    /// How many were answered 202.
-    parked: Arc<Mutex<u64>>,
-}
-
-impl Load {
-    fn start(place: &Place) -> Load {
-        let (stop, acked, parked) =
-            (watch::Sender::new(false), Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(0)));
-        let mut clients = tokio::task::JoinSet::new();
-        for client in 0..4usize {
-            let (stop, acked, parked, addresses) =
-                (stop.subscribe(), acked.clone(), parked.clone(), place.addresses.clone());
-            clients.spawn(async move {
-                let http = antiphon_bot::http_client();
-                for n in 0.. {
-                    if *stop.borrow() {
-                        return;
-                    }
-                    let (id, text) = (uuid::Uuid::new_v4().to_string(), format!("{n:06} of client {client}"));
-                    let post = Acked { room: format!("room-{client}"), id, text };
-                    // Each client stays with one node: order is per node.
-                    let own = &addresses[client % addresses.len()..][..1];
-                    let status = send_until_acknowledged(&http, own, 0, &post, super::BOTS[client]).await;
-                    *parked.lock().unwrap() += u64::from(status == StatusCode::ACCEPTED);
-                    acked.lock().unwrap().push(post);
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            });
-        }
-        Load { stop, clients, acked, parked }
-    }
-
-    fn acked(&self) -> usize {
-        self.acked.lock().unwrap().len()
-    }
-
-    /// Waits until so many more posts were acknowledged.
-    async fn goes_on(&self, more: usize) {
-        let until = self.acked() + more;
-        let going = async {
-            while self.acked() < until {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, going).await.expect("posts go on");
-    }
-
-    async fn end(mut self) -> Vec<Acked> {
-        self.stop.send_replace(true);
-        while let Some(ended) = self.clients.join_next().await {
-            ended.unwrap();
-        }
-        let acked = self.acked.lock().unwrap();
-        acked.clone()
-    }
-}
-
-/// Each client's posts stand in the order in which it sent them.
-async fn in_order(server: &Server) {
-    for room in 0..4 {
-        let messages = server.all(&format!("room-{room}")).await;
-        let texts: Vec<_> =
-            messages.iter().filter(|m| m["author"]["kind"] == "human").map(|m| m["text"].as_str().unwrap()).collect();
-        assert!(texts.is_sorted(), "{texts:#?}");
-    }
-}
 
 /// Redis is away for a while under load, by `leave` and back by `back`.
 async fn away_under_load(leave: fn(&Place), back: fn(&Place)) {
@@ -126,7 +41,7 @@ async fn away_under_load(leave: fn(&Place), back: fn(&Place)) {
         assert_eq!(status, StatusCode::OK, "{page}");
     }
     load.goes_on(40).await;
-    assert!(*load.parked.lock().unwrap() > 0, "posts went to the outbox");
+    assert!(load.parked() > 0, "posts went to the outbox");
     tokio::time::sleep(away.saturating_sub(began.elapsed())).await;
     assert_eq!(until_health(&nodes[1], "degraded").await["status"], "not-ready");
 
@@ -141,14 +56,7 @@ async fn away_under_load(leave: fn(&Place), back: fn(&Place)) {
     }
     println!("the first delivery on both nodes after {:?}", returned.elapsed());
     load.goes_on(20).await;
-    let acked = load.end().await;
-    for node in &nodes {
-        until_answered(node, &acked).await;
-        all_there_once_and_answered_once(node, &acked).await;
-        in_order(node).await;
-        assert_eq!(until_health(node, "connected").await["parked"], 0);
-    }
-    place.lanes_are_empty();
+    load.ends_well(&place, &nodes).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -298,7 +206,7 @@ async fn an_empty_redis_under_nodes_with_a_history_takes_nothing_until_a_person_
     let (status, problem) = node.send_json("/api/rooms/lobby/messages", &body("no", json!({}))).await;
     assert_eq!((status, &problem["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("log-away")));
     // Reading goes on, from memory.
-    assert_eq!(node.get(&format!("/api/rooms/lobby/messages")).await.0, StatusCode::OK);
+    assert_eq!(node.get("/api/rooms/lobby/messages").await.0, StatusCode::OK);
 
     let accept = crate::harness::antiphon().args(["accept-empty-store", "--server", &node.url("")]).output().unwrap();
     assert!(accept.status.success(), "{accept:?}");

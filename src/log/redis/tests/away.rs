@@ -29,6 +29,33 @@ async fn an_append_whose_answer_was_lost_is_found_by_its_request_id() {
     assert_eq!((wire.swallowed(), log.tail(), read_all(&log).await.len()), (1, Seq(4), 4));
 }
 
+/// Another node wrote just before, and the store goes before that is read here: a store that has lost both could not be
+/// given this one back, so it is not called written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_append_behind_an_entry_that_this_node_has_not_read_is_unknown_when_the_store_goes() {
+    let redis = Redis::start();
+    let wire = Wire::to(redis.port());
+    let (log, other) = (open(&wire.url(), "n1").await, open(&redis.url(), "n2").await);
+    wire.hold_requests("XREAD");
+    // The read that is under way brings the first, the next one is held.
+    fill(&other, 1, 1).await;
+    log.beyond(Seq::ZERO).await.unwrap();
+    until("its next read is held", || (wire.held() == 1).then_some(()));
+    fill(&other, 2, 2).await;
+    let wish = append(0, 77, &[3], vec![post(3, "mine")]);
+    let appending = log.append(vec![wish.clone()]);
+    until("it is written", || (redis.command(&["XLEN", "{antiphon:0}:log"]) == "3").then_some(()));
+    wire.pass();
+    wire.cut();
+    let answer = appending.await;
+    assert!(matches!(answer, Err(Error::Away(_))), "{answer:?}");
+    opened(&log).await;
+    let again = log.append(vec![wish]).await.unwrap().remove(0);
+    let Verdict::Conflict(missed) = again else { panic!("the first try was written: {again:?}") };
+    assert_eq!(missed[2].header.request, RequestId(Uuid::from_u128(77)));
+    assert_eq!(read_all(&log).await, read_all(&other).await);
+}
+
 /// A request that is held up on its way until the node has reconnected writes nothing when it arrives.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_arrives_after_the_log_is_open_again_writes_nothing() {

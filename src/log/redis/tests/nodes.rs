@@ -31,41 +31,53 @@ async fn what_one_node_writes_another_reads_and_words_go_to_the_others_in_order(
     assert_eq!(a.hear().await.unwrap(), "end", "and its own were not heard");
 }
 
+/// In rounds of twenty, decided by both nodes against the same position; one asks in the opposite order and one by one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_claims_made_at_the_same_time_have_one_winner_each() {
-    const CLAIMS: u128 = 1_000;
+    const ROUND: u128 = 20;
     let redis = Redis::start();
     let nodes = [Arc::new(open(&redis.url(), "a").await), Arc::new(open(&redis.url(), "b").await)];
-    let claims = nodes.iter().zip(1..).map(|(log, node)| {
-        let log = log.clone();
-        tokio::spawn(async move {
-            let mut won = Vec::new();
-            for first in (0..CLAIMS).step_by(20) {
-                let after = log.tail().0;
-                let batch = (first..first + 20).map(|n| append(after, node, &[n], vec![post(n, "claimed")])).collect();
-                for (n, verdict) in (first..).zip(log.append(batch).await.unwrap()) {
-                    match verdict {
-                        Verdict::Appended(_) => won.push(n),
-                        // Whoever read the tail after the other had written is no loser, but late: look.
-                        Verdict::Conflict(missed) => {
-                            assert!(missed.iter().any(|entry| entry.header.request.0.as_u128() != node));
+    let mut wins = [0, 0];
+    for after in (0..1_000).step_by(ROUND as usize) {
+        let claim = move |n, node| append(after, node, &[n], vec![post(n, "claimed")]);
+        let ids = u128::from(after)..u128::from(after) + ROUND;
+        let calls = [
+            vec![ids.clone().map(|n| claim(n, 0)).collect::<Vec<_>>()],
+            ids.rev().map(|n| vec![claim(n, 1)]).collect(),
+        ];
+        let racers = nodes.iter().zip(calls).map(|(log, calls)| {
+            let log = log.clone();
+            tokio::spawn(async move {
+                let mut won = Vec::new();
+                for call in calls {
+                    let ids: Vec<_> = call.iter().map(|append| append.subjects[0]).collect();
+                    for (id, verdict) in ids.into_iter().zip(log.append(call).await.unwrap()) {
+                        match verdict {
+                            Verdict::Appended(_) => won.push(id),
+                            Verdict::Conflict(missed) => {
+                                assert!(missed.iter().any(|entry| entry.header.subjects.contains(&id)));
+                            }
+                            other => panic!("{other:?}"),
                         }
-                        other => panic!("{other:?}"),
                     }
                 }
-            }
-            won
-        })
-    });
-    let mut winners: HashMap<u128, usize> = HashMap::new();
-    for claim in claims.collect::<Vec<_>>() {
-        for n in claim.await.unwrap() {
-            *winners.entry(n).or_default() += 1;
+                won
+            })
+        });
+        let mut winners = Vec::new();
+        for (node, racer) in racers.collect::<Vec<_>>().into_iter().enumerate() {
+            let won = racer.await.unwrap();
+            wins[node] += won.len();
+            winners.extend(won);
         }
+        winners.sort_unstable();
+        winners.dedup();
+        assert_eq!(winners.len(), ROUND as usize, "each has a winner");
     }
-    assert_eq!(winners.len(), CLAIMS as usize);
-    let entries = read_all(&*nodes[0]).await;
-    assert_eq!(entries.len(), winners.values().sum::<usize>(), "what was won is there, and nothing else");
+    assert_eq!(wins[0] + wins[1], 1_000, "and only one: {wins:?}");
+    assert!(wins[0] > 0 && wins[1] > 0, "a race that both can win: {wins:?}");
+    nodes[0].beyond(Seq(999)).await.unwrap();
+    assert_eq!(read_all(&*nodes[0]).await.len(), 1_000);
 }
 
 /// INFO commandstats before and after some seconds without work.

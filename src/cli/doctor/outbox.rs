@@ -1,0 +1,105 @@
+//! Posts on this node's disk: those that wait for the store, and those that the log refused.
+
+use std::{fs, io, path::Path};
+
+use super::Check;
+use crate::{
+    clock::Clock,
+    config::{Config, LogKind},
+    outbox::Outbox,
+};
+
+const WHAT: &str = "outbox";
+/// So many refused posts are shown whole; the rest is counted.
+const SHOWN_MAX: usize = 20;
+
+/// Nothing, unless the log can be away and something is there.
+pub(super) async fn check(config: &Config) -> Option<Check> {
+    let folder = config.data.join("redis").join("outbox");
+    if !matches!(config.log, LogKind::Redis(_)) || !folder.is_dir() {
+        return None;
+    }
+    // A copy: to open an outbox takes its lock, and may rewrite it.
+    let copy = std::env::temp_dir().join(format!("antiphon-doctor-{:016x}", rand::random::<u64>()));
+    let found = match copied(&folder, &copy) {
+        Ok(()) => look(&copy).await,
+        Err(e) => Err(e.to_string()),
+    };
+    let _ = fs::remove_dir_all(&copy);
+    Some(found.unwrap_or_else(|why| {
+        let mend = "a node of this data folder does not start either; what it says then helps further";
+        Check::fail(WHAT, format!("{}: {why}", folder.display()), mend)
+    }))
+}
+
+async fn look(copy: &Path) -> Result<Check, String> {
+    let outbox = Outbox::open(copy, Clock::system()).await.map_err(|e| e.to_string())?;
+    let (counts, refused) = (outbox.counts(), outbox.refused());
+    // It is a copy: nothing is lost with it.
+    let _ = outbox.close().await;
+    let mut says = format!("{} posts wait for the store", counts.pending);
+    if refused.is_empty() {
+        return Ok(Check::ok(WHAT, says));
+    }
+    says.push_str(&format!("; {} were accepted and then refused by the log:", refused.len()));
+    for refused in refused.iter().take(SHOWN_MAX) {
+        let post = &refused.post;
+        let text: String = post.text.chars().take(80).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        says.push_str(&format!("\n{} in {} by {}: {text:?}: {}", post.id, post.room, post.author.name, refused.reason));
+    }
+    let mend = "tell their authors; a post whose reason is mended can be sent again under another id";
+    Ok(Check::warn(WHAT, says, mend))
+}
+
+fn copied(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copied(&entry.path(), &target)?;
+        } else if entry.file_name() != "lock" {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use antiphon_schemas::{
+        MessageId, RoomName,
+        event::{Author, AuthorKind},
+    };
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{decide::post::Post, outbox::Settled};
+
+    #[tokio::test]
+    async fn what_was_accepted_and_refused_is_shown_and_nothing_is_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("outbox");
+        let outbox = Outbox::open(&folder, Clock::system()).await.unwrap();
+        let post = |text: &str| Post {
+            room: RoomName::new("lobby").unwrap(),
+            id: MessageId(Uuid::new_v4()),
+            fresh: false,
+            author: Author { name: "ann".into(), kind: AuthorKind::Human, color: None },
+            text: text.into(),
+            to: None,
+            priority: 5,
+            reply_to: None,
+        };
+        let (waits, refused) = (post("waits"), post("refused\u{7}"));
+        outbox.park(vec![waits, refused.clone()]).await.unwrap();
+        outbox.settle(vec![(refused.id, Settled::Refused("there is no such bot".into()))]).await.unwrap();
+        // The server runs: the lock is held.
+        let copy = dir.path().join("copy");
+        copied(&folder, &copy).unwrap();
+        let check = look(&copy).await.unwrap();
+        assert!(check.says.contains("1 posts wait") && check.says.contains("there is no such bot"), "{check:?}");
+        assert!(check.says.contains(&refused.id.to_string()) && !check.says.contains('\u{7}'), "{check:?}");
+        assert_eq!((outbox.pending(), outbox.refused().len()), (1, 1));
+    }
+}

@@ -1,0 +1,153 @@
+//! Nodes on a real Redis, with a wire in between that loses answers: claims are raced for, and nothing is doubled.
+
+use std::collections::HashMap;
+
+use super::*;
+use crate::{
+    decide::{Refusal, change::Change},
+    log::{
+        self,
+        redis::{
+            Options, RedisLog, Stamp,
+            address::Address,
+            server::{Redis, Wire},
+        },
+    },
+    outbox::Outbox,
+};
+
+/// A node named `name` on the Redis at `url`.
+async fn node(url: &str, name: &str, dir: &tempfile::TempDir) -> Node {
+    let clock = Clock::system();
+    let address = Address::parse(url).unwrap();
+    let log = RedisLog::open(Options { address, node: name.into(), stamp: Stamp::Store, known: None });
+    let outbox = Outbox::open(dir.path().join(name), clock.clone()).await.unwrap();
+    let limits = Limits { recent_messages: 100, rooms: 10 };
+    let (name, log, outbox) = (name.into(), Arc::new(log), Some(outbox));
+    let policy = Policy { queue_max: 100_000, retry_base_ms: LONG_MS, retry_max_ms: LONG_MS, ..policy() };
+    start(Settings { name, log, outbox, clock, policy, limits, data: None }).await.unwrap()
+}
+
+async fn entries(node: &Node) -> Vec<Arc<Entry>> {
+    let (mut all, mut after) = (Vec::new(), Seq::ZERO);
+    loop {
+        let more = node.inner.log.read(after, 1_000).await.unwrap();
+        let Some(last) = more.last() else { return all };
+        after = last.header.seq;
+        all.extend(more);
+    }
+}
+
+/// Both nodes have a worker that waits when a message comes, so each is raced for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_two_nodes_claim_at_the_same_instant_has_one_winner() {
+    let count = if std::env::var_os("ANTIPHON_SOAK").is_some() { 10_000 } else { 500 };
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let nodes = [node(&redis.url(), "a", &dir).await, node(&redis.url(), "b", &dir).await];
+    let (won, mut wins) = tokio::sync::mpsc::unbounded_channel();
+    for (n, node) in nodes.iter().enumerate() {
+        let (node, won) = (node.clone(), won.clone());
+        tokio::spawn(async move {
+            let (bot, worker) = (bot(), format!("{}/bot/1", node.name()).into());
+            while let Ok(claimed) = node.claim(&bot, &worker, Some(node.incarnation())).await {
+                won.send((n, claimed.held.message_id)).unwrap();
+                node.end(claimed.held, answer("mine")).await.unwrap();
+            }
+        });
+    }
+    let mut of = [0, 0];
+    for n in 0..count {
+        let post = question("whose is it?");
+        posted(nodes[n % 2].post(post.clone()).await.unwrap()).unwrap();
+        let (winner, id) = timeout(PATIENCE, wins.recv()).await.expect("somebody wins").unwrap();
+        assert_eq!(id, post.id);
+        of[winner] += 1;
+    }
+    assert!(of[0] > 0 && of[1] > 0, "a race that both can win: {of:?}");
+    let end = Seq(count as u64 * 4);
+    for node in &nodes {
+        timeout(PATIENCE, node.reached(end)).await.unwrap().unwrap();
+        assert_eq!(node.state().projections.queue.iter().count(), 0);
+    }
+    let mut claims: HashMap<MessageId, u32> = HashMap::new();
+    for entry in entries(&nodes[0]).await {
+        if let Event::MessageClaimed(e) = &entry.event {
+            *claims.entry(e.message_id).or_default() += 1;
+        }
+    }
+    assert_eq!((claims.len(), claims.values().max()), (count, Some(&1)), "each was claimed once");
+    let lane = "{antiphon:0}:work:bot:5";
+    assert_eq!(redis.command(&["XLEN", lane]), "0");
+    assert!(redis.command(&["XPENDING", lane, "workers"]).starts_with('0'));
+}
+
+/// The answer to the append is swallowed and the connection cut: posts, claims, completions, failures, cancels.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happened_although_the_connection_was_cut_before_the_answer_happens_once() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let wire = Wire::to(redis.port());
+    let node = node(&wire.url(), "a", &dir).await;
+    let (bot, worker) = (bot(), "a/bot/1".into());
+    let again = Duration::from_millis(20);
+
+    // A post goes to the outbox, and is found in the log when it is drained.
+    let post = question("the needle of the post");
+    wire.swallow_next_answer("needle of the post");
+    let placed = node.post(post.clone()).await.unwrap();
+    assert!(matches!(placed, Placed::Parked(_)), "{placed:?}");
+    timeout(PATIENCE, async {
+        while !matches!(node.post(post.clone()).await, Ok(Placed::Again(_))) {
+            tokio::time::sleep(again).await;
+        }
+    })
+    .await
+    .expect("it is found");
+
+    // A claim is handed over when the log is read again.
+    wire.swallow_next_answer("message.claimed");
+    let claimed = timeout(PATIENCE, node.claim(&bot, &worker, None)).await.unwrap().unwrap();
+    assert_eq!(claimed.held.message_id, post.id);
+
+    // A failure is repeated until it is answered: by then the claim is over.
+    let end = async |held, end: End| {
+        loop {
+            match node.end(held, end.clone()).await {
+                Err(Error::Log(log::Error::Away(_))) => tokio::time::sleep(again).await,
+                other => return other,
+            }
+        }
+    };
+    wire.swallow_next_answer("message.failed");
+    let ended = timeout(PATIENCE, end(claimed.held, fails(true))).await.unwrap();
+    assert!(matches!(ended, Err(Error::Refused(Refusal::ClaimOver))), "{ended:?}");
+
+    // A completion, likewise.
+    let other = question("another");
+    posted(node.post(other.clone()).await.unwrap()).unwrap();
+    let claimed = timeout(PATIENCE, node.claim(&bot, &worker, None)).await.unwrap().unwrap();
+    wire.swallow_next_answer("message.completed");
+    let ended = timeout(PATIENCE, end(claimed.held, answer("words"))).await.unwrap();
+    assert!(matches!(ended, Err(Error::Refused(Refusal::AlreadyEnded(_)))), "{ended:?}");
+
+    // And a cancel.
+    wire.swallow_next_answer("message.cancelled");
+    let cancelled = timeout(PATIENCE, async {
+        loop {
+            match node.change(post.id, Change::Cancel).await {
+                Err(Error::Log(log::Error::Away(_))) => tokio::time::sleep(again).await,
+                other => return other,
+            }
+        }
+    });
+    cancelled.await.unwrap().unwrap();
+
+    assert_eq!(wire.swallowed(), 5, "each answer was lost");
+    let entries = entries(&node).await;
+    assert_eq!(
+        kinds_of(&entries, post.id),
+        ["message.posted", "message.claimed", "message.failed", "message.cancelled"]
+    );
+    let expected = ["message.posted", "message.claimed", "reply.posted", "message.completed"];
+    assert_eq!(kinds_of(&entries, other.id), expected);
+    assert_eq!(entries.len(), 8);
+}
