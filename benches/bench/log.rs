@@ -24,9 +24,11 @@ use antiphon::{
 };
 use antiphon_schemas::{
     MessageId, RequestId, RoomName, Seq,
-    event::{Author, AuthorKind, MessagePosted},
+    event::{Ask, Author, AuthorKind, MessagePosted},
 };
 use uuid::Uuid;
+
+use crate::measure::{folder, median};
 
 const RUNS: usize = 5;
 /// With its author, ids and framing a record has about 400 bytes.
@@ -99,7 +101,7 @@ fn one_run(runtime: &tokio::runtime::Runtime, producers: u64, entries: usize, ac
 
 async fn produce(log: Arc<FileLog>, left: Arc<AtomicU64>, entries: usize) -> Vec<Duration> {
     let id = MessageId(Uuid::new_v4());
-    let draft = draft(id);
+    let draft = draft(id, None);
     let mut waits = Vec::new();
     let take = |left: u64| left.checked_sub(entries as u64);
     while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
@@ -118,10 +120,11 @@ async fn produce(log: Arc<FileLog>, left: Arc<AtomicU64>, entries: usize) -> Vec
     waits
 }
 
-fn draft(id: MessageId) -> Draft {
+/// A post of the usual size.
+pub(crate) fn draft(id: MessageId, ask: Option<Ask>) -> Draft {
     let author = Author { name: "somebody".into(), kind: AuthorKind::Human, color: Some("#80c0ff".into()) };
     let text = "t".repeat(TEXT_BYTES).into();
-    let event = MessagePosted { id, author, text, to: None, ask: None, reply_to: None, hops: 0 };
+    let event = MessagePosted { id, author, text, to: None, ask, reply_to: None, hops: 0 };
     Draft::new(Some(RoomName::new("lobby").expect("a name")), event.into(), rand::random()).expect("a draft")
 }
 
@@ -167,7 +170,7 @@ fn raw(folder: &Path, batches: &[usize]) -> Duration {
 fn scan(runtime: &tokio::runtime::Runtime) {
     let folder = folder();
     let log = FileLog::open_folder(folder.path(), Options::default(), Clock::system()).expect("a log");
-    let draft = draft(MessageId(Uuid::new_v4()));
+    let draft = draft(MessageId(Uuid::new_v4()), None);
     let append = || Append {
         after: Seq::ZERO,
         request: RequestId(Uuid::nil()),
@@ -200,13 +203,4 @@ fn scan(runtime: &tokio::runtime::Runtime) {
         median(opens),
         median(reads)
     );
-}
-
-fn folder() -> tempfile::TempDir {
-    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder")
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values[values.len() / 2]
 }

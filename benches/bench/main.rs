@@ -1,7 +1,13 @@
 //! Benches, one a module: `cargo bench --bench bench -- NAME [PART]`. Without a name: all.
 
+mod client;
 mod index;
 mod log;
+mod measure;
+mod process;
+mod redis;
+#[path = "../../tests/support/redis.rs"]
+mod redis_server;
 mod server;
 
 fn main() {
@@ -19,8 +25,11 @@ fn main() {
     bench("log", &log::run);
     bench("index", &index::run);
     bench("server", &|| server::run(part));
+    bench("redis", &|| redis::run(part));
     if !ran {
-        eprintln!("no such bench; there are: log, index, server [posts|publish|fanout|echo|idle|restart]");
+        eprintln!(
+            "no such bench; there are: log, index, server [posts|publish|fanout|echo|idle|restart], redis [append|read|publish|echo|crowd]"
+        );
         std::process::exit(2);
     }
 }

@@ -4,13 +4,10 @@
 //! stands beside the raw thing of the same run. CPU is the server's own, from /proc.
 //! `cargo bench --bench bench -- server [posts|publish|fanout|echo|idle|restart]`
 
-mod client;
-
 use std::{
     fs::File,
     io::Write,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -25,7 +22,11 @@ use antiphon_schemas::{
 };
 use uuid::Uuid;
 
-use self::client::{Connection, Subscriber};
+use crate::{
+    client::{self, Connection, Subscriber},
+    measure::{block, folder, median, p50_p99},
+    process::{Audience, Server, echoes, post_stamped},
+};
 
 /// Runs of each figure; the median is quoted.
 const RUNS: usize = 3;
@@ -40,93 +41,6 @@ pub(crate) fn run(part: Option<&str>) {
         ("restart", || block(restart())),
     ];
     parts.iter().filter(|(name, _)| part.is_none_or(|part| part == *name)).for_each(|(_, run)| run());
-}
-
-fn block(part: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime")
-        .block_on(part);
-}
-
-/// The release binary as a child; killed with SIGKILL when dropped.
-struct Server {
-    child: Child,
-    address: String,
-    started: Duration,
-}
-
-impl Server {
-    fn start(data: &Path) -> Server {
-        let at = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_antiphon"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--model", "builtin", "--pace", "0", "--data"])
-            .arg(data)
-            .env("ANTIPHON_LOG", "warn")
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the server starts");
-        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().expect("piped")));
-        let address = loop {
-            let line = lines.next().expect("the server says where it listens").expect("UTF-8");
-            if let Some((_, address)) = line.split_once("listens on http://") {
-                break address.to_owned();
-            }
-        };
-        let started = at.elapsed();
-        std::thread::spawn(move || lines.for_each(drop));
-        Server { child, address, started }
-    }
-
-    /// User and system CPU so far.
-    fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-        let ticks: u64 = fields[11..13].iter().map(|f| f.parse::<u64>().expect("a number")).sum();
-        Duration::from_millis(ticks * 10)
-    }
-
-    fn memory_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let line = status.lines().find(|l| l.starts_with("VmRSS")).expect("a line");
-        line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn folder() -> tempfile::TempDir {
-    // Beside the build, not in /tmp, which may be memory.
-    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    tempfile::tempdir_in(target).expect("a folder")
-}
-
-fn median(mut numbers: Vec<f64>) -> f64 {
-    numbers.sort_by(f64::total_cmp);
-    numbers[numbers.len() / 2]
-}
-
-fn percentile(sorted: &[f64], p: f64) -> f64 {
-    sorted[((sorted.len() - 1) as f64 * p) as usize]
-}
-
-/// p50 and p99 of each run, the median of the runs.
-fn p50_p99(runs: Vec<Vec<f64>>) -> (f64, f64) {
-    let of = |p: f64| median(runs.iter().map(|run| percentile(&sorted(run), p)).collect());
-    (of(0.5), of(0.99))
-}
-
-fn sorted(run: &[f64]) -> Vec<f64> {
-    let mut run = run.to_vec();
-    run.sort_by(f64::total_cmp);
-    run
 }
 
 /// One 300-byte write and fdatasync, in ms: the raw thing under every acknowledgement.
@@ -202,23 +116,10 @@ async fn publish() {
             raw.push(fdatasync_ms(dir.path()));
             let server = Server::start(&dir.path().join("data"));
             let clock = Instant::now();
-            let mut readers = Vec::new();
-            for _ in 0..subscribers {
-                let mut subscriber = Subscriber::open(&server.address, "lobby").await;
-                readers.push(tokio::spawn(async move { subscriber.latencies(clock, posts).await }));
-            }
+            let audience = Audience::open(&server, subscribers, clock, posts).await;
             let before = server.cpu();
-            let mut connection = Connection::open(&server.address).await;
-            let mut ticks = tokio::time::interval(Duration::from_millis(pause));
-            for _ in 0..posts {
-                ticks.tick().await;
-                let text = format!("t{:016} {}", clock.elapsed().as_nanos(), "x".repeat(180));
-                assert_eq!(connection.ask(&client::post("lobby", &text, "[]")).await, 201);
-            }
-            let mut all = Vec::new();
-            for reader in readers {
-                all.extend(reader.await.expect("a reader"));
-            }
+            post_stamped(&server.address, clock, posts, Some(Duration::from_millis(pause))).await;
+            let all = audience.latencies().await;
             cpu.push((server.cpu() - before).as_secs_f64() / (all.len() as f64 / 1e6));
             runs.push(all);
         }
@@ -242,29 +143,16 @@ async fn fanout() {
         let dir = folder();
         let server = Server::start(&dir.path().join("data"));
         let clock = Instant::now();
-        let mut readers = Vec::new();
-        for _ in 0..SUBSCRIBERS {
-            let mut subscriber = Subscriber::open(&server.address, "lobby").await;
-            readers.push(tokio::spawn(async move { subscriber.latencies(clock, POSTS).await.len() }));
-        }
+        let audience = Audience::open(&server, SUBSCRIBERS, clock, POSTS).await;
         let before = server.cpu();
         let writers = (0..CONNECTIONS).map(|_| {
             let address = server.address.clone();
-            tokio::spawn(async move {
-                let mut connection = Connection::open(&address).await;
-                for _ in 0..POSTS / CONNECTIONS {
-                    let text = format!("t{:016} {}", clock.elapsed().as_nanos(), "x".repeat(180));
-                    assert_eq!(connection.ask(&client::post("lobby", &text, "[]")).await, 201);
-                }
-            })
+            tokio::spawn(async move { post_stamped(&address, clock, POSTS / CONNECTIONS, None).await })
         });
         for writer in writers.collect::<Vec<_>>() {
             writer.await.expect("a writer");
         }
-        let mut deliveries = 0;
-        for reader in readers {
-            deliveries += reader.await.expect("a reader");
-        }
+        let deliveries = audience.latencies().await.len();
         cpu.push((server.cpu() - before).as_secs_f64() / (deliveries as f64 / 1e6));
     }
     println!(
@@ -281,16 +169,7 @@ async fn echo() {
         let dir = folder();
         raw.push(fdatasync_ms(dir.path()));
         let server = Server::start(&dir.path().join("data"));
-        let mut subscriber = Subscriber::open(&server.address, "lobby").await;
-        let mut connection = Connection::open(&server.address).await;
-        let mut times = Vec::new();
-        for n in 0..MESSAGES {
-            let at = Instant::now();
-            assert_eq!(connection.ask(&client::post("lobby", &format!("hello {n}"), "[\"antiphon\"]")).await, 201);
-            subscriber.until("event: message.completed").await;
-            times.push(at.elapsed().as_secs_f64() * 1e3);
-        }
-        runs.push(times);
+        runs.push(echoes(&server, &server, MESSAGES).await);
     }
     let (p50, p99) = p50_p99(runs);
     println!(

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 /// The bytes of a post; `to` as JSON.
-pub(super) fn post(room: &str, text: &str, to: &str) -> Vec<u8> {
+pub(crate) fn post(room: &str, text: &str, to: &str) -> Vec<u8> {
     let body = format!(r#"{{"text":"{text}","author":{{"name":"ann"}},"to":{to}}}"#);
     let head = format!(
         "POST /api/rooms/{room}/messages HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
@@ -18,30 +18,30 @@ pub(super) fn post(room: &str, text: &str, to: &str) -> Vec<u8> {
 }
 
 /// The bytes of a GET.
-pub(super) fn get(path: &str) -> Vec<u8> {
+pub(crate) fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes()
 }
 
 /// A kept-alive connection.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Connection {
-    pub(super) async fn open(address: &str) -> Connection {
+    pub(crate) async fn open(address: &str) -> Connection {
         let stream = TcpStream::connect(address).await.expect("a connection");
         stream.set_nodelay(true).expect("no delay");
         Connection { stream, buffer: Vec::with_capacity(1 << 14) }
     }
 
     /// Sends a request and reads its answer; returns the status.
-    pub(super) async fn ask(&mut self, request: &[u8]) -> u16 {
+    pub(crate) async fn ask(&mut self, request: &[u8]) -> u16 {
         self.exchange(request).await.0
     }
 
     /// Sends a request and returns the answer's body.
-    pub(super) async fn read(&mut self, request: &[u8]) -> String {
+    pub(crate) async fn read(&mut self, request: &[u8]) -> String {
         let (_, head) = self.exchange(request).await;
         String::from_utf8_lossy(&self.buffer[head..]).into_owned()
     }
@@ -68,13 +68,13 @@ impl Connection {
 }
 
 /// A subscriber that has read its snapshot.
-pub(super) struct Subscriber {
+pub(crate) struct Subscriber {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Subscriber {
-    pub(super) async fn open(address: &str, room: &str) -> Subscriber {
+    pub(crate) async fn open(address: &str, room: &str) -> Subscriber {
         let mut stream = TcpStream::connect(address).await.expect("a connection");
         stream.write_all(&get(&format!("/api/rooms/{room}/events"))).await.expect("a request");
         let mut subscriber = Subscriber { stream, buffer: Vec::new() };
@@ -84,7 +84,7 @@ impl Subscriber {
     }
 
     /// Reads until these bytes have come; forgets everything up to them.
-    pub(super) async fn until(&mut self, needle: &str) {
+    pub(crate) async fn until(&mut self, needle: &str) {
         loop {
             if let Some(at) = find(&self.buffer, needle.as_bytes()) {
                 self.buffer.drain(..at + needle.len());
@@ -95,7 +95,7 @@ impl Subscriber {
     }
 
     /// Reads `count` posts whose texts begin with the time of their sending; returns how long each took, in ms.
-    pub(super) async fn latencies(&mut self, clock: Instant, count: usize) -> Vec<f64> {
+    pub(crate) async fn latencies(&mut self, clock: Instant, count: usize) -> Vec<f64> {
         const MARK: &[u8] = b"\"text\":\"t";
         let mut times = Vec::with_capacity(count);
         while times.len() < count {
