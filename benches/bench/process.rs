@@ -31,7 +31,7 @@ impl Server {
             .args(["serve", "--listen", "127.0.0.1:0", "--model", "builtin", "--pace", "0", "--data"])
             .arg(data)
             .args(arguments)
-            .env("ANTIPHON_LOG", "warn")
+            .env("ANTIPHON_LOG", "error")
             .stdout(Stdio::piped())
             .spawn()
             .expect("the server starts");

@@ -29,7 +29,9 @@ const ENTRIES: usize = 300_000;
 const PAGE: usize = 1_000;
 
 pub(super) async fn append() {
-    println!("Redis log, batched append_if, one call in flight, {ROUNDS} rounds, medians; ratio = ours / pipelined XADD\n");
+    println!(
+        "Redis log, batched append_if, one call in flight, {ROUNDS} rounds, medians; ratio = ours / pipelined XADD\n"
+    );
     println!("| appendfsync | appends a call | what | appends/s | raw/s | ratio |");
     println!("|---|---|---|---|---|---|");
     for fsync in Fsync::BOTH {
@@ -170,8 +172,7 @@ fn post(asks: bool) -> Append {
 }
 
 async fn open(redis: &Redis, node: &str) -> RedisLog {
-    let log =
-        RedisLog::open(Options { address: address(redis), node: node.into(), stamp: Stamp::Store, known: None });
+    let log = RedisLog::open(Options { address: address(redis), node: node.into(), stamp: Stamp::Store, known: None });
     log.access().wait_for(|access| matches!(access, Access::Open { .. })).await.expect("it opens");
     log
 }

@@ -80,6 +80,8 @@ local function head(lane)
   end
 end
 
+-- The lanes of which this batch knows that they are there: no command of it removes one.
+local there = {}
 -- Lanes are derived: once the entries are written, a lane that cannot follow is mended later.
 local lanes_failed = 0
 local function try(...)
@@ -131,9 +133,12 @@ for n = 1, tonumber(ARGV[8]) do
     for m = moves, drafts - 1, 4 do
       local what, lane, third, fourth = ARGV[m], KEYS[tonumber(ARGV[m + 1])], ARGV[m + 2], ARGV[m + 3]
       if what == 'P' then
-        if call('EXISTS', lane) == 0 then
-          try('XGROUP', 'CREATE', lane, 'workers', '0', 'MKSTREAM')
-          try('SADD', lanes, lane)
+        if not there[lane] then
+          if call('EXISTS', lane) == 0 then
+            try('XGROUP', 'CREATE', lane, 'workers', '0', 'MKSTREAM')
+            try('SADD', lanes, lane)
+          end
+          there[lane] = true
         end
         try('XADD', lane, id_of(before + 1 + third), 'm', fourth)
       elseif what == 'T' then
