@@ -13,6 +13,8 @@ use serde::{
 };
 use serde_json::Value;
 
+pub mod work;
+
 pub use crate::event::{AuthorKind, Usage};
 use crate::id::{BotName, Cursor, MessageId, RoomName};
 
@@ -349,6 +351,15 @@ pub struct Problem {
     pub code: String,
     /// What happened and what to do next.
     pub detail: String,
+    /// `delta-gap`: the index that is wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<u32>,
+    /// `stale-fence`: who holds the message now; absent if nobody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<work::Holder>,
+    /// `ended`: how the message ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Status>,
 }
 
 /// Events of `GET /api/rooms/{room}/events`, by their SSE names; the data of each.
@@ -479,6 +490,9 @@ pub mod feed {
         /// How many stand before it in the queue.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub ahead: Option<u64>,
+        /// How much of the stage is done, from 0 to 1, if the worker tells.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub progress: Option<f32>,
     }
 
     /// `reply.snapshot` (live): the whole text so far; deltas go on at `next_index`.
@@ -544,5 +558,10 @@ pub fn json_schemas() -> Vec<(&'static str, schemars::Schema)> {
         "feed.message.redacted" feed::About "feed.message.completed" feed::Completed "feed.reply.started" feed::Started
         "feed.reply.delta" feed::Delta "feed.reply.reset" feed::Reset "feed.reply.progress" feed::Progress
         "feed.reply.snapshot" feed::ReplySnapshot "feed.heartbeat" feed::Heartbeat "feed.state" feed::State "feed.busy" feed::Busy "feed.reset" feed::Restart
+        "work.claim" work::ClaimWork "work.work" work::Work "work.bots" work::BotProfiles "work.delta" work::WorkDelta
+        "work.delta-taken" work::DeltaTaken "work.heartbeat" work::WorkHeartbeat "work.alive" work::Alive
+        "work.complete" work::CompleteWork "work.completed" work::WorkCompleted "work.fail" work::FailWork
+        "work.release" work::ReleaseWork "work.events.claims" work::HeldClaims "work.events.ended" work::ClaimEnded
+        "create-key" work::CreateKey "created-key" work::CreatedKey "keys" work::WorkerKeys
     }
 }

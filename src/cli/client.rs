@@ -220,6 +220,9 @@ async fn problem(response: Response) -> Problem {
                 status: status.as_u16(),
                 code: "not-antiphon".into(),
                 detail: format!("the answer is not one of antiphon's: `{}`; is --server right?", text.trim()),
+                expected: None,
+                holder: None,
+                ended: None,
             }
         }
     }

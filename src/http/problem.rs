@@ -1,6 +1,6 @@
 //! Refusals as RFC 9457 problems: the only map from errors to status, code and sentence.
 
-use antiphon_schemas::wire;
+use antiphon_schemas::wire::{self, Status, work::Holder};
 use axum::{
     body::Body,
     http::{HeaderValue, Response, StatusCode, header},
@@ -15,12 +15,30 @@ pub struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: String,
+    expected: Option<u32>,
+    holder: Option<Holder>,
+    ended: Option<Status>,
 }
 
 impl Problem {
     /// A problem with a stable kebab code and a sentence on what to do.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Problem {
-        Problem { status, code, detail: detail.into() }
+        Problem { status, code, detail: detail.into(), expected: None, holder: None, ended: None }
+    }
+
+    /// The index of the delta that is wanted.
+    pub fn expecting(self, index: u32) -> Problem {
+        Problem { expected: Some(index), ..self }
+    }
+
+    /// Who holds the message now.
+    pub fn held_by(self, holder: Holder) -> Problem {
+        Problem { holder: Some(holder), ..self }
+    }
+
+    /// How the message ended.
+    pub fn after_end(self, status: Status) -> Problem {
+        Problem { ended: Some(status), ..self }
     }
 
     /// A 400.
@@ -82,6 +100,9 @@ impl IntoResponse for Problem {
             status: self.status.as_u16(),
             code: self.code.into(),
             detail,
+            expected: self.expected,
+            holder: self.holder,
+            ended: self.ended,
         };
         let mut response = Response::new(Body::from(serde_json::to_vec(&body).unwrap_or_default()));
         *response.status_mut() = self.status;

@@ -138,7 +138,8 @@ impl Conductor {
             Event::MessagePosted(e) => {
                 let ahead = state.projections.queue.ahead(&e.id).unwrap_or(0) as u64;
                 if ahead > 0 {
-                    let progress = Progress { message_id: e.id, stage: "queued".into(), ahead: Some(ahead) };
+                    let progress =
+                        Progress { message_id: e.id, stage: "queued".into(), ahead: Some(ahead), progress: None };
                     frames.push(frame::live("reply.progress", &progress));
                 }
             }

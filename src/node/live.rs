@@ -98,7 +98,7 @@ impl Conductor {
         let (frame, said) = match word {
             Word::Heartbeat => (None, Some(SaidWord::Heartbeat)),
             Word::Stage(stage) => {
-                let progress = Progress { message_id, stage: stage.clone(), ahead: None };
+                let progress = Progress { message_id, stage: stage.clone(), ahead: None, progress: None };
                 (Some(frame::live("reply.progress", &progress)), Some(SaidWord::Stage(stage)))
             }
             Word::Delta { index, .. } if index < writing.next_index => (None, None),
@@ -206,7 +206,9 @@ fn shown(state: &mut State, said: Said) -> Option<(antiphon_schemas::RoomName, F
     let (reply_id, bot) = (writing.reply_id, writing.bot.clone());
     let frame = match said.word {
         SaidWord::Heartbeat => return None,
-        SaidWord::Stage(stage) => frame::live("reply.progress", &Progress { message_id, stage, ahead: None }),
+        SaidWord::Stage(stage) => {
+            frame::live("reply.progress", &Progress { message_id, stage, ahead: None, progress: None })
+        }
         SaidWord::Delta { index, text } => {
             if index != writing.next_index || writing.text.len() + text.len() > REPLY_BYTES_MAX {
                 return None;

@@ -14,10 +14,12 @@ pub mod sse;
 
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 
-pub use antiphon_schemas::wire::Usage;
-use antiphon_schemas::{BotName, MessageId, wire::Message};
+pub use antiphon_schemas::wire::{
+    Usage,
+    work::{Filters, Profile},
+};
+use antiphon_schemas::{MessageId, wire::Message};
 pub use outbox::{Closed, DELTA_GATHER, Outbox, OutboxReader, Piece, outbox};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A boxed future, so that consumers can be kept behind `dyn`.
@@ -55,44 +57,6 @@ pub struct Delivery {
     pub context: Vec<Arc<Message>>,
     /// As whom to answer.
     pub bot: Arc<Profile>,
-}
-
-/// Who a bot is and how it answers; what a remote worker is told with each claim.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Profile {
-    /// Its name, also as shown.
-    pub name: BotName,
-    /// The system prompt.
-    #[serde(default)]
-    pub persona: String,
-    /// How many messages of the room stand in the prompt.
-    #[serde(default = "context_default")]
-    pub context_messages: usize,
-    /// Options for the model, passed on as they are, e.g. `temperature`.
-    #[serde(default)]
-    pub options: BTreeMap<String, Value>,
-    /// What is cut from the model's words before anybody sees them.
-    #[serde(default)]
-    pub filters: Filters,
-}
-
-fn context_default() -> usize {
-    20
-}
-
-/// What is cut from the model's words before a delta leaves, also across the borders of deltas.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Filters {
-    /// Every occurrence of these strings is taken out.
-    #[serde(default)]
-    pub filter_out: Vec<String>,
-    /// The reply ends before the first occurrence of any of these.
-    #[serde(default)]
-    pub trim_after: Vec<String>,
-    /// White space at both ends is taken off.
-    #[serde(default)]
-    pub trim_whitespace: bool,
 }
 
 /// How a delivery ended.
