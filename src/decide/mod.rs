@@ -163,6 +163,8 @@ pub enum Refusal {
     StaleFence { worker: Arc<str>, fence: Seq },
     #[error("the message waits for a new claim; this one is over")]
     ClaimOver,
+    #[error("the claim of that key is over; claim again with a fresh `claim_key`")]
+    KeyUsed,
 }
 
 fn status_word(status: &Status) -> &'static str {

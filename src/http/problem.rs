@@ -61,6 +61,7 @@ impl From<Refusal> for Problem {
             Refusal::NotFailed(_) => (S::CONFLICT, "not-failed"),
             Refusal::Redacted => (S::CONFLICT, "redacted"),
             Refusal::StaleFence { .. } | Refusal::ClaimOver => (S::CONFLICT, "stale-fence"),
+            Refusal::KeyUsed => (S::CONFLICT, "claim-over"),
         };
         Problem::new(status, code, refusal.to_string())
     }
@@ -80,6 +81,7 @@ impl From<Error> for Problem {
             Error::Stopping => (S::SERVICE_UNAVAILABLE, "stopping"),
             Error::DeltaGap { .. } => (S::CONFLICT, "delta-gap"),
             Error::ReplyTooLong => (S::PAYLOAD_TOO_LARGE, "reply-too-long"),
+            Error::TextMismatch => (S::CONFLICT, "text-mismatch"),
         };
         Problem::new(status, code, detail)
     }

@@ -100,6 +100,7 @@ impl Conductor {
         }
         inner.applied.send_replace(position);
         inner.feeds.restart();
+        inner.workers.restart();
         self.claims.drain().for_each(|(_, over)| over.cancel());
         self.timers = super::timer::Timers::default();
         self.live.forget();
@@ -139,14 +140,7 @@ fn adopted(projections: &Projections) -> HashMap<MessageId, Writing> {
         queue::State::Claimed(claim) => Some((id, open, claim)),
         _ => None,
     });
-    let writing = |open: &queue::Open, claim: &queue::Claim| Writing {
-        room: open.room.clone(),
-        reply_id: claim.reply_id,
-        bot: open.ask.bot.clone(),
-        next_index: 0,
-        text: String::new(),
-    };
-    claims.map(|(id, open, claim)| (*id, writing(open, claim))).collect()
+    claims.map(|(id, open, claim)| (*id, Writing::new(open, claim))).collect()
 }
 
 async fn open_index(data: Option<&Path>, log: &dyn Log) -> Result<Index, Error> {
