@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     path::Path,
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -27,7 +27,7 @@ use crate::{
     },
     index::{Index, Indexer},
     log::Log,
-    projection::{Kept, Projections, queue},
+    projection::{Kept, Projections, keys::Keys, queue},
 };
 
 /// Entries read at once while folding.
@@ -87,6 +87,7 @@ impl Conductor {
         let mut projections = Projections::resume(epoch, inner.limits, kept);
         let last = fold(log, &mut projections, &indexer, from).await?;
 
+        let lost_keys = log.lost().iter().any(|entry| Keys::are_touched_by(entry));
         let position = projections.position;
         self.set_index(Indexed { index, applied: indexer.applied() });
         self.indexer = Some(indexer);
@@ -96,6 +97,7 @@ impl Conductor {
             state.projections = projections;
             state.epoch = epoch;
             state.last = last;
+            inner.keys_lost.fetch_or(lost_keys, Ordering::AcqRel);
             state.built = true;
         }
         inner.applied.send_replace(position);
