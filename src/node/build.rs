@@ -27,7 +27,7 @@ use crate::{
     },
     index::{Index, Indexer},
     log::Log,
-    projection::{Kept, Projections, keys::Keys, queue},
+    projection::{Kept, Projections, queue},
 };
 
 /// Entries read at once while folding.
@@ -87,7 +87,6 @@ impl Conductor {
         let mut projections = Projections::resume(epoch, inner.limits, kept);
         let last = fold(log, &mut projections, &indexer, from).await?;
 
-        let lost_keys = log.lost().iter().any(|entry| Keys::are_touched_by(entry));
         let position = projections.position;
         self.set_index(Indexed { index, applied: indexer.applied() });
         self.indexer = Some(indexer);
@@ -97,7 +96,8 @@ impl Conductor {
             state.projections = projections;
             state.epoch = epoch;
             state.last = last;
-            inner.keys_lost.fetch_or(lost_keys, Ordering::AcqRel);
+            // Until it is known what the log has lost.
+            inner.keys_lost.store(true, Ordering::Release);
             state.built = true;
         }
         inner.applied.send_replace(position);

@@ -142,8 +142,8 @@ struct Inner {
     applied: watch::Sender<Seq>,
     /// Counts the changes of which keys are good.
     keys_changed: watch::Sender<u64>,
-    /// The store has lost entries about keys that are not back yet: which keys are good is not known. Set with the state
-    /// locked for writing; cleared when what was brought back is applied.
+    /// The store may have lost entries about keys that are not back yet: which keys are good is not known. Set with the
+    /// state locked for writing; cleared when what was brought back is applied.
     keys_lost: AtomicBool,
     requests: mpsc::Sender<Request>,
     incarnation: Uuid,
