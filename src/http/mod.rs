@@ -9,9 +9,11 @@
 //! Not here: what may happen (`decide`), state (`node`). Axum and status codes live here and nowhere else.
 //! Start with [`router`]; the table of routes with their documentation is `openapi`.
 
+mod caller;
 mod events;
 mod guard;
 mod input;
+mod keys;
 mod listen;
 mod messages;
 mod metrics;
@@ -31,7 +33,7 @@ use axum::{
     Router,
     extract::Request,
     middleware,
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 pub use listen::{Listening, serve};
 pub use problem::Problem;
@@ -108,6 +110,8 @@ pub fn router(app: App) -> Router {
         .route("/api/messages/{id}/cancel", post(messages::cancel))
         .route("/api/messages/{id}/retry", post(messages::retry))
         .route("/api/queues", get(monitor::queues))
+        .route("/api/keys", get(keys::list).post(keys::create))
+        .route("/api/keys/{id}", delete(keys::revoke))
         .route("/api/store/accept-empty", post(monitor::accept_empty))
         .route("/health/live", get(monitor::live))
         .route("/health/ready", get(monitor::ready))

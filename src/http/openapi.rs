@@ -5,7 +5,7 @@ use axum::Json;
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-/// A route: method, path, summary, parameters of the query, body, answers.
+/// A route: method, path, summary, parameters of the query, body, answers (`""`: one without a body).
 struct Route {
     method: &'static str,
     path: &'static str,
@@ -175,6 +175,41 @@ const ROUTES: &[Route] = &[
         problems: NO_PROBLEMS,
     },
     Route {
+        method: "get",
+        path: "/api/keys",
+        summary: "The keys of workers that are good, oldest first; from this machine itself only.",
+        query: &[],
+        body: None,
+        answers: &[(200, "WorkerKeys", "the keys, without their secrets")],
+        problems: &[(403, "this-machine-only, foreign-host"), UNAVAILABLE],
+    },
+    Route {
+        method: "post",
+        path: "/api/keys",
+        summary: "Make a key for a worker on another machine; from this machine itself only. The answer is the only place where the key is shown.",
+        query: &[],
+        body: Some("CreateKey"),
+        answers: &[(201, "CreatedKey", "made, and good on every node")],
+        problems: &[
+            (400, "bad-json, wrong-type, bad-worker, bad-bots, unknown-bot"),
+            (403, "this-machine-only, foreign-host, foreign-origin"),
+            (408, "body-too-slow"),
+            (409, "too-many-keys"),
+            (413, "body-too-large"),
+            (415, "not-json"),
+            UNAVAILABLE,
+        ],
+    },
+    Route {
+        method: "delete",
+        path: "/api/keys/{id}",
+        summary: "Revoke a key, on every node and for ever; from this machine itself only. Repeated: 204.",
+        query: &[],
+        body: None,
+        answers: &[(204, "", "revoked")],
+        problems: &[(403, "this-machine-only, foreign-host, foreign-origin"), (404, "no-such-key"), UNAVAILABLE],
+    },
+    Route {
         method: "post",
         path: "/api/store/accept-empty",
         summary: "Take an empty store as a new log, although this node knows a history of it; from this machine itself only. What the node knows is offered to the new log.",
@@ -233,6 +268,7 @@ fn build() -> Value {
         wire::feed::Reset,
         wire::feed::Progress
     );
+    add!(wire::work::CreateKey, wire::work::CreatedKey, wire::work::WorkerKeys);
     add!(wire::feed::ReplySnapshot, wire::feed::Heartbeat, wire::feed::Busy, wire::feed::Restart);
     let schemas = generator.take_definitions(true);
     let mut paths = Map::new();
@@ -270,6 +306,10 @@ fn operation(route: &Route) -> Value {
     });
     let mut answers = Map::new();
     for (status, kind, about) in route.answers {
+        if kind.is_empty() {
+            answers.insert(status.to_string(), json!({ "description": about }));
+            continue;
+        }
         let content = match kind.contains('/') {
             true => json!({ *kind: { "schema": { "type": "string" } } }),
             false => json!({ "application/json": { "schema": reference(kind) } }),

@@ -27,7 +27,7 @@ use crate::{
     decide::work::{End, Held, Wish},
     fanout::{Frame, feed::Wake, frame},
     log::{self, BATCH_MAX},
-    projection::{queue::Claim, record::Change, view},
+    projection::{keys::Keys, queue::Claim, record::Change, view},
 };
 
 impl Conductor {
@@ -82,6 +82,9 @@ impl Conductor {
             }
         }
         let position = batch.last().map(|entry| entry.header.seq);
+        if batch.iter().any(|entry| Keys::are_touched_by(entry)) {
+            self.keys_changed();
+        }
         self.inner.applied.send_replace(position.unwrap_or_else(|| *self.inner.applied.borrow()));
         self.heard_early();
         if let Some(indexer) = &self.indexer {

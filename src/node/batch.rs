@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use antiphon_schemas::{BotName, Event, MessageId, RequestId, RoomName, Seq, event::MessagePosted};
+use antiphon_schemas::{BotName, Event, MessageId, RequestId, RoomName, Seq, event::MessagePosted, wire::Status};
 use tokio::time::Instant;
 use tracing::error;
 use uuid::Uuid;
@@ -99,6 +99,14 @@ impl Conductor {
                 Command::Note(noted) => {
                     let noted = Event::from(noted.clone());
                     batch.push(None, vec![], vec![noted], item, projections);
+                    continue;
+                }
+                Command::Key(wish) => {
+                    match decide::key::key(&projections.keys, &inner.policy, wish) {
+                        Ok(Some(event)) => batch.push(None, vec![], vec![event], item, projections),
+                        Ok(None) => item.answer_with(self, Ok(Answer::Stands(Status::None))),
+                        Err(refusal) => item.answer_with(self, Err(refusal.into())),
+                    }
                     continue;
                 }
                 Command::Due(id) => match work::due(projections, &inner.policy, *id, now_ms) {

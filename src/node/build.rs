@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     path::Path,
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -96,6 +96,8 @@ impl Conductor {
             state.projections = projections;
             state.epoch = epoch;
             state.last = last;
+            // Until it is known what the log has lost.
+            inner.keys_lost.store(true, Ordering::Release);
             state.built = true;
         }
         inner.applied.send_replace(position);

@@ -17,7 +17,8 @@
 //!
 //! Not here: what may happen (`decide`), bots (`work`), HTTP.
 //! Start with [`Node`], then `conductor` (the turn), `batch` (deciding), `apply` (what is new), `away` (the store comes
-//! and goes), `parking` (the outbox), `repair` (a lost tail), `build` (the state from the log), `live` (words); `read` and `follow` are the reading side.
+//! and goes), `parking` (the outbox), `repair` (a lost tail), `build` (the state from the log), `live` (words), `keys`
+//! (who may answer from outside); `read` and `follow` are the reading side.
 
 mod apply;
 mod away;
@@ -26,6 +27,7 @@ mod build;
 mod claimers;
 mod conductor;
 mod follow;
+mod keys;
 mod lanes;
 mod live;
 mod parking;
@@ -41,7 +43,10 @@ mod work;
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, atomic::AtomicU64},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicBool, AtomicU64},
+    },
     time::Duration,
 };
 
@@ -56,6 +61,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use follow::{Followed, Follower};
+pub use keys::key_sha256;
 pub use read::Range;
 pub use snapshot::remembered;
 pub use start::{Settings, start};
@@ -71,6 +77,7 @@ use crate::{
     decide::{
         Facts, Policy, Refusal,
         change::Change,
+        key::KeyWish,
         post::Post,
         repair::Restore,
         work::{End, Held, Wish},
@@ -151,6 +158,11 @@ struct Inner {
     // Replaced as a whole when the state is built anew.
     indexed: RwLock<Indexed>,
     applied: watch::Sender<Seq>,
+    /// Counts the changes of which keys are good.
+    keys_changed: watch::Sender<u64>,
+    /// The store may have lost entries about keys that are not back yet: which keys are good is not known. Set with the
+    /// state locked for writing; cleared when what was brought back is applied.
+    keys_lost: AtomicBool,
     requests: mpsc::Sender<Request>,
     incarnation: Uuid,
     /// Cancelled once everything is closed and the last snapshot written.
@@ -319,6 +331,7 @@ enum Command {
     Claim(Wish),
     Restore(Restore),
     Note(LogRepaired),
+    Key(KeyWish),
 }
 
 /// What became of a command.

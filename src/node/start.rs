@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{Arc, RwLock, atomic::AtomicU64},
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicBool, AtomicU64},
+    },
     time::Duration,
 };
 
@@ -73,6 +76,8 @@ pub async fn start(settings: Settings) -> Result<Node, Error> {
     let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
     let inner = Arc::new(Inner {
         applied: watch::Sender::new(Seq::ZERO),
+        keys_changed: watch::Sender::new(0),
+        keys_lost: AtomicBool::new(false),
         indexed: RwLock::new(Indexed::empty()?),
         name,
         log,
