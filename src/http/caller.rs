@@ -3,7 +3,6 @@
 //! Promises: a key that is shown is always checked, on this machine too; nobody is told that a key is bad while it is not
 //! known which are good (503 instead); a refusal says nothing about the message that was asked for.
 //! Not here: making keys (`keys`), what is done with a message (`node`).
-#![cfg_attr(not(test), expect(dead_code, reason = "the work routes call it"))]
 
 use std::sync::Arc;
 
@@ -44,12 +43,15 @@ pub(super) fn caller(app: &App, peer: Peer, headers: &HeaderMap) -> Result<Calle
     let sha256 = token.and_then(node::key_sha256).unwrap_or_default();
     match app.node().key(&sha256)? {
         Some(key) => Ok(Caller::Key(key)),
-        None => {
-            let detail = "this is not a key, or it was revoked; the operator makes one with `antiphon key create` on \
-                          the machine of the server";
-            Err(Problem::new(StatusCode::UNAUTHORIZED, "bad-key", detail))
-        }
+        None => Err(bad_key()),
     }
+}
+
+/// 401 for a key that is not good, or no longer.
+pub(super) fn bad_key() -> Problem {
+    let detail = "this is not a key, or it was revoked; the operator makes one with `antiphon key create` on the machine of \
+                  the server";
+    Problem::new(StatusCode::UNAUTHORIZED, "bad-key", detail)
 }
 
 /// The token of `Bearer TOKEN`; the scheme in any case.
