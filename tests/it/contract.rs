@@ -1,7 +1,8 @@
 //! The HTTP contract, held to from outside: what every client may count on.
 //!
 //! `post` says what a post is worth and whom it asks, `refuse` every way to be turned down, `read` pages and what
-//! monitors get, `change` cancel, retry and redact, `queue` who is answered when, `connection` what goes on below.
+//! monitors get, `change` cancel, retry and redact, `queue` who is answered when, `work` what workers on other machines say and are told,
+//! `connection` what goes on below.
 
 mod change;
 mod connection;
@@ -9,3 +10,4 @@ mod post;
 mod queue;
 mod read;
 mod refuse;
+mod work;

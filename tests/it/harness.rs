@@ -298,6 +298,13 @@ impl Events {
         Events { response, reader: SseReader::new(), ready: VecDeque::new() }
     }
 
+    /// Opens another stream than a room's, e.g. that of a worker.
+    pub(crate) async fn at(server: &Server, path: &str) -> Events {
+        let response = server.client.get(server.url(path)).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        Events { response, reader: SseReader::new(), ready: VecDeque::new() }
+    }
+
     /// The next event but heartbeats; `None` at the end of the stream.
     pub(crate) async fn try_next(&mut self) -> Option<SseEvent> {
         let next = async {

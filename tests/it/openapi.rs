@@ -74,7 +74,7 @@ fn unnamed(document: &Value, name: &str, value: &Value) -> Option<String> {
 }
 
 #[track_caller]
-fn fits(document: &Value, name: &str, value: &Value) {
+pub(crate) fn fits(document: &Value, name: &str, value: &Value) {
     let schema = json!({"$ref": format!("#/components/schemas/{name}")});
     assert_eq!(misfit(document, &schema, value, name).or_else(|| unnamed(document, name, value)), None, "{value}");
 }
