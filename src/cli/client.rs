@@ -7,7 +7,10 @@ use std::{fmt, time::Duration};
 
 use antiphon_schemas::{
     MessageId, RoomName,
-    wire::{Message, Parked, PostMessage, Posted, Problem},
+    wire::{
+        Message, Parked, PostMessage, Posted, Problem,
+        work::{CreateKey, CreatedKey, WorkerKeys},
+    },
 };
 use reqwest::{Response, StatusCode, Url, header::CONTENT_TYPE};
 
@@ -128,6 +131,26 @@ impl Client {
     /// Says that the server's empty store is the right one.
     pub(super) async fn accept_empty_store(&self) -> Result<(), Failure> {
         let request = self.http.post(self.url(&["api", "store", "accept-empty"]));
+        self.send(request.timeout(ANSWER_MAX)).await.map(drop)
+    }
+
+    /// Makes a worker's key.
+    pub(super) async fn create_key(&self, key: &CreateKey) -> Result<CreatedKey, Failure> {
+        let request = self.http.post(self.url(&["api", "keys"])).json(key);
+        let response = self.send(request.timeout(ANSWER_MAX)).await?;
+        self.json(response).await
+    }
+
+    /// The keys that are good.
+    pub(super) async fn keys(&self) -> Result<WorkerKeys, Failure> {
+        let request = self.http.get(self.url(&["api", "keys"]));
+        let response = self.send(request.timeout(ANSWER_MAX)).await?;
+        self.json(response).await
+    }
+
+    /// Revokes a key.
+    pub(super) async fn revoke_key(&self, id: &str) -> Result<(), Failure> {
+        let request = self.http.delete(self.url(&["api", "keys", id]));
         self.send(request.timeout(ANSWER_MAX)).await.map(drop)
     }
 

@@ -13,6 +13,7 @@ mod doctor;
 mod fake;
 mod feed;
 mod import;
+mod key;
 mod post;
 mod screen;
 mod serve;
@@ -47,6 +48,7 @@ Examples:
   antiphon post lobby 'Hello there' --wait      say something and read the answer as it is written
   antiphon tail lobby                           watch a room
   antiphon import old-chat.jsonl.gz             bring old conversations in
+  antiphon key create --worker gpu-box --bots helper   let a machine with a GPU answer
   antiphon doctor                               see what is wrong, and how to mend it
 
 Settings also come from ANTIPHON_* variables and ./antiphon.toml; see docs/configuration.md.";
@@ -74,6 +76,8 @@ enum Command {
     Import(import::Import),
     /// Check configuration, data folder, port and models, and say how to mend what is wrong
     Doctor(doctor::Doctor),
+    /// Make, list and revoke the keys of workers on other machines
+    Key(key::Key),
     /// Take an empty store as a new log, although the server knows a history of it
     AcceptEmptyStore(accept::Accept),
 }
@@ -111,6 +115,7 @@ fn run(cli: Cli, env: &Env) -> anyhow::Result<u8> {
         Command::Serve(flags) => serve::run(flags, env),
         Command::Post(post) => wait_for(post.run()),
         Command::Tail(tail) => wait_for(tail.run()),
+        Command::Key(key) => wait_for(key.run()),
         Command::AcceptEmptyStore(accept) => wait_for(accept.run()),
         Command::Import(import) => wait_for(import.run()),
         Command::Doctor(doctor) => wait_for(doctor.run(env)),

@@ -31,16 +31,6 @@ pub enum KeyWish {
     RestoreRevoked(Arc<str>),
 }
 
-impl KeyWish {
-    /// The kind of the event that it comes to.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            KeyWish::Create(_) | KeyWish::Restore(_) => "key.created",
-            KeyWish::Revoke(_) | KeyWish::RestoreRevoked(_) => "key.revoked",
-        }
-    }
-}
-
 /// The event for a wish, or `None` if it stands as wished.
 ///
 /// # Errors
@@ -69,4 +59,48 @@ pub fn key(state: &Keys, policy: &Policy, wish: &KeyWish) -> Result<Option<Event
 /// Names as a sentence lists them.
 pub(super) fn listed(bots: &[BotName]) -> String {
     bots.iter().map(|bot| format!("`{bot}`")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::tests::{World, bot, roomless};
+
+    fn made(n: usize, bots: Vec<BotName>) -> KeyCreated {
+        let key_id = format!("{n:012}").into();
+        KeyCreated { key_id, worker: "w".into(), bots, key_sha256: format!("{n:064}").into() }
+    }
+
+    #[test]
+    fn a_key_is_made_for_bots_that_there_are_and_revoked_once() {
+        let (mut keys, policy) = (Keys::default(), World::new().policy);
+        let (create, revoke) = (KeyWish::Create(made(0, vec![bot(0), bot(1)])), KeyWish::Revoke("000000000000".into()));
+        let why = key(&keys, &policy, &revoke).unwrap_err();
+        assert_eq!(why, Refusal::NoSuchKey("000000000000".into()));
+        let event = key(&keys, &policy, &create).unwrap().unwrap();
+        assert_eq!(event.kind(), "key.created");
+        keys.apply(&roomless(1, event));
+        let event = key(&keys, &policy, &revoke).unwrap().unwrap();
+        assert_eq!(event.kind(), "key.revoked");
+        keys.apply(&roomless(2, event));
+        assert_eq!(key(&keys, &policy, &revoke), Ok(None), "the same again");
+
+        let unknown = KeyWish::Create(made(1, vec![bot(0), BotName::new("hepler").unwrap()]));
+        let why = key(&keys, &policy, &unknown).unwrap_err().to_string();
+        assert_eq!(why, "there is no bot `hepler`; there are `ann-bot`, `bob-bot`");
+    }
+
+    #[test]
+    fn so_many_keys_and_no_more() {
+        let (mut keys, policy) = (Keys::default(), World::new().policy);
+        for n in 0..KEYS_MAX {
+            let event = key(&keys, &policy, &KeyWish::Create(made(n, vec![bot(0)]))).unwrap().unwrap();
+            keys.apply(&roomless(n as u64 + 1, event));
+        }
+        let more = KeyWish::Create(made(KEYS_MAX, vec![bot(0)]));
+        assert_eq!(key(&keys, &policy, &more), Err(Refusal::TooManyKeys));
+        let event = key(&keys, &policy, &KeyWish::Revoke(format!("{:012}", 5).into())).unwrap().unwrap();
+        keys.apply(&roomless(KEYS_MAX as u64 + 1, event));
+        assert!(key(&keys, &policy, &more).unwrap().is_some());
+    }
 }

@@ -84,6 +84,20 @@ pub(crate) fn history(steps: &[Step]) -> Vec<Arc<Entry>> {
     world.entries
 }
 
+/// An entry of no room, at as many ms as its position.
+pub(crate) fn roomless(seq: u64, event: Event) -> Arc<Entry> {
+    let header = Header {
+        seq: Seq(seq),
+        at_ms: seq,
+        request: RequestId(Uuid::from_u128(seq.into())),
+        kind: event.kind().into(),
+        room: None,
+        subjects: event.subjects(),
+        version: VERSION,
+    };
+    Arc::new(Entry { header, body: Entry::body_of(&event, [0; 16]).unwrap(), event })
+}
+
 /// As many cases as `./scripts/soak` or the developer can wait for.
 pub(crate) fn config() -> ProptestConfig {
     let cases = if std::env::var_os("ANTIPHON_SOAK").is_some_and(|v| v == "1") { 10_000 } else { 300 };

@@ -92,3 +92,63 @@ async fn fits(stored: &Stored, log: &dyn Log) -> bool {
     let entry = log.read(Seq(position.0 - 1), 1).await.ok().and_then(|mut entries| entries.pop());
     entry.is_some_and(|entry| entry.header.seq == position && entry.hash() == stored.hash)
 }
+
+#[cfg(test)]
+mod tests {
+    use antiphon_schemas::{
+        RequestId,
+        event::{Event, KeyRevoked},
+    };
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        clock::Clock,
+        log::{Append, Draft, Verdict, memory::MemoryLog},
+        projection::{Limits, Projections},
+    };
+
+    /// What was written before snapshots had a version.
+    #[derive(Serialize)]
+    struct Old {
+        epoch: Epoch,
+        hash: [u8; 32],
+        kept: OldKept,
+    }
+
+    #[derive(Serialize)]
+    struct OldKept {
+        position: Seq,
+        open: Vec<()>,
+        counts: crate::projection::counts::Counts,
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_of_another_version_is_not_used_but_what_it_remembers_of_the_log_is() {
+        let log = MemoryLog::new(Epoch(7), Clock::manual(1).0);
+        let event = Event::from(KeyRevoked { key_id: "0123456789ab".into() });
+        let drafts = vec![Draft::new(None, event, [0; 16]).unwrap()];
+        let request = RequestId(Uuid::from_u128(1));
+        let append = Append { after: Seq::ZERO, request, subjects: vec![], drafts, moves: vec![] };
+        let verdicts = log.append(vec![append]).await.unwrap();
+        let Verdict::Appended(entries) = &verdicts[0] else { panic!("{verdicts:?}") };
+        let (hash, position) = (entries[0].hash(), entries[0].header.seq);
+        let mut projections = Projections::resume(Epoch(7), Limits { recent_messages: 1, rooms: 1 }, Kept::default());
+        projections.apply(&entries[0]);
+        let dir = tempfile::tempdir().unwrap();
+
+        write(dir.path(), Epoch(7), hash, projections.keep()).unwrap();
+        assert_eq!(read(dir.path(), &log).await, projections.keep());
+
+        let old = Old { epoch: Epoch(7), hash, kept: OldKept { position, open: vec![], counts: Default::default() } };
+        let old = rmp_serde::to_vec_named(&old).unwrap();
+        let newer = Kept { version: KEPT_VERSION + 1, ..projections.keep() };
+        let newer = rmp_serde::to_vec_named(&Stored { epoch: Epoch(7), hash, kept: newer }).unwrap();
+        for body in [old, newer] {
+            let bytes = [&MAGIC[..], &crc32c::crc32c(&body).to_le_bytes(), &body].concat();
+            fs::write(path(dir.path()), bytes).unwrap();
+            assert_eq!(read(dir.path(), &log).await, Kept::default());
+            assert_eq!(remembered(dir.path()), Some((Epoch(7), position, hash)));
+        }
+    }
+}

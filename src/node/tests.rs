@@ -4,6 +4,7 @@
 
 mod away;
 mod claims;
+mod keys;
 mod log;
 mod on_redis;
 mod posts;

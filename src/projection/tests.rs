@@ -1,9 +1,14 @@
 //! Folds are folds: wherever they are cut, kept and resumed, they come to the same.
 
-use antiphon_schemas::{RoomName, Seq};
+use std::sync::Arc;
+
+use antiphon_schemas::{
+    BotName, Entry, Event, RoomName, Seq,
+    event::{KeyCreated, KeyRevoked},
+};
 use proptest::prelude::*;
 
-use super::{Kept, Projections};
+use super::{KEPT_VERSION, Kept, Projections};
 use crate::decide::tests::{EPOCH, LIMITS, config, history, steps};
 
 fn beginning() -> Projections {
@@ -69,4 +74,58 @@ fn a_hole_is_never_folded_over() {
     let (entries, mut projections) = (history(&posts), beginning());
     projections.apply(&entries[0]);
     projections.apply(&entries[2]);
+}
+
+/// Keys made and revoked, some of them twice, some revoked before they are made.
+fn keys() -> impl Strategy<Value = Vec<(usize, bool)>> {
+    proptest::collection::vec((0..6usize, any::<bool>()), 0..40)
+}
+
+fn key_entries(steps: &[(usize, bool)]) -> Vec<Arc<Entry>> {
+    let event = |(n, made): &(usize, bool)| -> Event {
+        let key_id: Arc<str> = format!("{n:012}").into();
+        let bots = vec![BotName::new("helper").unwrap()];
+        match made {
+            true => KeyCreated { key_sha256: format!("{n:064}").into(), key_id, worker: "w".into(), bots }.into(),
+            false => KeyRevoked { key_id }.into(),
+        }
+    };
+    (1..).zip(steps).map(|(seq, step)| crate::decide::tests::roomless(seq, event(step))).collect()
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn a_key_is_good_from_the_first_time_it_is_made_until_it_is_revoked_and_never_again(
+        steps in keys(),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let entries = key_entries(&steps);
+        let cut = cut.index(entries.len() + 1);
+        let mut live = beginning();
+        entries[..cut].iter().for_each(|entry| live.apply(entry));
+        let bytes = rmp_serde::to_vec_named(&live.keep()).unwrap();
+        let kept: Kept = rmp_serde::from_slice(&bytes).unwrap();
+        prop_assert_eq!(kept.version, KEPT_VERSION);
+        let mut resumed = Projections::resume(EPOCH, LIMITS, kept);
+        for entry in &entries[cut..] {
+            live.apply(entry);
+            resumed.apply(entry);
+        }
+        prop_assert_eq!(live.keep(), resumed.keep());
+        prop_assert_eq!(&live.keys, &resumed.keys);
+
+        // The rules, as plainly as they can be said.
+        for n in 0..6 {
+            let said = |made: bool| steps.iter().position(|step| *step == (n, made));
+            let good = said(true).is_some() && said(false).is_none();
+            let (id, sha256) = (format!("{n:012}"), format!("{n:064}"));
+            prop_assert_eq!(live.keys.by_id(&id).map(|key| key.created_at_ms), said(true).filter(|_| good).map(|at| at as u64 + 1));
+            prop_assert_eq!(live.keys.by_sha256(&sha256).is_some(), good);
+            prop_assert_eq!(live.keys.is_revoked(&id), said(false).is_some());
+        }
+        let ids: Vec<_> = live.keys.live().iter().map(|key| key.created_at_ms).collect();
+        prop_assert!(ids.is_sorted(), "oldest first");
+    }
 }

@@ -11,6 +11,7 @@ mod crash;
 mod feed;
 mod harness;
 mod import;
+mod keys;
 mod models;
 mod nodes;
 mod openapi;

@@ -152,6 +152,10 @@ async fn answers_and_events_fit_their_schemas() {
     ] {
         fits(&document, name, &server.get(&path).await.1);
     }
+    let key = json!({"worker": "gpu-box", "bots": ["antiphon"]});
+    fits(&document, "CreateKey", &key);
+    fits(&document, "CreatedKey", &server.send_json("/api/keys", &key).await.1);
+    fits(&document, "WorkerKeys", &server.get("/api/keys").await.1);
     let (_, changed) = server.send_json(&format!("/api/messages/{}/cancel", ids[2]), &json!({})).await;
     fits(&document, "Changed", &changed);
     let url = server.url(&format!("/api/messages/{}", ids[1]));

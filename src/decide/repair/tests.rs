@@ -1,5 +1,7 @@
 //! Every case once by a table, and random histories, cut anywhere, offered once, twice, and by two nodes.
 
+mod keys;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use antiphon_schemas::event::{Author, AuthorKind, Made, MessageClaimed, Unknown};

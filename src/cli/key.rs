@@ -1,0 +1,132 @@
+//! `antiphon key`: the keys of workers on other machines: made, listed, revoked.
+
+use antiphon_schemas::{
+    BotName,
+    wire::work::{CreateKey, WorkerKey},
+};
+
+use super::{
+    DONE,
+    client::{Client, Server},
+    tail::print,
+};
+
+const ABOUT: &str = "\
+Examples:
+  antiphon key create --worker gpu-box --bots helper,echo > gpu-box.key
+  antiphon key list
+  antiphon key revoke 1f0c2d3e4b5a
+
+A worker on another machine needs a key to claim messages and answer them. A key is for one worker and for these bots only. It
+holds on every node of the log at once, and so does its revocation; the log says when which key was made and revoked.
+
+Run it on the machine of the server.";
+
+/// Make, list and revoke the keys of workers on other machines
+#[derive(Debug, clap::Args)]
+#[command(after_help = ABOUT)]
+pub(super) struct Key {
+    #[command(subcommand)]
+    wish: Wish,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Wish {
+    /// Make a key; stdout gets the key and nothing else
+    Create {
+        /// The worker that it is for; it may call itself so, or NAME/anything
+        #[arg(long, value_name = "NAME")]
+        worker: String,
+        /// The bots whose messages it may answer
+        #[arg(long, value_name = "BOT,…", required = true, value_delimiter = ',')]
+        bots: Vec<String>,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// List the keys that are good, oldest first
+    List {
+        /// As JSON, as the server says it
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Revoke a key, on every node and for ever
+    Revoke {
+        /// The key's id, as `antiphon key list` shows it
+        id: String,
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+impl Key {
+    pub(super) async fn run(self) -> anyhow::Result<u8> {
+        match self.wish {
+            Wish::Create { worker, bots, server } => {
+                let made = Client::new(&server)?.create_key(&CreateKey { worker, bots }).await?;
+                print(&format!("{}\n", made.key))?;
+                eprintln!(
+                    "This is the only time that the key is shown. Give it to whoever runs the worker `{}`, which sends it with \
+                     each call as `authorization: Bearer …`.\nIt answers for {}. `antiphon key revoke {}` ends that.",
+                    made.worker,
+                    listed(&made.bots),
+                    made.id
+                );
+            }
+            Wish::List { json, server } => {
+                let keys = Client::new(&server)?.keys().await?;
+                print(&if json { format!("{}\n", serde_json::to_string(&keys)?) } else { table(&keys.keys) })?;
+            }
+            Wish::Revoke { id, server } => {
+                Client::new(&server)?.revoke_key(&id).await?;
+                print(&format!("key {id} is revoked\n"))?;
+            }
+        }
+        Ok(DONE)
+    }
+}
+
+fn listed(bots: &[BotName]) -> String {
+    bots.iter().map(BotName::as_str).collect::<Vec<_>>().join(",")
+}
+
+/// One line a key below a line of headings; empty without keys.
+fn table(keys: &[WorkerKey]) -> String {
+    if keys.is_empty() {
+        return String::new();
+    }
+    let head = ["ID", "WORKER", "BOTS", "CREATED"].map(str::to_owned);
+    let row = |key: &WorkerKey| [key.id.to_string(), key.worker.to_string(), listed(&key.bots), key.created_at.clone()];
+    let rows: Vec<_> = [head].into_iter().chain(keys.iter().map(row)).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths = [0, 1, 2].map(width);
+    let line = |row: &[String; 4]| {
+        let [id, worker, bots, created] = row;
+        format!("{id:0$}  {worker:1$}  {bots:2$}  {created}\n", widths[0], widths[1], widths[2])
+    };
+    rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_has_its_columns_below_each_other() {
+        let key = |id: &str, worker: &str, bots: &[&str]| WorkerKey {
+            id: id.into(),
+            worker: worker.into(),
+            bots: bots.iter().map(|bot| BotName::new(bot).unwrap()).collect(),
+            created_at: "2026-11-25T20:00:00.000Z".into(),
+        };
+        let expected = "\
+ID            WORKER   BOTS         CREATED
+1f0c2d3e4b5a  gpu-box  helper,echo  2026-11-25T20:00:00.000Z
+000000000000  a        b            2026-11-25T20:00:00.000Z
+";
+        let keys = [key("1f0c2d3e4b5a", "gpu-box", &["helper", "echo"]), key("000000000000", "a", &["b"])];
+        assert_eq!(table(&keys), expected);
+        assert_eq!(table(&[]), "");
+    }
+}
