@@ -4,6 +4,7 @@
 //! `fanout`, `work`, `http`; `server` wires them, `cli` starts it. ARCHITECTURE.md is the map.
 
 pub mod cli;
+mod client;
 pub mod clock;
 pub mod config;
 pub mod decide;

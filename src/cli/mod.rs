@@ -9,8 +9,6 @@ mod accept;
 mod answer;
 mod client;
 mod doctor;
-#[cfg(test)]
-mod fake;
 mod feed;
 mod import;
 mod post;
@@ -22,6 +20,8 @@ use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+#[cfg(test)]
+use crate::client::fake;
 use crate::config::{Env, Flags};
 
 /// The command did what it was asked for.

@@ -11,29 +11,31 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::client::{Client, Server};
+use reqwest::Url;
+
+use super::Client;
 
 /// What was asked.
 #[derive(Debug, Clone)]
-pub(super) struct Request {
+pub(crate) struct Request {
     /// With the query.
-    pub(super) path: String,
+    pub(crate) path: String,
     headers: Vec<(String, String)>,
-    pub(super) body: String,
+    pub(crate) body: String,
 }
 
 impl Request {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
-    pub(super) fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap()
     }
 }
 
 /// What to answer.
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// This, and keep the connection.
     Whole(u16, &'static str, String),
     /// This as an event stream, then close.
@@ -43,16 +45,16 @@ pub(super) enum Answer {
 }
 
 impl Answer {
-    pub(super) fn json(status: u16, body: serde_json::Value) -> Answer {
+    pub(crate) fn json(status: u16, body: serde_json::Value) -> Answer {
         Answer::Whole(status, "application/json", body.to_string())
     }
 
-    pub(super) fn problem(status: u16, code: &str) -> Answer {
+    pub(crate) fn problem(status: u16, code: &str) -> Answer {
         let body = serde_json::json!({"type": "about:blank", "title": "t", "status": status, "code": code, "detail": format!("because {code}")});
         Answer::Whole(status, "application/problem+json", body.to_string())
     }
 
-    pub(super) fn stream(text: &str) -> Answer {
+    pub(crate) fn stream(text: &str) -> Answer {
         Answer::Stream(text.into())
     }
 }
@@ -61,14 +63,14 @@ type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 type Handler = dyn Fn(Request, usize) -> Answering + Send + Sync;
 
 /// The server; gone when the test's runtime is.
-pub(super) struct Fake {
-    pub(super) server: Server,
+pub(crate) struct Fake {
+    pub(crate) url: Url,
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Fake {
     /// Answers the n-th request (from 0) as `answer` says.
-    pub(super) async fn start(answer: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static) -> Fake {
+    pub(crate) async fn start(answer: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static) -> Fake {
         Fake::start_async(move |request, n| {
             let answer = answer(&request, n);
             Box::pin(async { answer })
@@ -77,9 +79,9 @@ impl Fake {
     }
 
     /// The same, with answers that take their time.
-    pub(super) async fn start_async(answer: impl Fn(Request, usize) -> Answering + Send + Sync + 'static) -> Fake {
+    pub(crate) async fn start_async(answer: impl Fn(Request, usize) -> Answering + Send + Sync + 'static) -> Fake {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let server = Server { server: format!("http://{}", listener.local_addr().unwrap()).parse().unwrap() };
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let (seen, answer): (_, Arc<Handler>) = (requests.clone(), Arc::new(answer));
         tokio::spawn(async move {
@@ -87,17 +89,23 @@ impl Fake {
                 tokio::spawn(connection(stream, seen.clone(), answer.clone()));
             }
         });
-        Fake { server, requests }
+        Fake { url, requests }
     }
 
-    pub(super) fn client(&self) -> Client {
-        Client::new(&self.server).unwrap()
+    pub(crate) fn client(&self) -> Client {
+        Client::new(self.url.clone()).unwrap()
     }
 
     /// All requests so far, in the order in which they came.
-    pub(super) fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
+}
+
+/// An address where nobody listens.
+pub(crate) async fn nobody() -> Url {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    format!("http://{}", listener.local_addr().unwrap()).parse().unwrap()
 }
 
 async fn connection(stream: TcpStream, seen: Arc<Mutex<Vec<Request>>>, answer: Arc<Handler>) {

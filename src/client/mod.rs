@@ -1,117 +1,102 @@
 //! Speaks to a server's HTTP API: one request, one answer, and errors that say what to do.
 //!
-//! Promise: a post carries its id, so that one whose answer was lost can be sent again without harm.
-//! Not here: event streams (`feed`).
+//! Promises:
+//! - whatever is posted carries its id, key or fence, so that what lost its answer can be sent again without harm;
+//! - of several servers one is used for as long as it answers; the next one's turn comes when nobody is there, when it
+//!   says 503, and, for the call after, when an answer was lost;
+//! - the key is sent to these servers only and never printed.
+//!
+//! Not here: how long to try (whoever calls), rooms' feeds (`cli`), what a worker makes of an answer (`worker`).
+//! Start with [`Client`]; `work` are the calls of workers, `stream` reads events.
 
-use std::{fmt, time::Duration};
+mod backoff;
+mod failure;
+#[cfg(test)]
+pub(crate) mod fake;
+mod stream;
+mod work;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use antiphon_schemas::{
     MessageId, RoomName,
-    wire::{Message, Parked, PostMessage, Posted, Problem},
+    wire::{Message, PostMessage, Posted},
 };
-use reqwest::{Response, StatusCode, Url, header::CONTENT_TYPE};
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
+use serde::de::DeserializeOwned;
 
-use crate::config::SERVER;
+use self::failure::{innermost, problem};
+pub(crate) use self::{backoff::Backoff, failure::Failure, stream::Stream};
+use crate::config::Secret;
 
 /// Long enough for a busy machine; a server that is there accepts at once.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// A post is answered when it is durable: milliseconds, or seconds behind a slow disk.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
-/// Characters of an answer that is not ours which are shown.
-const FOREIGN_CHARS_MAX: usize = 200;
 
-/// Which server.
-#[derive(Debug, Clone, clap::Args)]
-pub(super) struct Server {
-    /// The server's address
-    #[arg(long, value_name = "URL", env = SERVER, default_value = "http://127.0.0.1:8080", value_parser = base)]
-    pub(super) server: Url,
-}
-
-/// A URL that paths can be put behind; `http://` may be left out.
-fn base(text: &str) -> Result<Url, String> {
-    let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    match Url::parse(&whole) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
-        _ => Err("not a server's address such as http://127.0.0.1:8080".into()),
-    }
-}
-
-/// Why a request did not do what it should.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// Nobody listens there.
-    Unreachable {
-        /// The server.
-        server: String,
-        /// What the system says.
-        why: String,
-    },
-    /// The connection broke before the answer was there: done or not, nobody knows.
-    Lost(String),
-    /// The server said no.
-    Refused(Problem),
-    /// The server keeps it on its disk until its store is back: done, but not to be seen yet.
-    Parked(Parked),
-}
-
-impl Failure {
-    /// Whether the same again may help.
-    pub(super) fn retryable(&self) -> bool {
-        match self {
-            Failure::Unreachable { .. } | Failure::Lost(_) | Failure::Parked(_) => true,
-            Failure::Refused(problem) => problem.status >= 500 || matches!(problem.status, 408 | 429),
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::Unreachable { server, why } => write!(
-                f,
-                "nobody answers at {server} ({why}); start the server with `antiphon serve`, or name it with --server"
-            ),
-            Failure::Lost(why) => write!(f, "the connection to the server broke ({why})"),
-            Failure::Refused(problem) => write!(f, "{} ({}, {})", problem.detail, problem.status, problem.code),
-            Failure::Parked(parked) => {
-                write!(
-                    f,
-                    "the server's store is away; message {} waits on the server's disk and is not lost",
-                    parked.id
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for Failure {}
-
-/// A server, and connections to it that are used again. Cheap to clone.
+/// Addresses of servers that are as good as each other; at least one.
 #[derive(Debug, Clone)]
-pub(super) struct Client {
-    http: reqwest::Client,
-    server: Url,
+pub(crate) struct Servers(Vec<Url>);
+
+impl From<Url> for Servers {
+    fn from(server: Url) -> Servers {
+        Servers(vec![server])
+    }
+}
+
+impl Servers {
+    /// These, or `None` if there are none.
+    pub(crate) fn new(servers: Vec<Url>) -> Option<Servers> {
+        Some(Servers(servers)).filter(|servers| !servers.0.is_empty())
+    }
+
+    /// The addresses, the preferred one first.
+    pub(crate) fn urls(&self) -> &[Url] {
+        &self.0
+    }
+}
+
+/// Servers, and connections to them that are used again. Cheap to clone; clones agree on which server is used.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    servers: Arc<[(Url, reqwest::Client)]>,
+    at: Arc<AtomicUsize>,
+    key: Option<Secret>,
 }
 
 impl Client {
-    /// For the server at this address; connects when first used.
-    pub(super) fn new(server: &Server) -> anyhow::Result<Client> {
+    /// For the servers at these addresses; connects when first used.
+    pub(crate) fn new(servers: impl Into<Servers>) -> anyhow::Result<Client> {
         // Whoever was first has installed the same; that is no error.
         let _first = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_MAX)
-            .tcp_nodelay(true)
-            .user_agent(concat!("antiphon/", env!("CARGO_PKG_VERSION")));
-        // A proxy for the wide world (HTTP_PROXY) knows nothing of this machine's own servers.
-        let http = if is_this_machine(&server.server) { http.no_proxy() } else { http };
-        Ok(Client { http: http.build()?, server: server.server.clone() })
+        let connection = |server: Url| {
+            let http = reqwest::Client::builder()
+                .connect_timeout(CONNECT_MAX)
+                .tcp_nodelay(true)
+                .user_agent(concat!("antiphon/", env!("CARGO_PKG_VERSION")));
+            // A proxy for the wide world (HTTP_PROXY) knows nothing of this machine's own servers.
+            let http = if is_this_machine(&server) { http.no_proxy() } else { http };
+            Ok((server, http.build()?))
+        };
+        let servers = servers.into().0.into_iter().map(connection).collect::<anyhow::Result<_>>()?;
+        Ok(Client { servers, at: Arc::default(), key: None })
+    }
+
+    /// The same, with a key that every request carries.
+    pub(crate) fn with_key(self, key: Option<Secret>) -> Client {
+        Client { key, ..self }
     }
 
     /// Posts; returns whether the message is new. The same again tells whether one that was parked is in the log by now.
-    pub(super) async fn post(&self, room: &RoomName, message: &PostMessage) -> Result<(Posted, bool), Failure> {
-        let request = self.http.post(self.url(&["api", "rooms", room.as_str(), "messages"])).json(message);
-        let response = self.send(request.timeout(ANSWER_MAX)).await?;
+    pub(crate) async fn post(&self, room: &RoomName, message: &PostMessage) -> Result<(Posted, bool), Failure> {
+        let path = ["api", "rooms", room.as_str(), "messages"];
+        let response = self.send(&path, |http, url| http.post(url).json(message).timeout(ANSWER_MAX)).await?;
         match response.status() {
             StatusCode::ACCEPTED => Err(Failure::Parked(self.json(response).await?)),
             status => Ok((self.json(response).await?, status == StatusCode::CREATED)),
@@ -119,69 +104,85 @@ impl Client {
     }
 
     /// One message as it stands now.
-    pub(super) async fn message(&self, id: MessageId) -> Result<Message, Failure> {
-        let request = self.http.get(self.url(&["api", "messages", &id.to_string()]));
-        let response = self.send(request.timeout(ANSWER_MAX)).await?;
+    pub(crate) async fn message(&self, id: MessageId) -> Result<Message, Failure> {
+        let path = ["api", "messages", &id.to_string()];
+        let response = self.send(&path, |http, url| http.get(url).timeout(ANSWER_MAX)).await?;
         self.json(response).await
     }
 
     /// Says that the server's empty store is the right one.
-    pub(super) async fn accept_empty_store(&self) -> Result<(), Failure> {
-        let request = self.http.post(self.url(&["api", "store", "accept-empty"]));
-        self.send(request.timeout(ANSWER_MAX)).await.map(drop)
+    pub(crate) async fn accept_empty_store(&self) -> Result<(), Failure> {
+        let path = ["api", "store", "accept-empty"];
+        self.send(&path, |http, url| http.post(url).timeout(ANSWER_MAX)).await.map(drop)
     }
 
     /// Whether somebody who speaks our HTTP is there.
-    pub(super) async fn live(&self) -> Result<(), Failure> {
-        self.send(self.http.get(self.url(&["health", "live"])).timeout(CONNECT_MAX)).await.map(drop)
+    pub(crate) async fn live(&self) -> Result<(), Failure> {
+        self.send(&["health", "live"], |http, url| http.get(url).timeout(CONNECT_MAX)).await.map(drop)
     }
 
     /// The room's event stream from a cursor; only connecting and the head of the answer are bounded in time.
-    pub(super) async fn events(&self, room: &RoomName, after: &After) -> Result<Response, Failure> {
-        let mut request = self.http.get(self.url(&["api", "rooms", room.as_str(), "events"]));
-        request = match after {
-            After::Newest => request,
+    pub(crate) async fn events(&self, room: &RoomName, after: &After) -> Result<Stream, Failure> {
+        self.stream(&["api", "rooms", room.as_str(), "events"], |http, mut url| match after {
+            After::Newest => http.get(url),
             After::Asked(position) => {
-                let mut url = self.url(&["api", "rooms", room.as_str(), "events"]);
                 url.query_pairs_mut().append_pair("after", position);
-                self.http.get(url)
+                http.get(url)
             }
-            After::Seen(id) => request.header("Last-Event-ID", id),
-        };
-        let request = request.header("Accept", "text/event-stream");
-        tokio::time::timeout(ANSWER_MAX, self.send(request))
-            .await
-            .unwrap_or_else(|_| Err(Failure::Lost("no answer in time".into())))
+            After::Seen(id) => http.get(url).header("Last-Event-ID", id),
+        })
+        .await
     }
 
-    fn url(&self, path: &[&str]) -> Url {
-        let mut url = self.server.clone();
-        url.path_segments_mut().expect("`base` takes only URLs that have a path").pop_if_empty().extend(path);
-        url
+    async fn stream(
+        &self,
+        path: &[&str],
+        request: impl Fn(&reqwest::Client, Url) -> RequestBuilder,
+    ) -> Result<Stream, Failure> {
+        let response = self.send(path, |http, url| request(http, url).header("Accept", "text/event-stream"));
+        let response = tokio::time::timeout(ANSWER_MAX, response).await;
+        response.unwrap_or_else(|_| Err(Failure::Lost("no answer in time".into()))).map(Stream::new)
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, Failure> {
-        let response = request.send().await.map_err(|e| self.failure(&e))?;
-        if response.status().is_success() { Ok(response) } else { Err(Failure::Refused(problem(response).await)) }
-    }
-
-    async fn json<T: serde::de::DeserializeOwned>(&self, response: Response) -> Result<T, Failure> {
-        let bytes = response.bytes().await.map_err(|e| self.failure(&e))?;
-        serde_json::from_slice(&bytes).map_err(|e| Failure::Lost(format!("its answer is not ours: {e}")))
-    }
-
-    fn failure(&self, error: &reqwest::Error) -> Failure {
-        let why = innermost(error);
-        if error.is_connect() {
-            return Failure::Unreachable { server: self.server.as_str().trim_end_matches('/').into(), why };
+    /// Sends what `request` makes of a connection and an address, to each server in turn until one takes it.
+    async fn send(
+        &self,
+        path: &[&str],
+        request: impl Fn(&reqwest::Client, Url) -> RequestBuilder,
+    ) -> Result<Response, Failure> {
+        let mut tried = 0;
+        loop {
+            let at = self.at.load(Relaxed);
+            let (server, http) = &self.servers[at];
+            let mut request = request(http, below(server, path));
+            if let Some(key) = &self.key {
+                request = request.bearer_auth(key.expose());
+            }
+            let failure = match request.send().await {
+                Ok(response) if response.status().is_success() => return Ok(response),
+                Ok(response) => Failure::Refused(problem(response).await),
+                Err(error) => failure(server, &error),
+            };
+            tried += 1;
+            if failure.elsewhere() {
+                // Of several calls that fail together only one turns to the next server.
+                let _other = self.at.compare_exchange(at, (at + 1) % self.servers.len(), Relaxed, Relaxed);
+            }
+            if tried == self.servers.len() || !failure.untaken() {
+                return Err(failure);
+            }
         }
-        Failure::Lost(if error.is_timeout() { "no answer in time".into() } else { why })
+    }
+
+    async fn json<T: DeserializeOwned>(&self, response: Response) -> Result<T, Failure> {
+        let bytes = response.bytes().await.map_err(|e| Failure::Lost(innermost(&e)))?;
+        serde_json::from_slice(&bytes).map_err(|e| Failure::Lost(format!("its answer is not ours: {e}")))
     }
 }
 
 /// From where an event stream is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum After {
+pub(crate) enum After {
     /// The snapshot of now.
     Newest,
     /// After a position that somebody gave.
@@ -190,93 +191,80 @@ pub(super) enum After {
     Seen(String),
 }
 
-fn is_this_machine(url: &Url) -> bool {
+/// A server's address for people: without user and password.
+pub(crate) fn shown(server: &Url) -> String {
+    let mut server = server.clone();
+    // Addresses that cannot have these have none to hide.
+    let _ = server.set_username("");
+    let _ = server.set_password(None);
+    server.as_str().trim_end_matches('/').into()
+}
+
+/// Whether the address is one of this machine, as far as it says so itself.
+pub(crate) fn is_this_machine(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// What the system said, without the sentences wrapped around it.
-pub(super) fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
+fn below(server: &Url, path: &[&str]) -> Url {
+    let mut url = server.clone();
+    url.path_segments_mut().expect("only addresses that have a path are taken as servers").pop_if_empty().extend(path);
+    url
 }
 
-/// The problem in an answer; made up of its status and beginning if it is not one of ours.
-async fn problem(response: Response) -> Problem {
-    let status = response.status();
-    let foreign =
-        !response.headers().get(CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/problem+json"));
-    let bytes = response.bytes().await.unwrap_or_default();
-    match serde_json::from_slice(&bytes) {
-        Ok(problem) if !foreign => problem,
-        _ => {
-            let text: String = String::from_utf8_lossy(&bytes).chars().take(FOREIGN_CHARS_MAX).collect();
-            Problem {
-                kind: "about:blank".into(),
-                title: status.canonical_reason().unwrap_or_default().into(),
-                status: status.as_u16(),
-                code: "not-antiphon".into(),
-                detail: format!("the answer is not one of antiphon's: `{}`; is --server right?", text.trim()),
-                expected: None,
-                holder: None,
-                ended: None,
-            }
-        }
+fn failure(server: &Url, error: &reqwest::Error) -> Failure {
+    let why = innermost(error);
+    if error.is_connect() {
+        return Failure::Unreachable { server: shown(server), why };
     }
-}
-
-/// Waits between tries: doubled each time, half of it up to chance so that many do not come back at once.
-#[derive(Debug, Clone)]
-pub(super) struct Backoff {
-    first: Duration,
-    max: Duration,
-    next: Duration,
-}
-
-impl Backoff {
-    /// From `first` to `max`.
-    pub(super) fn new(first: Duration, max: Duration) -> Backoff {
-        Backoff { first, max, next: first }
-    }
-
-    /// The next wait.
-    pub(super) fn wait(&mut self) -> Duration {
-        let wait = self.next;
-        self.next = (wait * 2).min(self.max);
-        wait.mul_f64(rand::random_range(0.5..=1.0))
-    }
-
-    /// All is well again: the next wait is the first.
-    pub(super) fn reset(&mut self) {
-        self.next = self.first;
-    }
+    Failure::Lost(if error.is_timeout() { "no answer in time".into() } else { why })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        fake::{Answer, Fake},
+        *,
+    };
 
     #[test]
-    fn a_servers_address_may_lack_the_scheme() {
-        assert_eq!(base("127.0.0.1:80").unwrap().as_str(), "http://127.0.0.1/");
-        assert_eq!(base("https://h/under/").unwrap().as_str(), "https://h/under/");
-        assert!(base("ftp://h").is_err() && base("").is_err());
-        let client = Client::new(&Server { server: base("https://h/under").unwrap() }).unwrap();
-        assert_eq!(client.url(&["api", "a b"]).as_str(), "https://h/under/api/a%20b");
+    fn a_path_is_put_below_whatever_the_server_has() {
+        for (server, expected) in
+            [("https://h/under", "https://h/under/api/a%20b"), ("http://h/", "http://h/api/a%20b")]
+        {
+            assert_eq!(below(&server.parse().unwrap(), &["api", "a b"]).as_str(), expected);
+        }
     }
 
-    #[test]
-    fn waits_double_up_to_their_bound_and_start_again() {
-        let ms = Duration::from_millis;
-        let mut backoff = Backoff::new(ms(100), ms(300));
-        for (low, high) in [(50, 100), (100, 200), (150, 300), (150, 300)] {
-            let wait = backoff.wait();
-            assert!(ms(low) <= wait && wait <= ms(high), "{wait:?}");
-        }
-        backoff.reset();
-        assert!(backoff.wait() <= ms(100));
+    #[tokio::test]
+    async fn the_next_servers_turn_comes_when_one_is_away_or_says_so() {
+        let away = fake::nobody().await;
+        let busy = Fake::start(|_, _| Answer::problem(503, "stopping")).await;
+        let good = Fake::start(|_, n| match n {
+            1 => Answer::problem(400, "no"),
+            3 => Answer::Cut,
+            _ => Answer::json(200, serde_json::json!({})),
+        })
+        .await;
+        let servers = Servers::new(vec![away, busy.url.clone(), good.url.clone()]).unwrap();
+        let client = Client::new(servers).unwrap().with_key(Some(Secret::new("sk-secret")));
+        assert!(!format!("{client:?}").contains("secret"));
+        client.live().await.unwrap();
+        assert!(matches!(client.live().await, Err(Failure::Refused(p)) if p.code == "no"));
+        client.live().await.unwrap();
+        assert_eq!((busy.requests().len(), good.requests().len()), (1, 3), "one that answers is stayed with");
+        assert!(matches!(client.live().await, Err(Failure::Lost(_))), "what may have been done is not done again");
+        client.live().await.unwrap();
+        assert_eq!((busy.requests().len(), good.requests().len()), (2, 5), "but the next call goes elsewhere first");
+        assert!(good.requests().iter().all(|r| r.header("authorization") == Some("Bearer sk-secret")));
+    }
+
+    #[tokio::test]
+    async fn each_server_is_tried_once() {
+        let busy = Fake::start(|_, _| Answer::problem(503, "busy")).await;
+        let client = Client::new(Servers::new(vec![busy.url.clone(), fake::nobody().await]).unwrap()).unwrap();
+        assert!(matches!(client.live().await, Err(Failure::Unreachable { .. })));
+        assert!(matches!(client.live().await, Err(Failure::Unreachable { .. })));
+        assert_eq!(busy.requests().len(), 2);
     }
 }
