@@ -15,6 +15,7 @@ mod post;
 mod screen;
 mod serve;
 mod tail;
+mod worker;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -46,6 +47,8 @@ Examples:
   antiphon --model ollama:llama3.2              the same, answered by Ollama
   antiphon post lobby 'Hello there' --wait      say something and read the answer as it is written
   antiphon tail lobby                           watch a room
+  antiphon worker --server https://chat.example --bot helper=ollama:llama3.2
+                                                answer for a bot of that server with this machine's model
   antiphon import old-chat.jsonl.gz             bring old conversations in
   antiphon doctor                               see what is wrong, and how to mend it
 
@@ -70,6 +73,8 @@ enum Command {
     Post(post::Post),
     /// Watch a room
     Tail(tail::Tail),
+    /// Answer for a server's bots from this machine, e.g. one with a GPU behind NAT
+    Worker(worker::Worker),
     /// Bring conversations in from JSON Lines
     Import(import::Import),
     /// Check configuration, data folder, port and models, and say how to mend what is wrong
@@ -112,6 +117,7 @@ fn run(cli: Cli, env: &Env) -> anyhow::Result<u8> {
         Command::Post(post) => wait_for(post.run()),
         Command::Tail(tail) => wait_for(tail.run()),
         Command::AcceptEmptyStore(accept) => wait_for(accept.run()),
+        Command::Worker(worker) => worker.start(env),
         Command::Import(import) => wait_for(import.run()),
         Command::Doctor(doctor) => wait_for(doctor.run(env)),
     }
