@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     client::{self, Servers},
-    config::{self, Config, Env, Layer, SERVER, Secret, WORKER_KEY, slots_default},
+    config::{self, Config, Env, Layer, REMOTE, SERVER, Secret, WORKER_KEY, slots_default},
     model, telemetry,
     worker::{self, Chosen, Settings},
 };
@@ -188,9 +188,9 @@ async fn specs(
 ) -> Result<Vec<ModelSpec>, config::Error> {
     let invalid = |why: antiphon_bot::BadSpec| config::Error::Invalid { key: "model".into(), why: why.to_string() };
     let default = match &config.model {
-        Some(name) => name.parse().map_err(invalid)?,
-        None if bots.iter().all(|bot| bot.model.is_some()) => ModelSpec::Builtin,
-        None => discover(endpoints, http).await.unwrap_or_else(|| {
+        Some(name) if name != REMOTE => name.parse().map_err(invalid)?,
+        _ if bots.iter().all(|bot| bot.model.is_some()) => ModelSpec::Builtin,
+        _ => discover(endpoints, http).await.unwrap_or_else(|| {
             warn!("no model server is found: the built-in model answers; name a model with --bot NAME=MODEL");
             ModelSpec::Builtin
         }),

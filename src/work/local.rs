@@ -88,11 +88,13 @@ impl Hold for LocalHold {
     }
 
     async fn delta(&self, index: u32, _before: &str, text: &str) -> Result<(), Trouble> {
-        self.node.say(self.claimed.held, Word::Delta { index, text: text.into() }).await.map_err(trouble)
+        let word = Word::Delta { index, text: text.into(), before: None };
+        self.node.say(self.claimed.held, word).await.map(drop).map_err(trouble)
     }
 
     async fn stage(&self, stage: &'static str) -> Result<(), Trouble> {
-        self.node.say(self.claimed.held, Word::Stage(stage.into())).await.map_err(trouble)
+        let word = Word::Stage { stage: stage.into(), progress: None };
+        self.node.say(self.claimed.held, word).await.map(drop).map_err(trouble)
     }
 
     fn alive(&self) -> impl Future<Output = ()> + Send + 'static {
