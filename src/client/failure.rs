@@ -23,7 +23,7 @@ pub(crate) enum Failure {
     /// The connection broke before the answer was there: done or not, nobody knows.
     Lost(String),
     /// The server said no.
-    Refused(Problem),
+    Refused(Box<Problem>),
     /// The server keeps it on its disk until its store is back: done, but not to be seen yet.
     Parked(Parked),
 }

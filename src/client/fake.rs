@@ -1,19 +1,20 @@
 //! A server for tests that answers as it is told and remembers what it was asked.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::{Arc, Mutex},
-};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
+    sync::{mpsc, watch},
+    time::timeout,
 };
 
 use reqwest::Url;
 
 use super::Client;
+
+/// Far longer than any step of a test takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What was asked.
 #[derive(Debug, Clone)]
@@ -40,6 +41,8 @@ pub(crate) enum Answer {
     Whole(u16, &'static str, String),
     /// This as an event stream, then close.
     Stream(String),
+    /// An event stream of these pieces, as they come; closed when nobody can send more.
+    Open(mpsc::UnboundedReceiver<String>),
     /// Nothing: close the connection.
     Cut,
 }
@@ -65,7 +68,7 @@ type Handler = dyn Fn(Request, usize) -> Answering + Send + Sync;
 /// The server; gone when the test's runtime is.
 pub(crate) struct Fake {
     pub(crate) url: Url,
-    requests: Arc<Mutex<Vec<Request>>>,
+    requests: watch::Sender<Vec<Request>>,
 }
 
 impl Fake {
@@ -82,7 +85,7 @@ impl Fake {
     pub(crate) async fn start_async(answer: impl Fn(Request, usize) -> Answering + Send + Sync + 'static) -> Fake {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let requests = Arc::new(Mutex::new(Vec::new()));
+        let requests = watch::Sender::new(Vec::new());
         let (seen, answer): (_, Arc<Handler>) = (requests.clone(), Arc::new(answer));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -98,7 +101,17 @@ impl Fake {
 
     /// All requests so far, in the order in which they came.
     pub(crate) fn requests(&self) -> Vec<Request> {
-        self.requests.lock().unwrap().clone()
+        self.requests.borrow().clone()
+    }
+
+    /// Waits until what was asked so far is as wanted; returns it.
+    pub(crate) async fn asked(&self, wanted: impl Fn(&[Request]) -> bool) -> Vec<Request> {
+        let mut seen = self.requests.subscribe();
+        let enough = seen.wait_for(|requests| wanted(requests));
+        match timeout(PATIENCE, enough).await {
+            Ok(requests) => requests.unwrap().clone(),
+            Err(_) => panic!("not asked as wanted: {:#?}", self.requests()),
+        }
     }
 }
 
@@ -108,14 +121,14 @@ pub(crate) async fn nobody() -> Url {
     format!("http://{}", listener.local_addr().unwrap()).parse().unwrap()
 }
 
-async fn connection(stream: TcpStream, seen: Arc<Mutex<Vec<Request>>>, answer: Arc<Handler>) {
+async fn connection(stream: TcpStream, seen: watch::Sender<Vec<Request>>, answer: Arc<Handler>) {
     let mut stream = BufReader::new(stream);
     while let Some(request) = read(&mut stream).await {
-        let n = {
-            let mut seen = seen.lock().unwrap();
+        let mut n = 0;
+        seen.send_modify(|seen| {
+            n = seen.len();
             seen.push(request.clone());
-            seen.len() - 1
-        };
+        });
         let (head, body) = match answer(request, n).await {
             Answer::Whole(status, kind, body) => {
                 (format!("HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", body.len()), body)
@@ -123,6 +136,16 @@ async fn connection(stream: TcpStream, seen: Arc<Mutex<Vec<Request>>>, answer: A
             Answer::Stream(body) => {
                 let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
                 let _gone = stream.write_all(format!("{head}{body}").as_bytes()).await;
+                return;
+            }
+            Answer::Open(mut pieces) => {
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+                let _gone = stream.write_all(head.as_bytes()).await;
+                while let Some(piece) = pieces.recv().await {
+                    if stream.write_all(piece.as_bytes()).await.is_err() {
+                        break;
+                    }
+                }
                 return;
             }
             Answer::Cut => return,

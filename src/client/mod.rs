@@ -160,7 +160,7 @@ impl Client {
             }
             let failure = match request.send().await {
                 Ok(response) if response.status().is_success() => return Ok(response),
-                Ok(response) => Failure::Refused(problem(response).await),
+                Ok(response) => Failure::Refused(Box::new(problem(response).await)),
                 Err(error) => failure(server, &error),
             };
             tried += 1;

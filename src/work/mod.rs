@@ -179,6 +179,7 @@ async fn run<D: Desk>(mut desk: D, stop: CancellationToken, give_up: Cancellatio
     let mut failures = 0;
     loop {
         let claimed = tokio::select! {
+            biased;
             () = stop.cancelled() => None,
             claimed = desk.claim() => Some(claimed),
         };
@@ -206,6 +207,7 @@ async fn answer<H: Hold>(hold: &H, give_up: &CancellationToken) {
     let started = Instant::now();
     let alive = tokio::spawn(hold.alive());
     let end = tokio::select! {
+        biased;
         () = hold.over().cancelled() => None,
         () = give_up.cancelled() => Some(End::Released),
         end = work(hold, started) => Some(end),

@@ -3,14 +3,11 @@
 //! Promises: a key is used until it is answered, and never after; bots whose model is not well are left out; what a claim
 //! gets that nobody waits for any more is given back.
 
-use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use antiphon_schemas::wire::work::{ClaimWork, ReleaseWork, Work};
 use tokio::time::{Instant, timeout};
-use tracing::{info, warn};
+use tracing::warn;
 use uuid::Uuid;
 
 use super::{Shared, hold::RemoteHold};
@@ -84,15 +81,11 @@ impl Desk for RemoteDesk {
                 if failure.code() == Some("claim-over") {
                     continue;
                 }
-                if !self.shared.away.swap(true, Relaxed) {
-                    warn!("no work can be claimed: {failure}; trying again");
-                }
+                self.shared.lost(failure);
                 return Err(Trouble::Passing(failure.to_string()));
             }
             self.open = None;
-            if self.shared.away.swap(false, Relaxed) {
-                info!("work can be claimed again");
-            }
+            self.shared.found();
             match answer {
                 Ok(Some(work)) => {
                     if let Some(hold) = self.hold(work, repeated) {

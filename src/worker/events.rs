@@ -26,6 +26,7 @@ pub(super) async fn follow(shared: Arc<Shared>) {
         let asked = Instant::now();
         let why = match shared.client.work_events(&shared.name).await {
             Ok(mut stream) => {
+                shared.found();
                 let why = listen(&shared, &mut stream, asked).await;
                 if stream.age() >= GOOD {
                     backoff.reset();

@@ -26,7 +26,10 @@ mod tests;
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -159,7 +162,7 @@ struct Shared {
     claims: Claims,
     warmth: Mutex<Option<(Instant, Vec<ModelState>)>>,
     denied: watch::Sender<Option<Error>>,
-    /// No claim goes through: told on change only, once for all slots.
+    /// Whether the server is away, as far as claims tell.
     away: AtomicBool,
 }
 
@@ -288,6 +291,19 @@ impl Shared {
         let models: Vec<_> = join_all(states).await.into_iter().flatten().collect();
         *known = Some((Instant::now(), models.clone()));
         models
+    }
+
+    /// Something did not go through, or does again: told on change only, once for all slots.
+    fn lost(&self, failure: &Failure) {
+        if !self.away.swap(true, Relaxed) {
+            warn!("no work can be claimed: {failure}; trying again");
+        }
+    }
+
+    fn found(&self) {
+        if self.away.swap(false, Relaxed) {
+            info!("the server is there again");
+        }
     }
 
     /// Ends the worker if the server does not want it.
