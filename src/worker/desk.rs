@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::{Shared, hold::RemoteHold};
+use super::{hold::RemoteHold, shared::Shared};
 use crate::work::{Desk, Trouble};
 
 /// The longest wait for work: what the server allows.
@@ -38,13 +38,15 @@ impl RemoteDesk {
     async fn wish(&self) -> ClaimWork {
         let ready = self.shared.ready().await;
         let wait = if ready.len() < self.shared.bots.len() { WAIT_WITHOUT_MS } else { WAIT_MS };
+        let mut models = self.shared.warmth().await;
+        models.retain(|model| ready.iter().any(|served| served.bot.model() == model.name));
         let key = self.open.as_ref().map_or_else(|| Uuid::new_v4().to_string(), |open| open.claim_key.clone());
         ClaimWork {
             worker: self.shared.name.to_string(),
             bots: ready.iter().map(|served| served.name.to_string()).collect(),
             claim_key: key,
             wait_ms: Some(wait),
-            models: Some(self.shared.warmth().await).filter(|models| !models.is_empty()),
+            models: Some(models).filter(|models| !models.is_empty()),
         }
     }
 

@@ -13,7 +13,7 @@ use antiphon_schemas::wire::{
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
-use super::{Shared, WAIT_FIRST, WAIT_MAX, hold};
+use super::{WAIT_FIRST, WAIT_MAX, hold, shared::Shared};
 use crate::client::{Backoff, Stream};
 
 /// A connection that lived this long was a good one: the next wait is short again.

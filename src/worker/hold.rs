@@ -20,7 +20,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, info_span};
 
-use super::{Shared, pause};
+use super::{pause, shared::Shared};
 use crate::{
     client::Failure,
     work::{End, Hold, Trouble},

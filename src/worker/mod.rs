@@ -14,47 +14,31 @@
 //! - it goes on through every trouble but a refusal of its key, its name or its bots.
 //!
 //! Not here: the command (`cli`), the calls (`client`), models (`antiphon-bot`).
-//! Start with [`run`], then `desk` (claiming), `hold` (a claim), `claims` (which are over), `events` (who says so).
+//! Start with [`run`], then `shared` (bots, models), `desk` (claiming), `hold` (a claim), `claims` (which are over), `events` (who says so).
 
 mod claims;
 mod desk;
 mod events;
 mod hold;
+mod shared;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::BTreeMap,
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
-use antiphon_bot::{Bot, Breaker, Clocks, Model, Pins};
-use antiphon_kit::{Consumer, Profile};
-use antiphon_schemas::{
-    BotName,
-    wire::work::{BotProfiles, ModelState},
-};
-use futures_util::{
-    FutureExt,
-    future::{join_all, select_all},
-};
+use antiphon_bot::{Breaker, Clocks, Model};
+use antiphon_schemas::{BotName, wire::work::BotProfiles};
 use serde_json::Value;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::{Mutex, watch},
     task::JoinSet,
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
-use tracing::{info, warn};
+use tracing::warn;
 
-use self::{claims::Claims, desk::RemoteDesk};
+use self::{desk::RemoteDesk, shared::Shared};
 use crate::{
-    client::{Backoff, Client, Failure},
+    client::{Backoff, Client},
     work::Crew,
 };
 
@@ -62,8 +46,6 @@ use crate::{
 const WAIT_FIRST: Duration = Duration::from_millis(200);
 /// Longest wait: a server that is back is found soon.
 const WAIT_MAX: Duration = Duration::from_secs(5);
-/// What a model's server says about what is loaded is believed for so long.
-const WARMTH_MAX: Duration = Duration::from_secs(5);
 /// After a second signal nobody waits longer than this for what is given back.
 const GIVE_UP_MAX: Duration = Duration::from_secs(5);
 
@@ -134,7 +116,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Error> {
     let bots: Vec<_> = shared.bots.iter().map(|served| format!("{} on {}", served.name, served.bot.model())).collect();
     say(&format!("  bots      {}", bots.join(", ")));
     say(&format!("  slots     {slots}"));
-    shared.work(slots, grace, &mut signals).await
+    work(&shared, slots, grace, &mut signals).await
 }
 
 /// The bots that the server has for this worker; asked until it answers.
@@ -145,7 +127,7 @@ async fn profiles(client: &Client, mut backoff: Backoff) -> Result<BotProfiles, 
             Ok(profiles) => return Ok(profiles),
             Err(failure) if failure.retryable() => {
                 if !std::mem::replace(&mut told, true) {
-                    warn!("{failure}; trying again until somebody does");
+                    warn!("{failure}; trying again");
                 }
                 sleep(backoff.wait()).await;
             }
@@ -154,179 +136,30 @@ async fn profiles(client: &Client, mut backoff: Backoff) -> Result<BotProfiles, 
     }
 }
 
-/// What the parts of a worker share.
-struct Shared {
-    client: Client,
-    name: Arc<str>,
-    bots: Vec<Served>,
-    claims: Claims,
-    warmth: Mutex<Option<(Instant, Vec<ModelState>)>>,
-    denied: watch::Sender<Option<Error>>,
-    /// Whether the server is away, as far as claims tell.
-    away: AtomicBool,
-}
-
-/// A bot that is answered for.
-struct Served {
-    name: BotName,
-    bot: Arc<Bot>,
-    consumer: Arc<dyn Consumer>,
-    /// As the server had it at the start.
-    profile: Profile,
-}
-
-impl Shared {
-    fn new(settings: Settings, profiles: BotProfiles) -> Result<Shared, Error> {
-        let profile = |bot: &BotName| {
-            let there: Vec<_> = profiles.bots.iter().map(|profile| profile.name.as_str()).collect();
-            let there =
-                if there.is_empty() { "it has no bots for it".into() } else { format!("it has {}", there.join(", ")) };
-            let found = profiles.bots.iter().find(|profile| profile.name == *bot).cloned();
-            found.ok_or_else(|| Error::UnknownBot { bot: bot.clone(), there })
-        };
-        let mut wanted = Vec::new();
-        for Chosen { name, model, breaker } in settings.bots {
-            wanted.push((profile(&name)?, model, breaker));
-        }
-        let pins_of = |model: &str| {
-            let on_it = wanted.iter().filter(|(_, other, _)| other.name() == model).map(|(profile, _, _)| profile);
-            Pins::of(model, &settings.options, on_it)
-        };
-        let mut pinned: BTreeMap<String, Pins> = BTreeMap::new();
-        for (_, model, _) in &wanted {
-            if !pinned.contains_key(model.name()) {
-                let (pins, overruled) = pins_of(model.name());
-                overruled.iter().for_each(|sentence| warn!("{sentence}"));
-                pinned.insert(model.name().into(), pins);
-            }
-        }
-        let serve = |(profile, model, breaker): (Profile, Arc<dyn Model>, Breaker)| {
-            let pins = pinned[model.name()].clone();
-            let bot = Arc::new(Bot::new(model, settings.clocks, breaker).pinned(pins));
-            Served { name: profile.name.clone(), consumer: bot.clone(), bot, profile }
-        };
-        Ok(Shared {
-            bots: wanted.into_iter().map(serve).collect(),
-            client: settings.client,
-            name: settings.name,
-            claims: Claims::default(),
-            warmth: Mutex::default(),
-            denied: watch::Sender::new(None),
-            away: AtomicBool::new(false),
-        })
+/// Works until a signal, or until the server does not want it any more.
+async fn work(shared: &Arc<Shared>, slots: usize, grace: Duration, signals: &mut Signals) -> Result<(), Error> {
+    // Aborted when this returns.
+    let mut beside = JoinSet::new();
+    beside.spawn(events::follow(shared.clone()));
+    shared.preload(&mut beside);
+    let crew = Crew::of((0..slots).map(|_| RemoteDesk::new(shared.clone())));
+    tokio::select! {
+        () = signals.next() => {}
+        why = shared.denied() => return Err(why),
     }
-
-    async fn work(self: Arc<Shared>, slots: usize, grace: Duration, signals: &mut Signals) -> Result<(), Error> {
-        // Aborted when this returns.
-        let mut beside = JoinSet::new();
-        beside.spawn(events::follow(self.clone()));
-        self.preload(&mut beside);
-        let crew = Crew::of((0..slots).map(|_| RemoteDesk::new(self.clone())));
-        tokio::select! {
-            () = signals.next() => {}
-            why = self.denied() => return Err(why),
+    say(&format!("stopping: replies may finish within {} s; signal again to give them back at once", grace.as_secs()));
+    let give_up = crew.give_up();
+    let mut stopped = std::pin::pin!(crew.stop(grace));
+    tokio::select! {
+        () = &mut stopped => {}
+        () = signals.next() => {
+            give_up.cancel();
+            let _in_time = timeout(GIVE_UP_MAX, stopped).await;
         }
-        say(&format!(
-            "stopping: replies may finish within {} s; signal again to give them back at once",
-            grace.as_secs()
-        ));
-        let give_up = crew.give_up();
-        let mut stopped = std::pin::pin!(crew.stop(grace));
-        tokio::select! {
-            () = &mut stopped => {}
-            () = signals.next() => {
-                give_up.cancel();
-                let _in_time = timeout(GIVE_UP_MAX, stopped).await;
-            }
-            why = self.denied() => return Err(why),
-        }
-        say("stopped");
-        Ok(())
+        why = shared.denied() => return Err(why),
     }
-
-    /// Has every model loaded before somebody waits for it.
-    fn preload(&self, beside: &mut JoinSet<()>) {
-        let mut begun = Vec::new();
-        for served in &self.bots {
-            let model = served.bot.model().to_owned();
-            if begun.contains(&model) {
-                continue;
-            }
-            let loaded = served.bot.preload(&served.profile.options);
-            begun.push(model.clone());
-            beside.spawn(async move {
-                if let Err(why) = loaded.await {
-                    warn!(%model, %why, "the model could not be loaded ahead");
-                }
-            });
-        }
-    }
-
-    /// The bots whose model is well; waits for the first.
-    async fn ready(&self) -> Vec<&Served> {
-        loop {
-            let ready: Vec<_> =
-                self.bots.iter().filter(|served| served.consumer.ready().now_or_never().is_some()).collect();
-            if !ready.is_empty() {
-                return ready;
-            }
-            info!("no bot's model is well; nothing is claimed until one is tried again");
-            select_all(self.bots.iter().map(|served| served.consumer.ready())).await;
-        }
-    }
-
-    /// The models, as far as their servers say whether they are loaded.
-    async fn warmth(&self) -> Vec<ModelState> {
-        let mut known = self.warmth.lock().await;
-        if let Some((at, models)) = &*known
-            && at.elapsed() < WARMTH_MAX
-        {
-            return models.clone();
-        }
-        let mut bots: BTreeMap<&str, &Bot> = BTreeMap::new();
-        bots.extend(self.bots.iter().map(|served| (served.bot.model(), &*served.bot)));
-        let states = bots
-            .into_iter()
-            .map(|(name, bot)| async move { bot.warm().await.map(|warm| ModelState { name: name.into(), warm }) });
-        let models: Vec<_> = join_all(states).await.into_iter().flatten().collect();
-        *known = Some((Instant::now(), models.clone()));
-        models
-    }
-
-    /// Something did not go through, or does again: told on change only, once for all slots.
-    fn lost(&self, failure: &Failure) {
-        if !self.away.swap(true, Relaxed) {
-            warn!("no work can be claimed: {failure}; trying again");
-        }
-    }
-
-    fn found(&self) {
-        if self.away.swap(false, Relaxed) {
-            info!("the server is there again");
-        }
-    }
-
-    /// Ends the worker if the server does not want it.
-    fn deny(&self, failure: &Failure) -> bool {
-        let denied = matches!(failure.code(), Some("no-key" | "bad-key" | "not-your-bot" | "not-your-name"));
-        if denied {
-            self.denied.send_if_modified(|why| {
-                let first = why.is_none();
-                why.get_or_insert_with(|| Error::Denied(failure.to_string()));
-                first
-            });
-        }
-        denied
-    }
-
-    async fn denied(&self) -> Error {
-        let mut denied = self.denied.subscribe();
-        match denied.wait_for(Option::is_some).await.ok().and_then(|why| why.clone()) {
-            Some(why) => why,
-            // The sender lives in `self`.
-            None => std::future::pending().await,
-        }
-    }
+    say("stopped");
+    Ok(())
 }
 
 /// The wait after so many failures in a row.

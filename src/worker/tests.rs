@@ -10,13 +10,13 @@ use antiphon_bot::{
     fake::{Fake as FakeModel, Step},
     http_client,
 };
-use antiphon_kit::{Filters, bench};
+use antiphon_kit::{Filters, Profile, bench};
 use antiphon_schemas::{
     Cursor, Epoch, MessageId, Seq,
     wire::{AuthorKind, Message, Position, work::Work},
 };
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::*;
 use crate::client::fake::{Answer, Fake, PATIENCE, Request};
