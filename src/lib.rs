@@ -1,9 +1,11 @@
 //! The conversation server: every post, claim, reply and completion is an event in one ordered log.
 //!
 //! Start with `log` (the contract), then `decide` and `projection` (pure), `node` (the one owner of a node's state),
-//! `fanout`, `work`, `http`; `server` wires them, `cli` starts it. ARCHITECTURE.md is the map.
+//! `fanout`, `work`, `http`; `server` wires them, `cli` starts it. `worker` answers from other
+//! machines, through `client`. ARCHITECTURE.md is the map.
 
 pub mod cli;
+mod client;
 pub mod clock;
 pub mod config;
 pub mod decide;
@@ -18,6 +20,7 @@ pub mod projection;
 pub mod server;
 pub mod telemetry;
 pub mod work;
+mod worker;
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]

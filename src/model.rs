@@ -5,7 +5,7 @@
 use antiphon_bot::{BadSpec, Endpoints, ModelSpec, discover};
 use reqwest::Client;
 
-use crate::config::{Config, REMOTE};
+use crate::config::{self, Config, REMOTE};
 
 /// Where the model servers are.
 ///
@@ -14,6 +14,12 @@ use crate::config::{Config, REMOTE};
 pub(crate) fn endpoints(config: &Config) -> Result<Endpoints, BadSpec> {
     let key = config.openai_api_key.as_ref().map(|key| key.expose());
     Endpoints::new(Some(&config.ollama_url), config.openai_base_url.as_deref(), key)
+}
+
+/// How long a model may take.
+pub(crate) fn clocks(config: &Config) -> antiphon_bot::Clocks {
+    let config::Clocks { load, first_token, gap, total } = config.clocks;
+    antiphon_bot::Clocks { load, first_token, gap, total }
 }
 
 /// The model of every bot, in their order; `None` for those that only workers answer for.

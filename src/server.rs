@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use antiphon_bot::{BadSpec, Bot, Breaker, Clocks, Model};
+use antiphon_bot::{BadSpec, Bot, Breaker, Model};
 use antiphon_kit::{Consumer, Profile};
 use antiphon_schemas::Epoch;
 use tokio::signal::unix::{SignalKind, signal};
@@ -264,12 +264,7 @@ async fn bots(config: &Config) -> Result<Vec<(BotStatus, Option<Hand>)>, Error> 
     let bad = |why: BadSpec| Error::Model(why.to_string());
     let endpoints = model::endpoints(config).map_err(bad)?;
     let specs = model::of_bots(config, &endpoints, &client).await.map_err(bad)?;
-    let clocks = Clocks {
-        load: config.clocks.load,
-        first_token: config.clocks.first_token,
-        gap: config.clocks.gap,
-        total: config.clocks.total,
-    };
+    let clocks = model::clocks(config);
     let mut shared: HashMap<String, (Arc<dyn Model>, Breaker)> = HashMap::new();
     let mut bots = Vec::new();
     for (bot, spec) in config.bots.iter().zip(specs) {

@@ -4,23 +4,18 @@
 //! longer after each failed try, with chance in it; gives up only when the server says that the question is wrong.
 //! Not here: what events mean.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
-use antiphon_kit::sse::{SseEvent, SseReader};
+use antiphon_kit::sse::SseEvent;
 use antiphon_schemas::{RoomName, wire::feed};
-use reqwest::Response;
 
 use super::client::{After, Backoff, Client, Failure};
+use crate::client::Stream;
 
 /// First wait after a break.
 const WAIT_FIRST: Duration = Duration::from_millis(250);
 /// Longest wait: a server that is back is found soon.
 const WAIT_MAX: Duration = Duration::from_secs(10);
-/// Three heartbeats: a stream that is silent for longer is dead, whatever the system says.
-const SILENCE_MAX: Duration = Duration::from_secs(45);
 /// A connection that lived this long was a good one: the next wait is short again.
 const GOOD: Duration = Duration::from_secs(5);
 
@@ -40,7 +35,6 @@ pub(super) struct Feed {
     room: RoomName,
     after: After,
     stream: Option<Stream>,
-    ready: VecDeque<SseEvent>,
     backoff: Backoff,
     /// Before the next try to connect.
     wait: Option<Duration>,
@@ -48,18 +42,11 @@ pub(super) struct Feed {
     patient: bool,
 }
 
-#[derive(Debug)]
-struct Stream {
-    response: Response,
-    reader: SseReader,
-    since: Instant,
-}
-
 impl Feed {
     /// A feed that fails if the first connection does.
     pub(super) fn new(client: Client, room: RoomName, after: After) -> Feed {
         let backoff = Backoff::new(WAIT_FIRST, WAIT_MAX);
-        Feed { client, room, after, stream: None, ready: VecDeque::new(), backoff, wait: None, patient: false }
+        Feed { client, room, after, stream: None, backoff, wait: None, patient: false }
     }
 
     /// The same, but the first connection may fail too: the server was there a moment ago.
@@ -74,18 +61,14 @@ impl Feed {
     /// A [`Failure`] that trying again will not mend, or that of the very first connection.
     pub(super) async fn next(&mut self) -> Result<News, Failure> {
         loop {
-            if let Some(event) = self.ready.pop_front() {
-                self.note(&event);
-                return Ok(News::Event(event));
-            }
             let Some(stream) = &mut self.stream else {
                 if let Some(wait) = self.wait.take() {
                     tokio::time::sleep(wait).await;
                 }
                 match self.client.events(&self.room, &self.after).await {
-                    Ok(response) => {
+                    Ok(stream) => {
                         self.patient = true;
-                        self.stream = Some(Stream { response, reader: SseReader::new(), since: Instant::now() });
+                        self.stream = Some(stream);
                         continue;
                     }
                     Err(failure) if self.patient && failure.retryable() => {
@@ -94,25 +77,18 @@ impl Feed {
                     Err(failure) => return Err(failure),
                 }
             };
-            let mut events = Vec::new();
-            let why = match tokio::time::timeout(SILENCE_MAX, stream.response.chunk()).await {
-                Ok(Ok(Some(bytes))) => match stream.reader.push(&bytes, &mut events) {
-                    Ok(()) => None,
-                    Err(_too_long) => Some("an event was too long".to_owned()),
-                },
-                Ok(Ok(None)) => Some("the server ended the stream".to_owned()),
-                Ok(Err(error)) => Some(super::client::innermost(&error)),
-                Err(_elapsed) => Some("no heartbeat".to_owned()),
-            };
-            self.ready.extend(events);
-            if let Some(why) = why {
-                return Ok(self.broken(why));
-            }
+            return Ok(match stream.next().await {
+                Ok(event) => {
+                    self.note(&event);
+                    News::Event(event)
+                }
+                Err(why) => self.broken(why),
+            });
         }
     }
 
     fn broken(&mut self, why: String) -> News {
-        if self.stream.take().is_some_and(|stream| stream.since.elapsed() >= GOOD) {
+        if self.stream.take().is_some_and(|stream| stream.age() >= GOOD) {
             self.backoff.reset();
         }
         let wait = self.backoff.wait();

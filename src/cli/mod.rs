@@ -9,8 +9,6 @@ mod accept;
 mod answer;
 mod client;
 mod doctor;
-#[cfg(test)]
-mod fake;
 mod feed;
 mod import;
 mod key;
@@ -18,11 +16,14 @@ mod post;
 mod screen;
 mod serve;
 mod tail;
+mod worker;
 
 use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+#[cfg(test)]
+use crate::client::fake;
 use crate::config::{Env, Flags};
 
 /// The command did what it was asked for.
@@ -47,6 +48,8 @@ Examples:
   antiphon --model ollama:llama3.2              the same, answered by Ollama
   antiphon post lobby 'Hello there' --wait      say something and read the answer as it is written
   antiphon tail lobby                           watch a room
+  antiphon worker --server https://chat.example --bot helper=ollama:llama3.2
+                                                answer for a bot of that server with this machine's model
   antiphon import old-chat.jsonl.gz             bring old conversations in
   antiphon key create --worker gpu-box --bots helper   let a machine with a GPU answer
   antiphon doctor                               see what is wrong, and how to mend it
@@ -72,6 +75,8 @@ enum Command {
     Post(post::Post),
     /// Watch a room
     Tail(tail::Tail),
+    /// Answer for a server's bots from this machine, e.g. one with a GPU behind NAT
+    Worker(worker::Worker),
     /// Bring conversations in from JSON Lines
     Import(import::Import),
     /// Check configuration, data folder, port and models, and say how to mend what is wrong
@@ -117,6 +122,7 @@ fn run(cli: Cli, env: &Env) -> anyhow::Result<u8> {
         Command::Tail(tail) => wait_for(tail.run()),
         Command::Key(key) => wait_for(key.run()),
         Command::AcceptEmptyStore(accept) => wait_for(accept.run()),
+        Command::Worker(worker) => worker.start(env),
         Command::Import(import) => wait_for(import.run()),
         Command::Doctor(doctor) => wait_for(doctor.run(env)),
     }

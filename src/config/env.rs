@@ -16,8 +16,10 @@ pub type Env = BTreeMap<String, String>;
 
 /// Filters the traces; not a setting of this module, but a variable of ours.
 pub const TRACE_FILTER: &str = "ANTIPHON_LOG";
-/// Names the server to `post`, `tail` and `import`; no setting of the server itself.
+/// Names the server to `post`, `tail`, `import` and `worker`; no setting of the server itself.
 pub const SERVER: &str = "ANTIPHON_SERVER";
+/// The key of `worker`; no setting of the server, and no flag: everybody on the machine can read a process's arguments.
+pub const WORKER_KEY: &str = "ANTIPHON_WORKER_KEY";
 /// Names the configuration file, below `--config`.
 pub const CONFIG_FILE: &str = "ANTIPHON_CONFIG";
 const PREFIX: &str = "ANTIPHON_";
@@ -87,7 +89,7 @@ pub(super) fn read(env: &Env) -> Result<FromEnv, Error> {
     let known: Vec<String> = Layer::KEYS.iter().map(|k| variable(k)).collect();
     let known = || known.iter().map(String::as_str);
     for name in env.keys().filter(|n| n.starts_with(PREFIX)) {
-        if known().chain([TRACE_FILTER, CONFIG_FILE, SERVER]).all(|k| k != name) {
+        if known().chain([TRACE_FILTER, CONFIG_FILE, SERVER, WORKER_KEY]).all(|k| k != name) {
             let hint = nearest(name, known()).map(|k| format!("; did you mean {k}?")).unwrap_or_default();
             found.warnings.push(format!("the variable {name} is not a setting and is passed over{hint}"));
         }

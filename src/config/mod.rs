@@ -31,13 +31,27 @@ use serde_json::Value;
 
 use crate::log::redis::address::Address;
 
-pub use env::{CONFIG_FILE, Env, SERVER, TRACE_FILTER, variable};
+pub use env::{CONFIG_FILE, Env, SERVER, TRACE_FILTER, WORKER_KEY, variable};
 pub use file::BOT_KEYS;
 use file::FromFile;
 pub use layer::{Flags, Layer, LogText};
 
 /// The file that is read if it is there and none is named.
 pub const FILE: &str = "antiphon.toml";
+
+/// The settings that say which model answers, where it is and how long it may take.
+const MODEL_KEYS: [&str; 10] = [
+    "model",
+    "pace_ms",
+    "load_s",
+    "first_token_s",
+    "gap_s",
+    "total_s",
+    "ollama_url",
+    "openai_base_url",
+    "openai_api_key",
+    "openai_api_key_file",
+];
 
 /// Everything that can be set, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -318,19 +332,39 @@ impl Config {
         note(&mut set, &flag_layer, |_| "flag".into());
         let sources = Sources { file, set, warnings: from_env.warnings };
 
-        // Within its layer a key file stands for the key, so a lower layer's key cannot hide it.
         for layer in [&mut flag_layer, &mut env_layer, &mut from_file.layer] {
-            if let (None, Some(path)) = (&layer.openai_api_key, &layer.openai_api_key_file) {
-                layer.openai_api_key = Some(Secret::new(read("the key file", path)?));
-            }
+            read_key(layer)?;
         }
         check::merge(flag_layer, env_layer, from_file, flags.salvage, sources)
+    }
+
+    /// The settings of models alone, for a program that is no server: `flags` over the environment, and no file. The rest of
+    /// the result has its defaults.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn of_models(mut flags: Layer, env: &Env) -> Result<Config, Error> {
+        let from_env = env::read(env)?;
+        let of_models = |layer, key: &&str| from_env.layer.only(key).or(layer);
+        let mut env_layer = MODEL_KEYS.iter().fold(Layer::default(), of_models);
+        read_key(&mut flags)?;
+        read_key(&mut env_layer)?;
+        let sources = Sources { warnings: from_env.warnings, ..Sources::default() };
+        check::check(flags.or(env_layer), None, false, sources)
     }
 
     /// The bot that answers a post in `room` that names nobody: the first in the file that may and answers all.
     pub fn default_bot(&self, room: &RoomName) -> Option<&Bot> {
         self.bots.iter().find(|bot| bot.answers == Answers::All && bot.may_answer_in(room))
     }
+}
+
+/// Reads the key of a layer that names a file: there that stands for the key, so a lower layer's key cannot hide it.
+fn read_key(layer: &mut Layer) -> Result<(), Error> {
+    if let (None, Some(path)) = (&layer.openai_api_key, &layer.openai_api_key_file) {
+        layer.openai_api_key = Some(Secret::new(read("the key file", path)?));
+    }
+    Ok(())
 }
 
 /// Puts down what a layer says, over what a lower one said.

@@ -180,6 +180,21 @@ fn the_key_comes_from_variable_or_file_and_is_never_printed() {
 }
 
 #[test]
+fn a_program_that_is_no_server_reads_the_settings_of_models_only() {
+    let flags = Layer { pace_ms: Some(0), ollama_url: Some("box:1".into()), ..Layer::default() };
+    let env = [("ANTIPHON_PACE_MS", "5"), ("ANTIPHON_MODEL", "ollama:m"), ("OPENAI_API_KEY", "sk-env")];
+    let other = [("ANTIPHON_LISTEN", "0.0.0.0:80"), ("ANTIPHON_WORKER_KEY", "k"), ("ANTIPHON_WORKER_KEYS", "k")];
+    let env = env.iter().chain(&other).map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    let config = Config::of_models(flags, &env).unwrap();
+    assert_eq!((config.pace, config.ollama_url.as_str()), (Duration::ZERO, "http://box:1"));
+    assert_eq!(config.model.as_deref(), Some("ollama:m"));
+    assert_eq!(config.openai_api_key.unwrap().expose(), "sk-env");
+    assert_eq!(config.sources.warnings.len(), 1, "{:?}", config.sources.warnings);
+    let why = Config::of_models(Layer { ollama_url: Some("ftp://x".into()), ..Layer::default() }, &env).unwrap_err();
+    assert!(why.to_string().contains("ollama_url"), "{why}");
+}
+
+#[test]
 fn the_logs_address_is_taken_from_every_source_and_its_password_is_never_printed() {
     let url = "redis+sentinel://antiphon:hush%2Fhush@a,b:2/the-log?ns=x&sentinel_password=hush";
     for (flags, env, file) in [

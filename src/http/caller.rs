@@ -132,6 +132,7 @@ mod tests {
         node::{Node, Settings, start},
         projection,
     };
+    use tokio_util::sync::CancellationToken;
 
     /// No test waits so long for something that happens.
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -162,7 +163,7 @@ mod tests {
             data: None,
         });
         let limits = Limits { text_bytes_max: 1, subscribers_max: 1, loopback_names_only: false };
-        App::new(node.await.unwrap(), limits, vec![])
+        App::new(node.await.unwrap(), limits, vec![], CancellationToken::new())
     }
 
     async fn made(node: &Node) -> (Arc<Key>, String) {

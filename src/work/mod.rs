@@ -1,37 +1,130 @@
-//! The runtime of consumers that live in this process: claims for them, pumps their words, appends their outcome.
+//! The runtime of consumers: claims for them, pumps their words, hands in their outcome, wherever the work comes from.
+//!
+//! ```text
+//!  desk ─ claim ─▶ hold ─ delivery ─▶ consumer ─ pieces ─▶ pump ─ deltas, stages ─▶ hold
+//!   (one a slot)     └─ alive: heartbeats      └─ outcome ─────── end ────────────▶ hold
+//! ```
 //!
 //! Promises:
-//! - a slot claims only when it is free and its consumer is ready; nothing is claimed that nobody works on;
+//! - a slot claims only when it is free and a consumer is ready; nothing is claimed that nobody works on;
 //! - the lease is renewed by a task of its own, however long the consumer is silent;
 //! - work stops within the same turn in which its claim ends (cancel, takeover): the future is dropped;
-//! - an outcome is appended, again and again while the log refuses, before the claim is let go of;
+//! - an outcome is handed in, again and again while nobody takes it, before the claim is let go of;
 //! - on stop, replies under way may finish within the grace; what is left is released at once.
 //!
-//! Not here: models and prompts (`antiphon-bot`), leases and fences (`node`), remote workers (HTTP).
+//! Not here: models and prompts (`antiphon-bot`), leases and fences (`node`), work from another machine's node (`worker`).
+//! Start with [`Desk`] and [`Hold`]; `local` is the work of this process's own node.
 
+mod local;
 mod pump;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use antiphon_kit::{Consumer, Delivery, Outcome, Profile, Reply, outbox};
-use antiphon_schemas::event::{Author, AuthorKind, Made, release};
+use antiphon_schemas::event::{Made, release};
 use futures_util::FutureExt;
-use tokio::{
-    task::JoinSet,
-    time::{Instant, MissedTickBehavior},
-};
+use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, info, info_span, warn};
+use tracing::{Instrument, Span, debug, info, warn};
 
 use self::pump::{Pumped, pump};
-use crate::{
-    decide::work::{End, Held},
-    log,
-    node::{Claimed, Error, Node, Word},
-};
 
-/// Pause before the next try when the log or the index says no.
-const AFTER_FAILURE: Duration = Duration::from_millis(500);
+/// Where a slot gets its work. One for each slot.
+pub trait Desk: Send + 'static {
+    /// Its claims.
+    type Hold: Hold;
+
+    /// Waits until a consumer is ready and there is work for it, and claims that. Dropped when the slot stops.
+    ///
+    /// # Errors
+    /// No claim; it is called again after a [pause](Hold::pause).
+    fn claim(&mut self) -> impl Future<Output = Result<Self::Hold, Trouble>> + Send;
+
+    /// The slot claims nothing more: gives back what a claim may get that was dropped while it waited.
+    fn leave(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+}
+
+/// A claim: one message to answer, and the way for what is said about it. The runtime waits for each call before the next.
+pub trait Hold: Send + Sync + 'static {
+    /// What answers.
+    fn consumer(&self) -> &Arc<dyn Consumer>;
+
+    /// Cancelled when the claim is over, however it ended: stop working.
+    fn over(&self) -> &CancellationToken;
+
+    /// Names the message in traces.
+    fn span(&self) -> Span;
+
+    /// The message and what an answer needs.
+    ///
+    /// # Errors
+    /// How the claim ends instead.
+    fn delivery(&self) -> impl Future<Output = Result<Delivery, End>> + Send;
+
+    /// Says the piece `text` of the reply, which stands after `before`: all that was said so far.
+    ///
+    /// # Errors
+    /// [`Trouble`]; nothing more can be said.
+    fn delta(&self, index: u32, before: &str, text: &str) -> impl Future<Output = Result<(), Trouble>> + Send;
+
+    /// Says what the consumer is doing.
+    ///
+    /// # Errors
+    /// As [`Hold::delta`].
+    fn stage(&self, stage: &'static str) -> impl Future<Output = Result<(), Trouble>> + Send;
+
+    /// Keeps the claim alive for as long as it is polled; ends when there is nothing more to keep.
+    fn alive(&self) -> impl Future<Output = ()> + Send + 'static;
+
+    /// Ends the claim.
+    ///
+    /// # Errors
+    /// [`Trouble::Passing`]: the same again, after a [pause](Hold::pause).
+    fn end(&self, end: &End) -> impl Future<Output = Result<(), Trouble>> + Send;
+
+    /// How long to wait after so many failures in a row, at least one.
+    fn pause(failures: u32) -> Duration;
+}
+
+/// How a claim ends.
+#[derive(Debug, Clone, PartialEq)]
+pub enum End {
+    /// With an answer.
+    Completed {
+        /// The whole answer.
+        text: Arc<str>,
+        /// How it was made.
+        made: Made,
+    },
+    /// With an error.
+    Failed {
+        /// `code: words`.
+        reason: Arc<str>,
+        /// Whether another try may help.
+        retryable: bool,
+    },
+    /// Given back: it waits again, and the try does not count.
+    Released,
+}
+
+/// Why something could not be said or claimed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// The claim is over.
+    #[error("{0}")]
+    Over(String),
+    /// This will never be taken; something else may.
+    #[error("{0}")]
+    Refused(String),
+    /// Nobody listens any more.
+    #[error("{0}")]
+    Closed(String),
+    /// Not now; the same again may do.
+    #[error("{0}")]
+    Passing(String),
+}
 
 /// A bot to run: who it is, what answers for it, how much at once.
 #[derive(Clone)]
@@ -54,25 +147,19 @@ pub struct Crew {
 }
 
 impl Crew {
-    /// Starts every slot of every hand.
-    pub fn start(node: &Node, hands: Vec<Hand>, heartbeat: Duration) -> Crew {
+    /// Starts a slot at each desk.
+    pub fn of<D: Desk>(desks: impl IntoIterator<Item = D>) -> Crew {
         let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = JoinSet::new();
-        for hand in hands {
-            for slot in 1..=hand.slots {
-                let worker = format!("{}/{}/{slot}", node.name(), hand.profile.name).into();
-                let slot = Slot {
-                    node: node.clone(),
-                    hand: hand.clone(),
-                    worker,
-                    heartbeat,
-                    stop: stop.clone(),
-                    give_up: give_up.clone(),
-                };
-                tasks.spawn(slot.run());
-            }
+        for desk in desks {
+            tasks.spawn(run(desk, stop.clone(), give_up.clone()));
         }
         Crew { tasks, stop, give_up }
+    }
+
+    /// Cancel it to have everything given back at once, also while [`Crew::stop`] waits.
+    pub fn give_up(&self) -> CancellationToken {
+        self.give_up.clone()
     }
 
     /// Claims nothing more, lets replies finish within `grace`, then gives back what is left.
@@ -87,129 +174,112 @@ impl Crew {
     }
 }
 
-struct Slot {
-    node: Node,
-    hand: Hand,
-    worker: Arc<str>,
-    heartbeat: Duration,
-    stop: CancellationToken,
-    give_up: CancellationToken,
+/// One slot, until it is stopped.
+async fn run<D: Desk>(mut desk: D, stop: CancellationToken, give_up: CancellationToken) {
+    let mut failures = 0;
+    loop {
+        let claimed = tokio::select! {
+            biased;
+            () = stop.cancelled() => None,
+            claimed = desk.claim() => Some(claimed),
+        };
+        match claimed {
+            None => return desk.leave().await,
+            Some(Ok(hold)) => {
+                failures = 0;
+                let span = hold.span();
+                answer(&hold, &give_up).instrument(span).await;
+            }
+            // The claim could not be written or asked for, or whoever hands out work stops.
+            Some(Err(trouble)) => {
+                failures += 1;
+                debug!(error = %trouble, "no claim");
+                tokio::select! {
+                    () = stop.cancelled() => return desk.leave().await,
+                    () = tokio::time::sleep(D::Hold::pause(failures)) => {}
+                }
+            }
+        }
+    }
 }
 
-impl Slot {
-    async fn run(self) {
-        let bot = &self.hand.profile.name;
-        loop {
-            let next = async {
-                self.hand.consumer.ready().await;
-                self.node.claim(bot, &self.worker, Some(self.node.incarnation())).await
-            };
-            let claimed = tokio::select! {
-                () = self.stop.cancelled() => return,
-                claimed = next => claimed,
-            };
-            match claimed {
-                Ok(claimed) => {
-                    let (id, room) = (claimed.held.message_id, claimed.room.clone());
-                    let span = info_span!("message", %id, %room, %bot, attempt = claimed.attempt);
-                    self.answer(claimed).instrument(span).await;
-                }
-                // The claim could not be written, or the node stops.
-                Err(failure) => {
-                    debug!(error = %failure, "no claim");
-                    tokio::select! {
-                        () = self.stop.cancelled() => return,
-                        () = tokio::time::sleep(AFTER_FAILURE) => {}
-                    }
-                }
+async fn answer<H: Hold>(hold: &H, give_up: &CancellationToken) {
+    let started = Instant::now();
+    let alive = tokio::spawn(hold.alive());
+    let end = tokio::select! {
+        biased;
+        () = hold.over().cancelled() => None,
+        () = give_up.cancelled() => Some(End::Released),
+        end = work(hold, started) => Some(end),
+    };
+    match end {
+        Some(end) => hand_in(hold, end, started, give_up).await,
+        None => info!("stopped: the claim is over"),
+    }
+    alive.abort();
+}
+
+async fn work<H: Hold>(hold: &H, started: Instant) -> End {
+    let delivery = match hold.delivery().await {
+        Ok(delivery) => delivery,
+        Err(end) => return end,
+    };
+    let (mut tx, rx) = outbox();
+    let consumer = async move {
+        let handled = AssertUnwindSafe(hold.consumer().handle(delivery, &mut tx)).catch_unwind().await;
+        drop(tx);
+        handled
+    };
+    let (outcome, pumped) = tokio::join!(consumer, pump(hold, rx, started));
+    match (outcome, pumped) {
+        (Ok(Outcome::Reply(reply)), Ok(pumped)) => completed(reply, pumped, started),
+        (Ok(Outcome::Failed { reason, retryable }), _) => failed(reason, retryable),
+        (Ok(Outcome::NotNow), _) => End::Released,
+        (_, Err(trouble)) => failed(format!("not-sent: {trouble}"), true),
+        (Err(_), _) => failed("bot-broke: it panicked; see the server's log".into(), true),
+    }
+}
+
+fn completed(reply: Reply, pumped: Pumped, started: Instant) -> End {
+    if reply.text != pumped.text {
+        return failed("bot-broke: its words are not its answer".into(), false);
+    }
+    let made = Made {
+        model: reply.model.into(),
+        options: reply.options,
+        prompt_sha256: reply.prompt_sha256.into(),
+        context: reply.context,
+        first_token_ms: pumped.first_token_ms,
+        total_ms: started.elapsed().as_millis() as u64,
+        deltas: pumped.deltas,
+        finish: reply.finish.into(),
+        usage: reply.usage,
+    };
+    End::Completed { text: reply.text.into(), made }
+}
+
+/// Hands in how it ended; tries again while nobody takes it and the claim is live.
+async fn hand_in<H: Hold>(hold: &H, mut end: End, started: Instant, give_up: &CancellationToken) {
+    let mut failures = 0;
+    loop {
+        let ms = started.elapsed().as_millis() as u64;
+        match hold.end(&end).await {
+            Ok(()) => return said(&end, ms),
+            Err(Trouble::Over(why)) => return info!(refusal = %why, "came too late"),
+            Err(Trouble::Closed(_)) => return,
+            Err(Trouble::Refused(why)) if matches!(end, End::Completed { .. }) => {
+                warn!(%why, "the answer is not taken");
+                end = failed(format!("not-taken: {why}"), false);
+                continue;
             }
+            Err(Trouble::Refused(why)) => return warn!(%why, "the end is not taken"),
+            Err(Trouble::Passing(why)) => warn!(error = %why, "the end cannot be appended yet"),
         }
-    }
-
-    async fn answer(&self, claimed: Claimed) {
-        let started = Instant::now();
-        let held = claimed.held;
-        debug!(fence = held.fence.0, "claimed");
-        let alive = tokio::spawn(heartbeats(self.node.clone(), held, self.heartbeat));
-        let end = tokio::select! {
-            () = claimed.over.cancelled() => None,
-            () = self.give_up.cancelled() => Some(End::Released(release::GOODBYE)),
-            end = self.work(&claimed, started) => Some(end),
-        };
-        match end {
-            Some(end) => self.append(&claimed, end, started).await,
-            None => info!("stopped: the claim is over"),
-        }
-        alive.abort();
-    }
-
-    async fn work(&self, claimed: &Claimed, started: Instant) -> End {
-        let delivery = match self.delivery(claimed).await {
-            Ok(delivery) => delivery,
-            // Not the message's fault: no attempt is counted.
-            Err(Error::Log(log::Error::Away(_))) => return End::Released(release::GOODBYE),
-            Err(failure) => return failed(format!("not-readable: {failure}"), true),
-        };
-        let (mut tx, rx) = outbox();
-        let consumer = async move {
-            let handled = AssertUnwindSafe(self.hand.consumer.handle(delivery, &mut tx)).catch_unwind().await;
-            drop(tx);
-            handled
-        };
-        let (outcome, pumped) = tokio::join!(consumer, pump(&self.node, claimed.held, rx, started));
-        match (outcome, pumped) {
-            (Ok(Outcome::Reply(reply)), Ok(pumped)) => self.completed(reply, pumped, started),
-            (Ok(Outcome::Failed { reason, retryable }), _) => failed(reason, retryable),
-            (Ok(Outcome::NotNow), _) => End::Released(release::GOODBYE),
-            (_, Err(failure)) => failed(format!("not-sent: {failure}"), true),
-            (Err(_), _) => failed("bot-broke: it panicked; see the server's log".into(), true),
-        }
-    }
-
-    async fn delivery(&self, claimed: &Claimed) -> Result<Delivery, Error> {
-        let profile = self.hand.profile.clone();
-        let message = self.node.message(claimed.held.message_id).await?;
-        let message = Arc::new(message.ok_or_else(|| Error::Index("the claimed message is not there".into()))?);
-        let context = self.node.context(&claimed.room, message.position.0.seq, profile.context_messages).await?;
-        let (reply_id, attempt) = (claimed.reply_id, claimed.attempt);
-        Ok(Delivery { message, reply_id, attempt, context, bot: profile })
-    }
-
-    fn completed(&self, reply: Reply, pumped: Pumped, started: Instant) -> End {
-        if reply.text != pumped.text {
-            return failed("bot-broke: its words are not its answer".into(), false);
-        }
-        let made = Made {
-            model: reply.model.into(),
-            options: reply.options,
-            prompt_sha256: reply.prompt_sha256.into(),
-            context: reply.context,
-            first_token_ms: pumped.first_token_ms,
-            total_ms: started.elapsed().as_millis() as u64,
-            deltas: pumped.deltas,
-            finish: reply.finish.into(),
-            usage: reply.usage,
-        };
-        let (name, color) = (self.hand.profile.name.as_str().into(), self.hand.color.clone());
-        let author = Author { name, kind: AuthorKind::Bot, color };
-        End::Completed { author, text: reply.text.into(), made }
-    }
-
-    /// Appends how it ended; tries again while the log refuses and the claim is live.
-    async fn append(&self, claimed: &Claimed, end: End, started: Instant) {
-        loop {
-            let ms = started.elapsed().as_millis() as u64;
-            match self.node.end(claimed.held, end.clone()).await {
-                Ok(()) => return said(&end, ms),
-                Err(Error::Refused(refusal)) => return info!(%refusal, "came too late"),
-                Err(Error::Stopping) => return,
-                Err(failure) => warn!(error = %failure, "the end cannot be appended yet"),
-            }
-            tokio::select! {
-                () = claimed.over.cancelled() => return,
-                () = self.give_up.cancelled() => return,
-                () = tokio::time::sleep(AFTER_FAILURE) => {}
-            }
+        failures += 1;
+        tokio::select! {
+            () = hold.over().cancelled() => return,
+            () = give_up.cancelled() => return,
+            () = tokio::time::sleep(H::pause(failures)) => {}
         }
     }
 }
@@ -224,18 +294,6 @@ fn said(end: &End, ms: u64) {
             info!(ms, first_token_ms = made.first_token_ms, deltas = made.deltas, model = %made.model, "answered");
         }
         End::Failed { reason, retryable } => warn!(ms, %reason, retryable, "failed"),
-        End::Released(reason) => info!(ms, reason, "released"),
-    }
-}
-
-/// Keeps a claim alive until it is aborted or over.
-async fn heartbeats(node: Node, held: Held, every: Duration) {
-    let mut ticks = tokio::time::interval(every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        if let Err(Error::Refused(_) | Error::Stopping) = node.say(held, Word::Heartbeat).await {
-            return;
-        }
+        End::Released => info!(ms, reason = release::GOODBYE, "released"),
     }
 }

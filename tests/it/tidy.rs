@@ -22,7 +22,21 @@ const ABSENT: &[(&str, &[&str], &str)] = &[
     ),
     ("src/index", &["crate::node", "crate::http", "crate::work", "tokio::net"], "the index is a projection"),
     ("src/node", &["axum", "StatusCode", "crate::http", "crate::work"], "a node does not know who asks"),
-    ("src/work", &["axum", "StatusCode", "crate::http", "antiphon_bot"], "the runtime does not know bots or HTTP"),
+    (
+        "src/work",
+        &["axum", "StatusCode", "crate::http", "antiphon_bot", "reqwest", "crate::worker", "crate::client"],
+        "the runtime does not know bots or HTTP",
+    ),
+    (
+        "src/client",
+        &["axum", "crate::node", "crate::http", "crate::work", "antiphon_bot"],
+        "whoever asks a server is not one",
+    ),
+    (
+        "src/worker",
+        &["axum", "StatusCode", "crate::node", "crate::http", "reqwest"],
+        "a worker is a program on another machine",
+    ),
     ("consumers", &["redis::", "axum", "antiphon::"], "consumers see deliveries, not the log or HTTP"),
 ];
 

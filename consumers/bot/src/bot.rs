@@ -9,16 +9,18 @@
 //!
 //! Not here: how a model is asked (`ollama`, `openai`, `builtin`), whether a failure is retried (the runtime).
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use antiphon_kit::{BoxFuture, Closed, Consumer, Delivery, Outbox, Outcome, Reply, Usage};
 use futures_util::StreamExt;
+use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
     breaker::Breaker,
     filter::Filter,
     model::{Answer, Clocks, Event, Finish, Model, ModelError, codes},
+    pins::Pins,
     prompt::Prompt,
 };
 
@@ -31,17 +33,36 @@ pub struct Bot {
     model: Arc<dyn Model>,
     clocks: Clocks,
     breaker: Breaker,
+    pins: Pins,
 }
 
 impl Bot {
     /// A bot on `model`. Bots on the same model share its `breaker`.
     pub fn new(model: Arc<dyn Model>, clocks: Clocks, breaker: Breaker) -> Bot {
-        Bot { model, clocks, breaker }
+        Bot { model, clocks, breaker, pins: Pins::default() }
+    }
+
+    /// The same bot, whose model is asked with these options whatever a delivery says.
+    pub fn pinned(mut self, pins: Pins) -> Bot {
+        self.pins = pins;
+        self
     }
 
     /// The model's name, e.g. `ollama:llama3.2`.
     pub fn model(&self) -> &str {
         self.model.name()
+    }
+
+    /// As [`Model::warm`].
+    pub fn warm(&self) -> BoxFuture<'_, Option<bool>> {
+        self.model.warm()
+    }
+
+    /// As [`Model::preload`], with the pins over `options`.
+    pub fn preload(&self, options: &BTreeMap<String, Value>) -> BoxFuture<'static, Result<(), ModelError>> {
+        let mut options = options.clone();
+        self.pins.apply(&mut options);
+        self.model.preload(&options)
     }
 
     /// Whether the model is well enough to claim work for it.
@@ -52,7 +73,9 @@ impl Bot {
     async fn answer(&self, delivery: Delivery, outbox: &mut Outbox) -> Outcome {
         // Somebody else's failure, or somebody else's probe, came between the claim and here.
         let Ok(permit) = self.breaker.enter().await else { return Outcome::NotNow };
-        let prompt = Arc::new(Prompt::of(&delivery));
+        let mut prompt = Prompt::of(&delivery);
+        self.pins.apply(&mut prompt.options);
+        let prompt = Arc::new(prompt);
         let answer = self.model.answer(prompt.clone());
         let mut writing = Writing::new(outbox, Filter::new(&delivery.bot.filters));
         let end = writing.run(Watch::new(answer, self.clocks)).await;

@@ -2,12 +2,17 @@
 //!
 //! A script is a function from a request to steps; [`Fake::requests`] tells what was asked, [`Fake::hang_ups`] which
 //! clients went away before their response was complete. The same steps do for both dialects: the path of the request
-//! decides how they are written. Lists of models (`/api/tags`, `/v1/models`) and Ollama's loads are answered by
-//! [`Fake::answering`] as a healthy server would.
+//! decides how they are written. Lists of models (`/api/tags`, `/api/ps`, `/v1/models`) and Ollama's loads are answered
+//! by [`Fake::answering`] as a healthy server would: what was loaded or asked is loaded from then on.
 //!
 //! Not here: anything that a server outside of tests should do.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use tokio::{
@@ -120,13 +125,22 @@ impl Fake {
         Fake { address, seen, task }
     }
 
-    /// A healthy server with one model, whose answers to chats are made by `script`.
+    /// A healthy server with one model, whose answers to chats are made by `script`. `keep_alive: 0` unloads the model.
     pub async fn answering(model: &str, script: impl Fn(&Request) -> Vec<Step> + Send + Sync + 'static) -> Fake {
         let model = model.to_owned();
+        let loaded = Mutex::new(BTreeSet::new());
         Fake::start(move |request| match request.path.as_str() {
+            "/api/ps" => {
+                let loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner);
+                let models: Vec<_> = loaded.iter().map(|name| json!({ "name": name, "model": name })).collect();
+                vec![Step::Status(200, json!({ "models": models }))]
+            }
+            "/api/chat" if note(&mut loaded.lock().unwrap_or_else(PoisonError::into_inner), &request.json) => {
+                let reason = if request.json["keep_alive"] == 0 { "unload" } else { "load" };
+                vec![Step::Status(200, json!({ "done": true, "done_reason": reason }))]
+            }
             "/api/tags" => vec![Step::Status(200, json!({ "models": [{ "name": model }] }))],
             "/v1/models" => vec![Step::Status(200, json!({ "object": "list", "data": [{ "id": model }] }))],
-            _ if request.is_load() => vec![Step::Status(200, json!({ "done": true, "done_reason": "load" }))],
             _ => script(request),
         })
         .await
@@ -169,6 +183,18 @@ impl Fake {
         let mut seen = self.seen.clone();
         let _ = seen.wait_for(|seen| seen.hang_ups.contains(&number)).await;
     }
+}
+
+/// Keeps which models are loaded; whether the request only loads or unloads one.
+fn note(loaded: &mut BTreeSet<String>, chat: &Value) -> bool {
+    let name = chat["model"].as_str().unwrap_or_default();
+    let name = if name.contains(':') { name.to_owned() } else { format!("{name}:latest") };
+    let only = chat["messages"].as_array().is_none_or(Vec::is_empty);
+    match only && chat["keep_alive"] == 0 {
+        true => loaded.remove(&name),
+        false => loaded.insert(name),
+    };
+    only
 }
 
 async fn serve(listener: TcpListener, script: Arc<Script>, seen: Arc<watch::Sender<Seen>>) {

@@ -9,7 +9,7 @@
 //! Not here: the log, claims and leases, HTTP that the server speaks (the runtime's), retries (the runtime's too: an
 //! outcome says whether another try may help).
 //!
-//! Start with `bot` (one delivery from end to end), then `model` (the contract), `filter`, `breaker`; `builtin`,
+//! Start with `bot` (one delivery from end to end), then `model` (the contract), `filter`, `breaker`, `pins`; `builtin`,
 //! `ollama` and `openai` are the models, `spec` names and finds them, `fake` plays their servers in tests.
 
 mod bot;
@@ -23,6 +23,7 @@ mod lines;
 mod model;
 mod ollama;
 mod openai;
+mod pins;
 mod prompt;
 mod spec;
 #[cfg(test)]
@@ -36,5 +37,6 @@ pub use filter::Filter;
 pub use model::{Answer, Clocks, Event, Finish, Model, ModelError, codes};
 pub use ollama::Ollama;
 pub use openai::OpenAi;
+pub use pins::{Pins, RUNNER_OPTIONS};
 pub use prompt::{CONTEXT_BYTES_MAX, Prompt, Role, Turn};
 pub use spec::{BadSpec, Endpoints, ModelSpec, discover, probe};

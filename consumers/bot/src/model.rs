@@ -7,11 +7,12 @@
 //!
 //! Not here: filters, prompts, retries. Clocks are kept by the bot, so that no model can forget them.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use antiphon_kit::Usage;
+use antiphon_kit::{BoxFuture, Usage};
 use futures_util::{Stream, stream};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::prompt::Prompt;
@@ -26,6 +27,18 @@ pub trait Model: Send + Sync + 'static {
 
     /// Whether it could answer now: a sentence on what is there, or on what is missing and how to mend it.
     fn probe(&self) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>>;
+
+    /// Whether it is loaded and can begin to answer at once; `None` when its server does not tell, or not soon.
+    fn warm(&self) -> BoxFuture<'_, Option<bool>> {
+        Box::pin(std::future::ready(None))
+    }
+
+    /// Has it loaded with these options, where it has to be. Begins when called; dropping the future, which waits for the
+    /// end of the load, does not stop it.
+    fn preload(&self, options: &BTreeMap<String, Value>) -> BoxFuture<'static, Result<(), ModelError>> {
+        let _ = options;
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 /// A stream of events that ends with [`Event::Done`] or an error.

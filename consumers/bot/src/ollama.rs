@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use antiphon_kit::Usage;
+use antiphon_kit::{BoxFuture, Usage};
 use reqwest::{Client, Response, StatusCode, Url, header::CONTENT_TYPE};
 use serde::Serialize;
 use serde_json::Value;
@@ -41,6 +41,8 @@ const LOADING_SHOWN_AFTER: Duration = Duration::from_millis(200);
 const LOAD_MAX: Duration = Duration::from_secs(30 * 60);
 /// How long to wait for the end of the response after `done`, so that the connection can be used again.
 const END_WAIT: Duration = Duration::from_millis(20);
+/// Which models are loaded is known at once; whoever asks is about to take work and shall not wait for it.
+const WARM_MAX: Duration = Duration::from_millis(500);
 /// A probe is for a person who waits.
 const PROBE_MAX: Duration = Duration::from_secs(5);
 
@@ -88,9 +90,9 @@ impl Model for Ollama {
     fn answer(&self, prompt: Arc<Prompt>) -> Answer {
         let (server, loads) = (self.server.clone(), self.loads.clone());
         answer_of(|events| async move {
-            loads.wait(&server, &prompt, &events).await?;
+            loads.wait(&server, &prompt.options, &events).await?;
             events.send(Event::Reading).await;
-            let response = server.post(&Chat::new(&server.model, &prompt, &prompt.turns, true)).await?;
+            let response = server.post(&Chat::new(&server.model, &prompt.options, &prompt.turns, true)).await?;
             server.read(response, &events).await
         })
     }
@@ -101,9 +103,7 @@ impl Model for Ollama {
             let models = list(&self.server.client, &self.server.base, PROBE_MAX).await.map_err(|error| {
                 format!("{error}; start it with `ollama serve`, or set `OLLAMA_HOST` to where it is")
             })?;
-            // A name without a tag means `latest`.
-            let full = if model.contains(':') { model.to_string() } else { format!("{model}:latest") };
-            match models.iter().any(|there| *there == full || **there == **model) {
+            match models.iter().any(|there| is(there, model)) {
                 true => Ok(format!("Ollama at {at} has `{model}`")),
                 false if models.is_empty() => {
                     Err(format!("Ollama at {at} has no model yet: run `ollama pull {model}`"))
@@ -115,11 +115,33 @@ impl Model for Ollama {
             }
         })
     }
+
+    fn warm(&self) -> BoxFuture<'_, Option<bool>> {
+        Box::pin(async {
+            let loaded = names(&self.server.client, &self.server.base, "api/ps", WARM_MAX).await.ok()?;
+            Some(loaded.iter().any(|there| is(there, &self.server.model)))
+        })
+    }
+
+    fn preload(&self, options: &BTreeMap<String, Value>) -> BoxFuture<'static, Result<(), ModelError>> {
+        let loaded = self.loads.join(&self.server, options);
+        Box::pin(ended(loaded))
+    }
+}
+
+/// Whether Ollama's name `there` is that of `model`: one without a tag means `latest`.
+fn is(there: &str, model: &str) -> bool {
+    there == model || there.strip_suffix(":latest") == Some(model)
 }
 
 /// The names of the models that an Ollama at `base` has, newest first.
 pub(crate) async fn list(client: &Client, base: &Url, within: Duration) -> Result<Vec<String>, ModelError> {
-    let request = client.get(below(base, "api/tags")).timeout(within).send();
+    names(client, base, "api/tags", within).await
+}
+
+/// The names in one of Ollama's lists of models.
+async fn names(client: &Client, base: &Url, path: &str, within: Duration) -> Result<Vec<String>, ModelError> {
+    let request = client.get(below(base, path)).timeout(within).send();
     let response = request.await.map_err(|error| transport_error(&error, base))?;
     if response.status() != StatusCode::OK {
         return Err(status_error(response, base, "this is no Ollama").await);
@@ -146,12 +168,9 @@ struct Chat<'a> {
 }
 
 impl<'a> Chat<'a> {
-    fn new(model: &'a str, prompt: &'a Prompt, messages: &'a [Turn], stream: bool) -> Chat<'a> {
-        let (beside, options): (Vec<_>, Vec<_>) = prompt
-            .options
-            .iter()
-            .map(|(name, value)| (name.as_str(), value))
-            .partition(|(name, _)| LIFTED.contains(name));
+    fn new(model: &'a str, options: &'a BTreeMap<String, Value>, messages: &'a [Turn], stream: bool) -> Chat<'a> {
+        let (beside, options): (Vec<_>, Vec<_>) =
+            options.iter().map(|(name, value)| (name.as_str(), value)).partition(|(name, _)| LIFTED.contains(name));
         let mut beside: BTreeMap<_, _> = beside.into_iter().map(|(name, value)| (name, value.clone())).collect();
         beside.entry("keep_alive").or_insert_with(|| KEEP_ALIVE.into());
         Chat { model, messages, stream, options: options.into_iter().collect(), beside }
@@ -159,22 +178,26 @@ impl<'a> Chat<'a> {
 }
 
 impl Loads {
-    /// Waits until the model is loaded with the prompt's options; asks for it unless that is under way.
-    async fn wait(&self, server: &Server, prompt: &Prompt, events: &Events) -> Result<(), ModelError> {
-        let mut loaded = self.join(server, prompt);
-        let mut end = pin!(async move { loaded.wait_for(Option::is_some).await.ok().and_then(|end| end.clone()) });
-        let end = match timeout(LOADING_SHOWN_AFTER, &mut end).await {
+    /// Waits until the model is loaded with these options; asks for it unless that is under way.
+    async fn wait(
+        &self,
+        server: &Server,
+        options: &BTreeMap<String, Value>,
+        events: &Events,
+    ) -> Result<(), ModelError> {
+        let mut end = pin!(ended(self.join(server, options)));
+        match timeout(LOADING_SHOWN_AFTER, &mut end).await {
             Ok(end) => end,
             Err(_) => {
                 events.send(Event::Loading).await;
                 end.await
             }
-        };
-        end.unwrap_or_else(|| Err(ModelError::retryable(codes::ERROR, "the load of the model was given up")))
+        }
     }
 
-    fn join(&self, server: &Server, prompt: &Prompt) -> Loaded {
-        let body = Chat::new(&server.model, prompt, &[], false);
+    /// The load with these options that is under way, or a new one.
+    fn join(&self, server: &Server, options: &BTreeMap<String, Value>) -> Loaded {
+        let body = Chat::new(&server.model, options, &[], false);
         let key = serde_json::to_string(&body).expect("strings and JSON values are always JSON");
         let mut loads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         loads.retain(|_, (loaded, task)| loaded.borrow().is_none() && !task.is_finished());
@@ -193,6 +216,12 @@ impl Loads {
         loads.insert(key, (loaded.clone(), task.abort_handle()));
         loaded
     }
+}
+
+/// How a load ends.
+async fn ended(mut loaded: Loaded) -> Result<(), ModelError> {
+    let end = loaded.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
+    end.unwrap_or_else(|| Err(ModelError::retryable(codes::ERROR, "the load of the model was given up")))
 }
 
 impl Server {

@@ -280,6 +280,55 @@ async fn replies_at_the_same_time_share_one_load_with_the_options_of_the_answer(
 }
 
 #[tokio::test]
+async fn a_model_is_warm_once_it_is_loaded_and_a_preload_outlives_whoever_asked() {
+    let (nobody, fake) = (Fake::nobody().await, Fake::answering("m:latest", |_| Step::answer(&["Hi"])).await);
+    assert_eq!(soon(model("ollama:m", &nobody).warm()).await, None);
+    assert_eq!(soon(model("openai:m", &fake.url()).warm()).await, None);
+    assert_eq!(soon(model("builtin", "").warm()).await, Some(true));
+    let cold = bot("ollama:m", &fake.url(), patient());
+    assert_eq!(soon(cold.warm()).await, Some(false));
+    // Only asked for, not waited for.
+    drop(cold.preload(&BTreeMap::from([("num_ctx".to_owned(), json!(8192))])));
+    soon(fake.requested(2)).await;
+    let load = fake.requests().pop().unwrap();
+    assert!(load.is_load() && load.json["options"] == json!({ "num_ctx": 8192 }), "{load:?}");
+    assert_eq!((soon(cold.warm()).await, fake.hang_ups()), (Some(true), vec![]));
+    assert_eq!(soon(bot("ollama:other", &fake.url(), patient()).warm()).await, Some(false));
+
+    let slow = Fake::start(hanging_loads).await;
+    let owner = bot("ollama:m", &slow.url(), patient());
+    assert!(timeout(SHORT, owner.preload(&BTreeMap::new())).await.is_err(), "it hangs");
+    // The next one waits for the same load.
+    assert!(timeout(SHORT, owner.preload(&BTreeMap::new())).await.is_err(), "it still hangs");
+    assert_eq!((slow.requests().len(), slow.hang_ups()), (1, vec![]));
+    drop(owner);
+    soon(slow.hung_up(0)).await;
+}
+
+#[tokio::test]
+async fn two_bots_that_disagree_about_a_runner_option_do_not_have_the_model_loaded_twice() {
+    let fake = Fake::answering("m", |_| Step::answer(&["Hi"])).await;
+    let shared = model("ollama:m", &fake.url());
+    let named = |name: &str, num_ctx: u32| Profile {
+        name: antiphon_schemas::BotName::new(name).unwrap(),
+        options: BTreeMap::from([("num_ctx".to_owned(), json!(num_ctx)), ("seed".to_owned(), json!(num_ctx))]),
+        ..profile()
+    };
+    let profiles = [named("a", 8192), named("b", 4096)];
+    let (pins, overruled) = crate::Pins::of("ollama:m", &BTreeMap::new(), &profiles);
+    assert_eq!(overruled.len(), 1, "{overruled:?}");
+    for profile in profiles {
+        let seed = profile.options["seed"].clone();
+        let bot = Bot::new(shared.clone(), patient(), Breaker::new(1)).pinned(pins.clone());
+        let (_, outcome) = soon(bench::deliver(&bot, bench::delivery("hi", profile))).await;
+        let Outcome::Reply(reply) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(json!(reply.options), json!({ "num_ctx": 8192, "seed": seed }), "what is reported is what was sent");
+    }
+    let runner: Vec<_> = fake.requests().iter().map(|request| request.json["options"]["num_ctx"].clone()).collect();
+    assert_eq!(runner, vec![json!(8192); 4], "two loads' and two answers' options are all the same");
+}
+
+#[tokio::test]
 async fn a_failed_load_is_the_failure_of_the_reply() {
     for (status, body, code, retryable) in [
         (404, json!({ "error": "model 'm' not found" }), codes::NOT_FOUND, false),

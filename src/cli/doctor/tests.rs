@@ -67,11 +67,11 @@ async fn a_port_is_free_ours_or_taken() {
     config.listen.set_port(0);
     assert_eq!(port::check(&config).await.state, State::Ok);
     let ours = Fake::start(|_, _| Answer::json(200, json!({}))).await;
-    config.listen = ours.server.server.socket_addrs(|| None).unwrap()[0];
+    config.listen = ours.url.socket_addrs(|| None).unwrap()[0];
     let check = port::check(&config).await;
     assert!(check.state == State::Ok && check.says.contains("an antiphon answers"), "{check:?}");
     let theirs = Fake::start(|_, _| Answer::Cut).await;
-    config.listen = theirs.server.server.socket_addrs(|| None).unwrap()[0];
+    config.listen = theirs.url.socket_addrs(|| None).unwrap()[0];
     let check = port::check(&config).await;
     assert!(check.state == State::Fail && check.mend.contains("--listen"), "{check:?}");
 }
@@ -85,7 +85,7 @@ async fn models_are_asked_for_where_they_should_be() {
         _ => Answer::Cut,
     })
     .await;
-    let here = fake.server.server.as_str().trim_end_matches('/').to_owned();
+    let here = fake.url.as_str().trim_end_matches('/').to_owned();
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (v1, nowhere, dir) = (format!("{here}/v1"), format!("http://{free}"), tempfile::tempdir().unwrap());
     let good = [("OLLAMA_HOST", here.as_str()), ("OPENAI_BASE_URL", &v1), ("OPENAI_API_KEY", "sk-good")];

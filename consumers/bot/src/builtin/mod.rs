@@ -14,7 +14,7 @@ mod words;
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use antiphon_kit::Usage;
+use antiphon_kit::{BoxFuture, Usage};
 use tokio::time::sleep;
 
 use crate::{
@@ -60,6 +60,10 @@ impl Model for Builtin {
 
     fn probe(&self) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>> {
         Box::pin(async { Ok("the built-in model needs nothing".into()) })
+    }
+
+    fn warm(&self) -> BoxFuture<'_, Option<bool>> {
+        Box::pin(std::future::ready(Some(true)))
     }
 }
 

@@ -1,0 +1,47 @@
+//! Waits between tries.
+
+use std::time::Duration;
+
+/// Waits between tries: doubled each time, half of it up to chance so that many do not come back at once.
+#[derive(Debug, Clone)]
+pub(crate) struct Backoff {
+    first: Duration,
+    max: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    /// From `first` to `max`.
+    pub(crate) fn new(first: Duration, max: Duration) -> Backoff {
+        Backoff { first, max, next: first }
+    }
+
+    /// The next wait.
+    pub(crate) fn wait(&mut self) -> Duration {
+        let wait = self.next;
+        self.next = (wait * 2).min(self.max);
+        wait.mul_f64(rand::random_range(0.5..=1.0))
+    }
+
+    /// All is well again: the next wait is the first.
+    pub(crate) fn reset(&mut self) {
+        self.next = self.first;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_their_bound_and_start_again() {
+        let ms = Duration::from_millis;
+        let mut backoff = Backoff::new(ms(100), ms(300));
+        for (low, high) in [(50, 100), (100, 200), (150, 300), (150, 300)] {
+            let wait = backoff.wait();
+            assert!(ms(low) <= wait && wait <= ms(high), "{wait:?}");
+        }
+        backoff.reset();
+        assert!(backoff.wait() <= ms(100));
+    }
+}

@@ -1,0 +1,150 @@
+//! The work of this process's own node: claims by calls, words that cost no copy more than they must.
+//!
+//! Promise: claims carry this process's incarnation, so that they are released when it starts again.
+
+use std::{sync::Arc, time::Duration};
+
+use antiphon_kit::{Consumer, Delivery};
+use antiphon_schemas::event::{Author, AuthorKind, release};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tracing::{Span, debug, info_span};
+
+use super::{Crew, Desk, End, Hand, Hold, Trouble, failed};
+use crate::{
+    decide::work::{self, Held},
+    log,
+    node::{Claimed, Error, Node, Word},
+};
+
+/// Pause before the next try when the log or the index says no.
+const AFTER_FAILURE: Duration = Duration::from_millis(500);
+
+impl Crew {
+    /// Starts every slot of every hand, for work of this process's own node.
+    pub fn start(node: &Node, hands: Vec<Hand>, heartbeat: Duration) -> Crew {
+        let desks = hands.into_iter().flat_map(|hand| {
+            let hand = Arc::new(hand);
+            (1..=hand.slots).map(move |slot| {
+                let worker = format!("{}/{}/{slot}", node.name(), hand.profile.name).into();
+                LocalDesk { node: node.clone(), hand: hand.clone(), worker, heartbeat }
+            })
+        });
+        Crew::of(desks)
+    }
+}
+
+/// Where one slot of one hand gets its work.
+struct LocalDesk {
+    node: Node,
+    hand: Arc<Hand>,
+    worker: Arc<str>,
+    heartbeat: Duration,
+}
+
+/// A claim of this process.
+struct LocalHold {
+    node: Node,
+    hand: Arc<Hand>,
+    claimed: Claimed,
+    heartbeat: Duration,
+}
+
+impl Desk for LocalDesk {
+    type Hold = LocalHold;
+
+    async fn claim(&mut self) -> Result<LocalHold, Trouble> {
+        self.hand.consumer.ready().await;
+        let claim = self.node.claim(&self.hand.profile.name, &self.worker, Some(self.node.incarnation()));
+        let claimed = claim.await.map_err(trouble)?;
+        let (node, hand, heartbeat) = (self.node.clone(), self.hand.clone(), self.heartbeat);
+        Ok(LocalHold { node, hand, claimed, heartbeat })
+    }
+}
+
+impl Hold for LocalHold {
+    fn consumer(&self) -> &Arc<dyn Consumer> {
+        &self.hand.consumer
+    }
+
+    fn over(&self) -> &CancellationToken {
+        &self.claimed.over
+    }
+
+    fn span(&self) -> Span {
+        let Claimed { held, room, attempt, .. } = &self.claimed;
+        let span = info_span!("message", id = %held.message_id, %room, bot = %self.hand.profile.name, attempt);
+        span.in_scope(|| debug!(fence = held.fence.0, "claimed"));
+        span
+    }
+
+    async fn delivery(&self) -> Result<Delivery, End> {
+        match self.read().await {
+            Ok(delivery) => Ok(delivery),
+            // Not the message's fault: no attempt is counted.
+            Err(Error::Log(log::Error::Away(_))) => Err(End::Released),
+            Err(failure) => Err(failed(format!("not-readable: {failure}"), true)),
+        }
+    }
+
+    async fn delta(&self, index: u32, _before: &str, text: &str) -> Result<(), Trouble> {
+        let word = Word::Delta { index, text: text.into(), before: None };
+        self.node.say(self.claimed.held, word).await.map(drop).map_err(trouble)
+    }
+
+    async fn stage(&self, stage: &'static str) -> Result<(), Trouble> {
+        let word = Word::Stage { stage: stage.into(), progress: None };
+        self.node.say(self.claimed.held, word).await.map(drop).map_err(trouble)
+    }
+
+    fn alive(&self) -> impl Future<Output = ()> + Send + 'static {
+        heartbeats(self.node.clone(), self.claimed.held, self.heartbeat)
+    }
+
+    async fn end(&self, end: &End) -> Result<(), Trouble> {
+        let end = match end.clone() {
+            End::Completed { text, made } => {
+                let (name, color) = (self.hand.profile.name.as_str().into(), self.hand.color.clone());
+                work::End::Completed { author: Author { name, kind: AuthorKind::Bot, color }, text, made }
+            }
+            End::Failed { reason, retryable } => work::End::Failed { reason, retryable },
+            End::Released => work::End::Released(release::GOODBYE),
+        };
+        self.node.end(self.claimed.held, end).await.map_err(trouble)
+    }
+
+    fn pause(_failures: u32) -> Duration {
+        AFTER_FAILURE
+    }
+}
+
+impl LocalHold {
+    async fn read(&self) -> Result<Delivery, Error> {
+        let (claimed, profile) = (&self.claimed, self.hand.profile.clone());
+        let message = self.node.message(claimed.held.message_id).await?;
+        let message = Arc::new(message.ok_or_else(|| Error::Index("the claimed message is not there".into()))?);
+        let context = self.node.context(&claimed.room, message.position.0.seq, profile.context_messages).await?;
+        let (reply_id, attempt) = (claimed.reply_id, claimed.attempt);
+        Ok(Delivery { message, reply_id, attempt, context, bot: profile })
+    }
+}
+
+fn trouble(error: Error) -> Trouble {
+    match error {
+        Error::Refused(refusal) => Trouble::Over(refusal.to_string()),
+        Error::Stopping => Trouble::Closed(Error::Stopping.to_string()),
+        other => Trouble::Passing(other.to_string()),
+    }
+}
+
+/// Keeps a claim alive until it is aborted or over.
+async fn heartbeats(node: Node, held: Held, every: Duration) {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(Error::Refused(_) | Error::Stopping) = node.say(held, Word::Heartbeat).await {
+            return;
+        }
+    }
+}
