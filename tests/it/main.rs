@@ -14,6 +14,8 @@ mod import;
 mod models;
 mod nodes;
 mod openapi;
+#[path = "../support/proxy.rs"]
+mod proxy;
 #[path = "../support/redis.rs"]
 mod redis;
 mod start;
