@@ -300,7 +300,12 @@ impl Events {
         };
         let response = request.send().await.ok()?;
         assert_eq!(response.status(), StatusCode::OK);
-        Some(Events { response, reader: SseReader::new(), ready: VecDeque::new() })
+        Some(Events::of(response))
+    }
+
+    /// What a response of this kind brings.
+    pub(crate) fn of(response: Response) -> Events {
+        Events { response, reader: SseReader::new(), ready: VecDeque::new() }
     }
 
     /// The next event but heartbeats; `None` at the end of the stream.

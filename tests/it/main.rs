@@ -20,3 +20,4 @@ mod proxy;
 mod redis;
 mod start;
 mod tidy;
+mod workers;
