@@ -5,7 +5,7 @@
 use antiphon_bot::{BadSpec, Endpoints, ModelSpec, discover};
 use reqwest::Client;
 
-use crate::config::Config;
+use crate::config::{Config, REMOTE};
 
 /// Where the model servers are.
 ///
@@ -16,7 +16,7 @@ pub(crate) fn endpoints(config: &Config) -> Result<Endpoints, BadSpec> {
     Endpoints::new(Some(&config.ollama_url), config.openai_base_url.as_deref(), key)
 }
 
-/// The model of every bot, in their order.
+/// The model of every bot, in their order; `None` for those that only workers answer for.
 ///
 /// # Errors
 /// [`BadSpec`] if a name is not one of `builtin`, `ollama:NAME`, `openai:NAME`.
@@ -24,14 +24,15 @@ pub(crate) async fn of_bots(
     config: &Config,
     endpoints: &Endpoints,
     client: &Client,
-) -> Result<Vec<ModelSpec>, BadSpec> {
+) -> Result<Vec<Option<ModelSpec>>, BadSpec> {
     let found = match config.bots.iter().all(|bot| bot.model.is_some()) {
         true => None,
         false => discover(endpoints, client).await,
     };
     let of = |bot: &crate::config::Bot| match &bot.model {
-        Some(name) => name.parse(),
-        None => Ok(found.clone().unwrap_or(ModelSpec::Builtin)),
+        Some(name) if name == REMOTE => Ok(None),
+        Some(name) => name.parse().map(Some),
+        None => Ok(Some(found.clone().unwrap_or(ModelSpec::Builtin))),
     };
     config.bots.iter().map(of).collect()
 }

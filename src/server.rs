@@ -14,7 +14,7 @@ use std::{
 };
 
 use antiphon_bot::{BadSpec, Bot, Breaker, Clocks, Model};
-use antiphon_kit::Profile;
+use antiphon_kit::{Consumer, Profile};
 use antiphon_schemas::Epoch;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ use tracing::{info, warn};
 
 use crate::{
     clock::Clock,
-    config::{Config, LogKind, RoomPattern, slots_default},
+    config::{Config, LogKind, REMOTE, RoomPattern, slots_default},
     decide::{BotRule, Policy},
     http::{self, App, BotStatus, Limits, Listening},
     log::{Log, file, memory::MemoryLog, redis as shared},
@@ -117,28 +117,29 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
     let address = listening.address;
     let clock = Clock::system();
     let store = open_store(config, &clock).await?;
-    let hands = hands(config).await?;
+    let bots = bots(config).await?;
     let limits = projection::Limits { recent_messages: config.recent_messages, rooms: config.rooms_in_memory };
     let Store { name, log, outbox, data } = store;
     let node = node::start(node::Settings { name, log, outbox, clock, policy: policy(config), limits, data }).await?;
-    let status = |(hand, model): &(Hand, String)| BotStatus {
-        name: hand.profile.name.clone(),
-        model: model.clone(),
-        consumer: hand.consumer.clone(),
-    };
     let limits = Limits {
         text_bytes_max: config.text_bytes_max,
         subscribers_max: config.subscribers_max,
         loopback_names_only: !config.expose && address.ip().is_loopback(),
     };
-    let app = App::new(node.clone(), limits, hands.iter().map(status).collect());
     let (stop, drained) = (CancellationToken::new(), CancellationToken::new());
+    let (status, hands): (Vec<_>, Vec<_>) = bots.into_iter().unzip();
+    let names = status.iter().map(named).collect();
+    let app = App::new(node.clone(), limits, status, stop.clone());
     let router = http::router(app);
     let serving = http::serve(listening, router, config.subscribers_max, stop.clone(), drained.clone(), REQUESTS_GRACE);
     let serving = tokio::spawn(serving);
-    let bots = hands.iter().map(|(hand, model)| format!("{} on {model}", hand.profile.name)).collect();
-    let crew = Crew::start(&node, hands.into_iter().map(|(hand, _)| hand).collect(), config.heartbeat);
-    Ok(Server { address, node, crew, stop, drained, serving, bots })
+    let crew = Crew::start(&node, hands.into_iter().flatten().collect(), config.heartbeat);
+    Ok(Server { address, node, crew, stop, drained, serving, bots: names })
+}
+
+fn named(bot: &BotStatus) -> String {
+    let name = &bot.profile.name;
+    if bot.consumer.is_some() { format!("{name} on {}", bot.model) } else { format!("{name} on workers") }
 }
 
 impl Server {
@@ -256,8 +257,9 @@ fn rule(bot: &crate::config::Bot) -> BotRule {
     }
 }
 
-/// The bots with their models. Bots on the same model share it and its circuit breaker.
-async fn hands(config: &Config) -> Result<Vec<(Hand, String)>, Error> {
+/// The bots, and what answers for each in this process, if anything does. Bots on the same model share it and its circuit
+/// breaker.
+async fn bots(config: &Config) -> Result<Vec<(BotStatus, Option<Hand>)>, Error> {
     let client = antiphon_bot::http_client();
     let bad = |why: BadSpec| Error::Model(why.to_string());
     let endpoints = model::endpoints(config).map_err(bad)?;
@@ -269,27 +271,29 @@ async fn hands(config: &Config) -> Result<Vec<(Hand, String)>, Error> {
         total: config.clocks.total,
     };
     let mut shared: HashMap<String, (Arc<dyn Model>, Breaker)> = HashMap::new();
-    let mut hands = Vec::new();
+    let mut bots = Vec::new();
     for (bot, spec) in config.bots.iter().zip(specs) {
-        let name = spec.to_string();
-        let fresh = || (spec.build(&endpoints, &client, config.pace), Breaker::new(rand::random()));
-        let (model, breaker) = shared.entry(name.clone()).or_insert_with(fresh).clone();
-        let profile = Profile {
+        let profile = Arc::new(Profile {
             name: bot.name.clone(),
             persona: bot.persona.clone(),
             context_messages: bot.context_messages,
             options: bot.options.clone(),
             filters: bot.filters.clone(),
+        });
+        let color: Option<Arc<str>> = bot.color.as_deref().map(Into::into);
+        let Some(spec) = spec else {
+            bots.push((BotStatus { profile, color, model: REMOTE.into(), consumer: None }, None));
+            continue;
         };
-        let hand = Hand {
-            profile: Arc::new(profile),
-            color: bot.color.as_deref().map(Into::into),
-            consumer: Arc::new(Bot::new(model, clocks, breaker)),
-            slots: bot.slots.unwrap_or_else(|| slots_default(&name)),
-        };
-        hands.push((hand, name));
+        let model_name = spec.to_string();
+        let fresh = || (spec.build(&endpoints, &client, config.pace), Breaker::new(rand::random()));
+        let (model, breaker) = shared.entry(model_name.clone()).or_insert_with(fresh).clone();
+        let consumer: Arc<dyn Consumer> = Arc::new(Bot::new(model, clocks, breaker));
+        let slots = bot.slots.unwrap_or_else(|| slots_default(&model_name));
+        let hand = Hand { profile: profile.clone(), color: color.clone(), consumer: consumer.clone(), slots };
+        bots.push((BotStatus { profile, color, model: model_name, consumer: Some(consumer) }, Some(hand)));
     }
-    Ok(hands)
+    Ok(bots)
 }
 
 /// What an operator wants to know after a start.

@@ -10,8 +10,8 @@
 //!  message.cancelled ends waiting and claimed; message.released (reason retry-asked) opens failed and dead again
 //! ```
 //!
-//! One kind is about no message and no room: `log.repaired`, after a store came back shorter than it was. What was lost
-//! stands before it again, under the old message ids and at new positions; such a message may go from waiting to its end
+//! Three kinds are about no message and no room: `key.created` and `key.revoked` (who may answer from outside), and
+//! `log.repaired`, after a store came back shorter than it was. What was lost stands before it again, under the old message ids and at new positions; such a message may go from waiting to its end
 //! without a claim, because claims are not brought back.
 //!
 //! Promises: kinds and fields are only ever added; new fields have defaults; an unknown kind is kept as its bytes.
@@ -281,6 +281,27 @@ pub struct NotRepaired {
     pub reason: Arc<str>,
 }
 
+/// `key.created`: from here on whoever has the key may answer these bots' messages. No subjects, no room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeyCreated {
+    /// What it is called in lists, and what revokes it: the first 12 hex digits of `key_sha256`.
+    pub key_id: Arc<str>,
+    /// The worker that it is for.
+    pub worker: Arc<str>,
+    /// The bots whose messages it may answer.
+    pub bots: Vec<BotName>,
+    /// SHA-256 of the key, in hex; the key itself is nowhere.
+    pub key_sha256: Arc<str>,
+}
+
+/// `key.revoked`: from here on the key opens nothing, and a `key.created` that comes later makes no difference. No
+/// subjects, no room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeyRevoked {
+    /// The key.
+    pub key_id: Arc<str>,
+}
+
 /// A fact of a kind that this version does not know (or cannot read): kept as its bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unknown {
@@ -373,6 +394,8 @@ events! {
     "reply.posted" ReplyPosted { id, message_id }
     "message.completed" MessageCompleted { message_id, reply_id }
     "log.repaired" LogRepaired {}
+    "key.created" KeyCreated {}
+    "key.revoked" KeyRevoked {}
 }
 
 impl Event {

@@ -158,6 +158,8 @@ fn event(event: &Event) -> Value {
         Event::ReplyPosted(e) => serde_json::to_value(e),
         Event::MessageCompleted(e) => serde_json::to_value(e),
         Event::LogRepaired(e) => serde_json::to_value(e),
+        Event::KeyCreated(e) => serde_json::to_value(e),
+        Event::KeyRevoked(e) => serde_json::to_value(e),
         Event::Unknown(e) => Ok(json!({ "data": hex(&e.data) })),
     };
     value.unwrap()

@@ -8,7 +8,7 @@ use antiphon_kit::Filters;
 use antiphon_schemas::{BotName, RoomName};
 
 use super::{
-    Bot, Clocks, Config, Error, FromFile, Layer, LogKind, LogText, RoomPattern, Secret, Sources, file::BotEntry,
+    Bot, Clocks, Config, Error, FromFile, Layer, LogKind, LogText, REMOTE, RoomPattern, Secret, Sources, file::BotEntry,
 };
 use crate::log::redis::address::Address;
 
@@ -228,10 +228,13 @@ fn api_key(key: &Secret) -> Result<Secret, Error> {
 fn model(key: &str, text: &str) -> Result<String, Error> {
     let named =
         |prefix: &str| text.strip_prefix(prefix).is_some_and(|n| !n.is_empty() && !n.contains(char::is_whitespace));
-    if text == "builtin" || named("ollama:") || named("openai:") {
+    if text == "builtin" || text == REMOTE || named("ollama:") || named("openai:") {
         return Ok(text.into());
     }
-    Err(invalid(key, format!("`{text}` is not a model; write builtin, ollama:NAME or openai:NAME")))
+    Err(invalid(
+        key,
+        format!("`{text}` is not a model; write builtin, ollama:NAME, openai:NAME, or remote for workers"),
+    ))
 }
 
 fn bots(entries: Option<Vec<BotEntry>>, default_model: Option<&str>) -> Result<Vec<Bot>, Error> {

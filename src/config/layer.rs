@@ -133,7 +133,8 @@ layer! {
     /// Open event streams; further ones are told to come back [default: 10000]
     #[arg(long, value_name = "N", help_heading = "Limits")]
     subscribers_max: u64,
-    /// Model of the bots that name none: builtin, ollama:NAME or openai:NAME [default: what is found at start]
+    /// Model of the bots that name none: builtin, ollama:NAME, openai:NAME, or remote for workers only [default: what is
+    /// found at start]
     #[arg(long, value_name = "MODEL", help_heading = "Models")]
     model: String,
     /// Pause between the words of the built-in model, 0 for none [default: 30]

@@ -88,13 +88,16 @@ pub struct Config {
     pub openai_base_url: Option<String>,
     /// Its key, if there is one.
     pub openai_api_key: Option<Secret>,
-    /// `builtin`, `ollama:NAME` or `openai:NAME` for bots that name none; absent: what is found at start.
+    /// `builtin`, `ollama:NAME`, `openai:NAME` or [`REMOTE`] for bots that name none; absent: what is found at start.
     pub model: Option<String>,
     /// The bots in the order of the file; names are unique. Empty only if the file says `bots = []`.
     pub bots: Vec<Bot>,
     /// Who said what.
     pub sources: Sources,
 }
+
+/// The model of a bot that only workers answer for: their models are their business.
+pub const REMOTE: &str = "remote";
 
 /// Where OpenAI itself listens: used if there is a key and no other address.
 pub const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";

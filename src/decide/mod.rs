@@ -3,10 +3,11 @@
 //! Promises: no clock, no randomness, no I/O: time, jitter and fresh ids are arguments; the same arguments give the
 //! same events, so a command whose append met a conflict is simply decided again.
 //! Not here: appending, waiting, timers (`node`).
-//! Start with [`post`], then [`work`] (claims and their ends), [`change`] (cancel, retry, redact) and [`repair`] (entries that
-//! a store has lost).
+//! Start with [`post`], then [`work`] (claims and their ends), [`change`] (cancel, retry, redact), [`key`] (who may answer from
+//! outside) and [`repair`] (entries that a store has lost).
 
 pub mod change;
+pub mod key;
 pub mod post;
 pub mod repair;
 #[cfg(test)]
@@ -163,6 +164,14 @@ pub enum Refusal {
     StaleFence { worker: Arc<str>, fence: Seq },
     #[error("the message waits for a new claim; this one is over")]
     ClaimOver,
+    #[error("the claim of that key is over; claim again with a fresh `claim_key`")]
+    KeyUsed,
+    #[error("there is no bot `{bot}`; there are {}", key::listed(.known))]
+    NoSuchBot { bot: BotName, known: Vec<BotName> },
+    #[error("there are {} keys, and no more are taken; revoke those that nobody uses", key::KEYS_MAX)]
+    TooManyKeys,
+    #[error("there is no key `{0}`; GET /api/keys lists them")]
+    NoSuchKey(Arc<str>),
 }
 
 fn status_word(status: &Status) -> &'static str {

@@ -1,7 +1,7 @@
 //! What becomes of entries that a store has lost: each node that saw them offers them again, under their old ids.
 //!
 //! Brought back are what somebody was told: posts, answers, cancellations, messages given up, redactions, a person's wish
-//! for another try. Not brought back is how it was worked on: claims, other releases and failures that were to be
+//! for another try, keys and above all their revocations. Not brought back is how it was worked on: claims, other releases and failures that were to be
 //! retried. Such work is done anew, under new claims.
 //!
 //! Promises:
@@ -9,6 +9,7 @@
 //! - a post comes back word for word, `reply_to` too, even if what it names did not come back: it is what the person
 //!   said, the same post repeated must find it, and `log.repaired` says what is missing;
 //! - a message that was hidden comes back and is hidden in one append, so that no feed shows it in between;
+//! - a key that was revoked is not good again, whichever node offers what first;
 //! - offering the same again, by this node or another, changes nothing.
 //!
 //! Known limit: nodes that saw the lost entries up to different points may disagree about a message that was given up and
@@ -33,12 +34,14 @@ use antiphon_schemas::{
     wire::Status,
 };
 
-use super::{Decision, Facts, Refusal, change::Change, lane};
+use super::{Decision, Facts, Refusal, change::Change, key::KeyWish, lane};
 use crate::projection::Projections;
 
 /// What is to be offered, in the order in which it happened.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Plan {
+    /// Keys and revocations, in their order. They come first: until then the wrong ones are good.
+    pub keys: Vec<KeyWish>,
     /// Messages, by their first lost entry, so that what is replied to comes before its reply.
     pub restores: Vec<Restore>,
     /// To be decided after all of [`Plan::restores`]. An id that somebody else has taken meanwhile is hidden too: hiding
@@ -51,7 +54,7 @@ pub struct Plan {
 impl Plan {
     /// How much it offers, in the sense of [`LogRepaired::offered`].
     pub fn offered(&self) -> usize {
-        self.restores.len() + self.changes.len() + self.refused.len()
+        self.keys.len() + self.restores.len() + self.changes.len() + self.refused.len()
     }
 }
 
@@ -148,6 +151,8 @@ pub fn plan(lost: &[Arc<Entry>]) -> Plan {
         let kind = entry.event.kind();
         match (&entry.event, &entry.header.room) {
             (Event::LogRepaired(_), _) => {}
+            (Event::KeyCreated(e), _) => plan.keys.push(KeyWish::Restore(e.clone())),
+            (Event::KeyRevoked(e), _) => plan.keys.push(KeyWish::RestoreRevoked(e.key_id.clone())),
             (Event::Unknown(unknown), _) => {
                 let id = unknown.subjects.first().copied();
                 plan.refused.push(not_repaired(kind, id, "this version does not know what it says"));
@@ -204,6 +209,7 @@ impl Fold {
             }
             Event::MessageClaimed(_) | Event::MessageReleased(_) | Event::MessageFailed(_) => {}
             Event::MessageRedacted(_) | Event::LogRepaired(_) | Event::Unknown(_) => {}
+            Event::KeyCreated(_) | Event::KeyRevoked(_) => {}
         }
     }
 

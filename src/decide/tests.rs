@@ -161,8 +161,9 @@ impl World {
             }
             Step::Claim { bot: n } => {
                 let reply_id = MessageId(Uuid::from_u128(self.replies_from + self.entries.len() as u128));
-                let wish = Wish { bot: bot(*n), worker: "w".into(), incarnation: None, reply_id };
-                Ok(work::claim(state, policy, &wish, self.now_ms, &HashSet::new()))
+                let wish =
+                    Wish { bots: [bot(*n)].into(), worker: "w".into(), incarnation: None, reply_id, keyed: false };
+                work::claim(state, &Facts::none(), policy, &wish, self.now_ms, &HashSet::new())
             }
             Step::End { message, stale, how } => {
                 let live = state.queue.claim(&id(*message)).map(|claim| claim.fence);

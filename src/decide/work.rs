@@ -1,6 +1,6 @@
 //! Claims and how they end: completed, failed, released; and what time does to a message that waits.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{cmp::Reverse, collections::HashSet, sync::Arc};
 
 use antiphon_schemas::{
     BotName, Event, MessageId, Seq,
@@ -10,6 +10,7 @@ use antiphon_schemas::{
     },
     wire::Status,
 };
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{Decision, Facts, Policy, Refusal, lane};
@@ -21,14 +22,31 @@ use crate::projection::{
 /// A worker's wish for the next message of a bot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wish {
-    /// The bot.
-    pub bot: BotName,
+    /// The bots, in no order; at least one.
+    pub bots: Arc<[BotName]>,
     /// Who asks.
     pub worker: Arc<str>,
     /// The process, for workers that live in it.
     pub incarnation: Option<Uuid>,
-    /// A fresh id for the reply.
+    /// The id for the reply.
     pub reply_id: MessageId,
+    /// That id is made of a key that the worker chose, so the same wish may come again, here or on another node, and
+    /// may have been granted already. Else it is fresh.
+    pub keyed: bool,
+}
+
+/// The id of the reply to whatever a worker claims under a key: the same for the same two texts, on every node, and
+/// nobody else's. A UUID of version 8 (RFC 9562) made of SHA-256.
+pub fn reply_of(worker: &str, claim_key: &str) -> MessageId {
+    let mut hash = Sha256::new();
+    hash.update(b"antiphon claim\0");
+    hash.update((worker.len() as u64).to_be_bytes());
+    hash.update(worker);
+    hash.update(claim_key);
+    let bytes: [u8; 32] = hash.finalize().into();
+    let mut id = [0; 16];
+    id.copy_from_slice(&bytes[..16]);
+    MessageId(uuid::Builder::from_custom_bytes(id).into_uuid())
 }
 
 /// Which claim a worker speaks for.
@@ -63,29 +81,55 @@ pub enum End {
     Released(&'static str),
 }
 
-/// Decides who gets the next message of a bot: the one at the head of its lanes, or nobody.
+/// Decides who gets the next message of some bots: of the heads of their lanes the most urgent one, of equals the one
+/// that has waited longest.
 ///
-/// `None` when nothing waits, when the head is in `busy`, or when it is too old: then [`due`] ends it first, so that a
-/// claim always takes a lane's head.
+/// [`Decision::Stands`] if a live claim has promised its reply this id: the wish has been granted before. `None` when
+/// nothing waits, when the heads are in `busy`, or too old: then [`due`] ends them first, so that a claim always takes a
+/// lane's head.
+///
+/// # Errors
+/// [`Refusal::KeyUsed`]: there is a message of that id already.
 pub fn claim(
     state: &Projections,
+    facts: &Facts,
     policy: &Policy,
     wish: &Wish,
     now_ms: u64,
     busy: &HashSet<MessageId>,
-) -> Option<Decision> {
-    let message_id = state.queue.waiting(&wish.bot).find(|id| !busy.contains(id))?;
-    let open = state.queue.get(&message_id).filter(|open| !too_old(policy, open, now_ms))?;
+) -> Result<Option<Decision>, Refusal> {
+    if wish.keyed {
+        if state.queue.is_promised(&wish.reply_id) {
+            return Ok(Some(Decision::Stands(Status::Claimed)));
+        }
+        if facts.look(state, &wish.reply_id).is_some() {
+            return Err(Refusal::KeyUsed);
+        }
+        if busy.contains(&wish.reply_id) {
+            return Ok(None);
+        }
+    }
+    let head = |bot: &BotName| {
+        let id = state.queue.waiting(bot).find(|id| !busy.contains(id))?;
+        let open = state.queue.get(&id).filter(|open| !too_old(policy, open, now_ms))?;
+        let State::Waiting { since, .. } = open.state else { return None };
+        Some(((Reverse(open.ask.priority), open.ask.second, since), id, open))
+    };
+    let Some((_, message_id, open)) = wish.bots.iter().filter_map(head).min_by_key(|(place, ..)| *place) else {
+        return Ok(None);
+    };
     let event = MessageClaimed {
         message_id,
         reply_id: wish.reply_id,
-        bot: wish.bot.clone(),
+        bot: open.ask.bot.clone(),
         worker: wish.worker.clone(),
         incarnation: wish.incarnation,
         attempt: open.attempts + 1,
         lease_ms: policy.lease_ms,
     };
-    Some(Decision::Append { room: open.room.clone(), subjects: vec![message_id], events: vec![event.into()] })
+    // A fresh id cannot be anybody else's.
+    let subjects = if wish.keyed { vec![message_id, wish.reply_id] } else { vec![message_id] };
+    Ok(Some(Decision::Append { room: open.room.clone(), subjects, events: vec![event.into()] }))
 }
 
 /// The open message and the live claim that `held` speaks for.

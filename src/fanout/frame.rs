@@ -103,7 +103,8 @@ fn data(entry: &Entry, epoch: Epoch, redacted: bool) -> Option<Data> {
         Event::MessageCompleted(e) => {
             json(serde_json::to_value(feed::Completed { message_id: e.message_id, reply_id: e.reply_id, ms: e.ms }))
         }
-        Event::LogRepaired(_) | Event::Unknown(_) => None,
+        // Who may answer is between the operator and the log.
+        Event::LogRepaired(_) | Event::KeyCreated(_) | Event::KeyRevoked(_) | Event::Unknown(_) => None,
     }
 }
 

@@ -9,38 +9,43 @@ pub mod frame;
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{Arc, PoisonError, RwLock},
 };
-
-use antiphon_schemas::RoomName;
 
 pub use feed::{Feed, Taken};
 pub use frame::Frame;
 
-/// The feeds of the rooms that somebody follows.
-#[derive(Debug, Default)]
-pub struct Feeds {
+/// The feeds that somebody follows: of rooms by their names, of workers by theirs.
+#[derive(Debug)]
+pub struct Feeds<K> {
     // A std lock: held for a look-up, never across an await.
-    rooms: RwLock<Rooms>,
+    followed: RwLock<Followed<K>>,
 }
 
-#[derive(Debug, Default)]
-struct Rooms {
-    feeds: HashMap<RoomName, Arc<Feed>>,
+#[derive(Debug)]
+struct Followed<K> {
+    feeds: HashMap<K, Arc<Feed>>,
     closed: bool,
 }
 
-impl Feeds {
-    /// The room's feed, if somebody follows it.
-    pub fn get(&self, room: &RoomName) -> Option<Arc<Feed>> {
-        self.rooms.read().unwrap_or_else(PoisonError::into_inner).feeds.get(room).cloned()
+impl<K> Default for Feeds<K> {
+    fn default() -> Feeds<K> {
+        Feeds { followed: RwLock::new(Followed { feeds: HashMap::new(), closed: false }) }
+    }
+}
+
+impl<K: Clone + Eq + Hash> Feeds<K> {
+    /// The feed of that name, if somebody follows it.
+    pub fn get(&self, name: &K) -> Option<Arc<Feed>> {
+        self.followed.read().unwrap_or_else(PoisonError::into_inner).feeds.get(name).cloned()
     }
 
-    /// The room's feed, made now if nobody followed it before.
-    pub fn follow(&self, room: &RoomName) -> Arc<Feed> {
-        let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
-        let feed = rooms.feeds.entry(room.clone()).or_default().clone();
-        if rooms.closed {
+    /// The feed of that name, made now if nobody followed it before.
+    pub fn follow(&self, name: &K) -> Arc<Feed> {
+        let mut followed = self.followed.write().unwrap_or_else(PoisonError::into_inner);
+        let feed = followed.feeds.entry(name.clone()).or_default().clone();
+        if followed.closed {
             feed.close();
         }
         feed
@@ -48,23 +53,23 @@ impl Feeds {
 
     /// Pushes a frame to every feed, and drops the feeds that nobody follows any more.
     pub fn push_to_all(&self, frame: &Frame) {
-        let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
-        rooms.feeds.retain(|_, feed| Arc::strong_count(feed) > 1);
-        for feed in rooms.feeds.values() {
+        let mut followed = self.followed.write().unwrap_or_else(PoisonError::into_inner);
+        followed.feeds.retain(|_, feed| Arc::strong_count(feed) > 1);
+        for feed in followed.feeds.values() {
             feed.push([frame.clone()]).wake();
         }
     }
 
-    /// Sends everybody who follows a room back to reading the log: what the rings held is of another history.
+    /// Sends everybody who follows a feed back to where it began, e.g. the log: what the rings held is of another history.
     pub fn restart(&self) {
-        let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
-        rooms.feeds.drain().for_each(|(_, feed)| feed.outdate());
+        let mut followed = self.followed.write().unwrap_or_else(PoisonError::into_inner);
+        followed.feeds.drain().for_each(|(_, feed)| feed.outdate());
     }
 
     /// Ends every feed, also those of whoever comes later: subscribers read what is there, then their streams end.
     pub fn close(&self) {
-        let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
-        rooms.closed = true;
-        rooms.feeds.values().for_each(|feed| feed.close());
+        let mut followed = self.followed.write().unwrap_or_else(PoisonError::into_inner);
+        followed.closed = true;
+        followed.feeds.values().for_each(|feed| feed.close());
     }
 }

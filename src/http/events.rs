@@ -10,10 +10,6 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
     task::{Context, Poll},
 };
 
@@ -28,7 +24,7 @@ use http_body::Frame;
 use tracing::warn;
 
 use super::{
-    App, Problem,
+    App, Problem, Taken,
     input::{Params, RoomPath},
     messages::LIMIT_MAX,
 };
@@ -40,7 +36,7 @@ use crate::{
 /// Messages in a first snapshot if nobody says.
 const SNAPSHOT_DEFAULT: usize = 100;
 /// Browsers come back after this time, and up to as much again, so that they do not all come at once.
-const RETRY_MS: u64 = 1_000;
+pub(super) const RETRY_MS: u64 = 1_000;
 /// With too many subscribers they come back later.
 const BUSY_RETRY_MS: u64 = 5_000;
 
@@ -54,7 +50,7 @@ pub(super) async fn follow(
     let limit = params.limit(SNAPSHOT_DEFAULT, LIMIT_MAX)?;
     let after = params.cursor("after")?;
     let last_id = headers.get("last-event-id").map(|v| v.to_str().unwrap_or("")).filter(|id| !id.is_empty());
-    let Some(guard) = Subscriber::enter(&app) else { return Ok(busy()) };
+    let Some(place) = Taken::enter(&app.0.subscribers, app.0.limits.subscribers_max) else { return Ok(busy()) };
     let from = match (last_id.map(str::parse::<Cursor>), after) {
         (Some(Ok(cursor)), _) | (None, Some(Some(cursor))) => From::Cursor(cursor),
         (Some(Err(_)), _) => From::Reset("bad-cursor"),
@@ -86,7 +82,7 @@ pub(super) async fn follow(
         }
     };
     let first = join([retry(RETRY_MS), first]);
-    Ok(stream(Body::new(Feed { first: Some(first), step, _guard: guard })))
+    Ok(stream(Body::new(Feed { first: Some(first), step, _place: place })))
 }
 
 /// Where a subscriber starts.
@@ -95,23 +91,6 @@ enum From {
     Beginning,
     Cursor(Cursor),
     Reset(&'static str),
-}
-
-/// Counts a subscriber for as long as it lives.
-struct Subscriber(Arc<AtomicUsize>);
-
-impl Subscriber {
-    fn enter(app: &App) -> Option<Subscriber> {
-        let count = &app.0.subscribers;
-        let subscriber = Subscriber(count.clone());
-        (count.fetch_add(1, Ordering::Relaxed) < app.0.limits.subscribers_max).then_some(subscriber)
-    }
-}
-
-impl Drop for Subscriber {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 type CatchUp = Pin<Box<dyn Future<Output = (Follower, Result<(Bytes, bool), Error>)> + Send>>;
@@ -133,7 +112,7 @@ enum Step {
 struct Feed {
     first: Option<Bytes>,
     step: Step,
-    _guard: Subscriber,
+    _place: Taken,
 }
 
 impl http_body::Body for Feed {
@@ -186,23 +165,24 @@ impl http_body::Body for Feed {
 }
 
 /// A stream that says when to come back, and ends.
-fn busy() -> Response<Body> {
+pub(super) fn busy() -> Response<Body> {
     let data = Busy { retry_ms: BUSY_RETRY_MS };
     stream(Body::from(join([retry(BUSY_RETRY_MS), frame::live("busy", &data).bytes])))
 }
 
 /// `retry:` with jitter; not an event.
-fn retry(ms: u64) -> Bytes {
+pub(super) fn retry(ms: u64) -> Bytes {
     Bytes::from(format!("retry: {}\n\n", ms + rand::random_range(0..=ms)))
 }
 
-fn join(parts: [Bytes; 2]) -> Bytes {
+pub(super) fn join(parts: [Bytes; 2]) -> Bytes {
     let mut bytes = BytesMut::with_capacity(parts[0].len() + parts[1].len());
     parts.iter().for_each(|part| bytes.extend_from_slice(part));
     bytes.freeze()
 }
 
-fn stream(body: Body) -> Response<Body> {
+/// A body of events, with the headers that keep proxies from holding it back.
+pub(super) fn stream(body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));

@@ -35,11 +35,22 @@ pub(super) async fn check(State(app): State<App>, request: Request, next: Next) 
     next.run(request).await
 }
 
-/// Whether the request comes from this machine itself, and not through a proxy on it.
+/// Headers by which proxies say that they pass a request on, beside `x-forwarded-…`.
+const OF_PROXIES: [&str; 4] = ["via", "forwarded", "x-real-ip", "cf-connecting-ip"];
+
+/// Whether the request comes from this machine itself, and not through a proxy on it: the peer is on loopback, no proxy
+/// has left its mark, and the request was meant for this machine.
+///
+/// Known limit: a proxy on this machine that passes on neither a mark nor the name that it was called by (a bare
+/// `proxy_pass` of nginx) cannot be told from a program of this machine; it has to be configured to say one of them.
 pub(super) fn from_loopback(peer: Peer, headers: &HeaderMap) -> bool {
+    let passed_on = |name: &str| OF_PROXIES.contains(&name) || name.starts_with("x-forwarded-");
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = hosts.next().and_then(|host| host.to_str().ok());
     peer.0.ip().to_canonical().is_loopback()
-        && !headers.contains_key("x-forwarded-for")
-        && !headers.contains_key("forwarded")
+        && !headers.keys().any(|name| passed_on(name.as_str()))
+        && host.is_some_and(is_loopback_name)
+        && hosts.next().is_none()
 }
 
 fn is_loopback_name(host: &str) -> bool {
@@ -56,6 +67,46 @@ fn is_loopback_name(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn from_this_machine_is_only_what_no_proxy_passed_on_and_what_was_meant_for_it() {
+        let check = |peer: &str, fields: &[(&'static str, &str)], expected: bool| {
+            let mut headers = HeaderMap::new();
+            fields.iter().for_each(|(name, value)| assert!(!headers.append(*name, value.parse().unwrap())));
+            assert_eq!(from_loopback(Peer(peer.parse().unwrap()), &headers), expected, "{peer} {fields:?}");
+        };
+        let host = ("host", "127.0.0.1:8080");
+        for peer in ["127.0.0.1:5", "127.9.9.9:5", "[::1]:5", "[::ffff:127.0.0.1]:5"] {
+            check(peer, &[host], true);
+        }
+        for peer in ["10.0.0.1:5", "[2001:db8::1]:5", "[::ffff:10.0.0.1]:5", "0.0.0.0:5"] {
+            check(peer, &[host], false);
+        }
+        let marks = [
+            "via",
+            "forwarded",
+            "x-real-ip",
+            "cf-connecting-ip",
+            "x-forwarded-for",
+            "x-forwarded-host",
+            "x-forwarded-proto",
+            "x-forwarded-whatever",
+            "X-Forwarded-For",
+        ];
+        for mark in marks {
+            let name = mark.to_ascii_lowercase();
+            check("127.0.0.1:5", &[host, (name.leak(), "127.0.0.1")], false);
+        }
+        for name in ["localhost", "localhost:8080", "[::1]:8080", "a.localhost"] {
+            check("127.0.0.1:5", &[("host", name)], true);
+        }
+        for name in ["chat.example", "chat.example:8080", "10.0.0.1", "localhost.example", ""] {
+            check("127.0.0.1:5", &[("host", name)], false);
+        }
+        check("127.0.0.1:5", &[], false);
+        check("127.0.0.1:5", &[host, ("host", "chat.example")], false);
+        check("127.0.0.1:5", &[host, ("user-agent", "curl"), ("x-forward", "no proxy says this")], true);
+    }
 
     #[test]
     fn only_loopback_names_are_loopback() {

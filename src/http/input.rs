@@ -78,6 +78,16 @@ impl FromRequestParts<App> for IdPath {
     }
 }
 
+/// The `{id}` of a key in a path, as it stands: one that looks like none is no key that there is.
+pub(super) struct KeyPath(pub(super) String);
+
+impl FromRequestParts<App> for KeyPath {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        segment(parts, app).await.map(KeyPath)
+    }
+}
+
 async fn segment(parts: &mut Parts, app: &App) -> Result<String, Problem> {
     let path = Path::<String>::from_request_parts(parts, app).await;
     path.map(|Path(text)| text).map_err(|_| Problem::bad("bad-path", "the path is not valid UTF-8"))

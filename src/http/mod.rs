@@ -9,9 +9,11 @@
 //! Not here: what may happen (`decide`), state (`node`). Axum and status codes live here and nowhere else.
 //! Start with [`router`]; the table of routes with their documentation is `openapi`.
 
+mod caller;
 mod events;
 mod guard;
 mod input;
+mod keys;
 mod listen;
 mod messages;
 mod metrics;
@@ -19,22 +21,28 @@ mod monitor;
 mod openapi;
 mod page;
 mod problem;
+mod work;
+mod work_events;
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use antiphon_kit::Consumer;
+use antiphon_kit::{Consumer, Profile};
 use antiphon_schemas::BotName;
 use axum::{
     Router,
     extract::Request,
     middleware,
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 pub use listen::{Listening, serve};
 pub use problem::Problem;
+use tokio_util::sync::CancellationToken;
 
 use self::metrics::HttpMetrics;
 use crate::node::Node;
@@ -54,12 +62,14 @@ pub struct Limits {
 /// A bot, for the monitor.
 #[derive(Clone)]
 pub struct BotStatus {
-    /// Its name.
-    pub name: BotName,
+    /// Who it is and how it answers.
+    pub profile: Arc<Profile>,
+    /// Its colour.
+    pub color: Option<Arc<str>>,
     /// Its model.
     pub model: String,
-    /// Says whether it is paused.
-    pub consumer: Arc<dyn Consumer>,
+    /// Says whether it is paused; absent if only workers answer for it.
+    pub consumer: Option<Arc<dyn Consumer>>,
 }
 
 /// What handlers share.
@@ -72,6 +82,9 @@ struct Shared {
     bots: Vec<BotStatus>,
     metrics: HttpMetrics,
     subscribers: Arc<AtomicUsize>,
+    waiting: work::Waiting,
+    /// Cancelled when the server begins to stop: nobody waits for work any longer.
+    stop: CancellationToken,
     readiness: monitor::Readiness,
 }
 
@@ -80,20 +93,43 @@ struct Shared {
 pub struct Peer(pub SocketAddr);
 
 impl App {
-    /// The surface of a node.
-    pub fn new(node: Node, limits: Limits, bots: Vec<BotStatus>) -> App {
+    /// The surface of a node; whoever waits for work is sent away when `stop` is cancelled.
+    pub fn new(node: Node, limits: Limits, bots: Vec<BotStatus>, stop: CancellationToken) -> App {
         App(Arc::new(Shared {
             node,
             limits,
             bots,
             metrics: HttpMetrics::default(),
             subscribers: Arc::default(),
+            waiting: work::Waiting::default(),
+            stop,
             readiness: monitor::Readiness::default(),
         }))
     }
 
     fn node(&self) -> &Node {
         &self.0.node
+    }
+
+    fn bot(&self, name: &BotName) -> Option<&BotStatus> {
+        self.0.bots.iter().find(|bot| bot.profile.name == *name)
+    }
+}
+
+/// One of a bounded number of places, for as long as it lives.
+struct Taken(Arc<AtomicUsize>);
+
+impl Taken {
+    /// A place, if fewer than `max` are taken.
+    fn enter(count: &Arc<AtomicUsize>, max: usize) -> Option<Taken> {
+        let taken = Taken(count.clone());
+        (count.fetch_add(1, Ordering::Relaxed) < max).then_some(taken)
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -108,6 +144,16 @@ pub fn router(app: App) -> Router {
         .route("/api/messages/{id}/cancel", post(messages::cancel))
         .route("/api/messages/{id}/retry", post(messages::retry))
         .route("/api/queues", get(monitor::queues))
+        .route("/api/work/claim", post(work::claim))
+        .route("/api/work/bots", get(work::profiles))
+        .route("/api/work/events", get(work_events::follow))
+        .route("/api/work/{id}/deltas", post(work::deltas))
+        .route("/api/work/{id}/heartbeat", post(work::heartbeat))
+        .route("/api/work/{id}/complete", post(work::complete))
+        .route("/api/work/{id}/fail", post(work::fail))
+        .route("/api/work/{id}/release", post(work::release))
+        .route("/api/keys", get(keys::list).post(keys::create))
+        .route("/api/keys/{id}", delete(keys::revoke))
         .route("/api/store/accept-empty", post(monitor::accept_empty))
         .route("/health/live", get(monitor::live))
         .route("/health/ready", get(monitor::ready))

@@ -33,8 +33,8 @@ pub(super) async fn rooms(State(app): State<App>, params: Params) -> Result<Json
 /// `GET /api/queues`
 pub(super) async fn queues(State(app): State<App>) -> Json<Queues> {
     Json(app.node().queues(|bot| {
-        let bot = app.0.bots.iter().find(|b| b.name.as_str() == bot);
-        (bot.map(|b| b.model.clone()), bot.and_then(|b| b.consumer.paused()))
+        let bot = app.0.bots.iter().find(|b| b.profile.name.as_str() == bot);
+        (bot.map(|b| b.model.clone()), bot.and_then(|b| b.consumer.as_ref()?.paused()))
     }))
 }
 

@@ -5,7 +5,7 @@ use axum::Json;
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-/// A route: method, path, summary, parameters of the query, body, answers.
+/// A route: method, path, summary, parameters of the query, body, answers (`""`: one without a body).
 struct Route {
     method: &'static str,
     path: &'static str,
@@ -20,6 +20,14 @@ const NO_PROBLEMS: &[(u16, &str)] = &[];
 const UNAVAILABLE: (u16, &str) =
     (503, "log-away, log-failed, log-full, index-failed, behind, busy, stopping: try again");
 const NO_MESSAGE: (u16, &str) = (404, "no-such-message");
+
+const NO_KEY: (u16, &str) = (401, "no-key, bad-key");
+const NOT_YOURS: (u16, &str) = (403, "not-your-bot, not-your-name, foreign-host, foreign-origin");
+const OVER: (u16, &str) = (409, "stale-fence, ended: stop working on it");
+const SAY_AGAIN: (u16, &str) = (
+    503,
+    "log-away, log-failed, log-full, index-failed, behind, busy, stopping: say the same again, here or to another node",
+);
 
 const ROUTES: &[Route] = &[
     Route {
@@ -157,6 +165,132 @@ const ROUTES: &[Route] = &[
         problems: NO_PROBLEMS,
     },
     Route {
+        method: "post",
+        path: "/api/work/claim",
+        summary: "Wait for a message of some bots and claim it. The same claim_key again is the same claim, on any node.",
+        query: &[],
+        body: Some("ClaimWork"),
+        answers: &[
+            (200, "Work", "a message to answer"),
+            (204, "", "nothing came in time: ask again, with a fresh key"),
+        ],
+        problems: &[
+            (400, "bad-json, wrong-type, bad-worker, bad-bots, unknown-bot, bad-claim-key, bad-wait, bad-models"),
+            NO_KEY,
+            (403, "not-your-name, not-your-bot, foreign-host, foreign-origin"),
+            (409, "claim-over"),
+            (413, "body-too-large"),
+            (415, "not-json"),
+            SAY_AGAIN,
+        ],
+    },
+    Route {
+        method: "get",
+        path: "/api/work/bots",
+        summary: "The bots whose messages you may claim, and how each answers.",
+        query: &[],
+        body: None,
+        answers: &[(200, "BotProfiles", "the bots")],
+        problems: &[NO_KEY, UNAVAILABLE],
+    },
+    Route {
+        method: "get",
+        path: "/api/work/events",
+        summary: "Follow a worker's claims over SSE: those that it holds, then every one that is over.",
+        query: &[("worker", "the worker's name, as in its claims")],
+        body: None,
+        answers: &[(200, "text/event-stream", "the news; x-work-events names the data of each event")],
+        // Overload is said in band, with 200 and `busy`.
+        problems: &[(400, "bad-worker, unknown-parameter"), NO_KEY, (403, "not-your-name"), UNAVAILABLE],
+    },
+    Route {
+        method: "post",
+        path: "/api/work/{id}/deltas",
+        summary: "The next piece of a reply. One that was taken before is ignored; one that comes too early can bring what is missing.",
+        query: &[],
+        body: Some("WorkDelta"),
+        answers: &[(200, "DeltaTaken", "taken")],
+        problems: &[
+            (400, "bad-json, wrong-type, bad-id, empty-text, bad-text"),
+            NO_KEY,
+            NOT_YOURS,
+            NO_MESSAGE,
+            (409, "stale-fence, ended: stop; delta-gap: `expected` is wanted; text-mismatch"),
+            (413, "body-too-large, reply-too-long"),
+            (415, "not-json"),
+            SAY_AGAIN,
+        ],
+    },
+    Route {
+        method: "post",
+        path: "/api/work/{id}/heartbeat",
+        summary: "The claim lives on; and what its worker is doing.",
+        query: &[],
+        body: Some("WorkHeartbeat"),
+        answers: &[(200, "Alive", "it lives")],
+        problems: &[
+            (400, "bad-json, wrong-type, bad-id, bad-stage"),
+            NO_KEY,
+            NOT_YOURS,
+            NO_MESSAGE,
+            OVER,
+            (415, "not-json"),
+            SAY_AGAIN,
+        ],
+    },
+    Route {
+        method: "post",
+        path: "/api/work/{id}/complete",
+        summary: "The answer. The same again with the same fence: 200 with the same body.",
+        query: &[],
+        body: Some("CompleteWork"),
+        answers: &[(200, "WorkCompleted", "it is in the log")],
+        problems: &[
+            (400, "bad-json, wrong-type, bad-id, empty-text, bad-text, bad-finish, bad-made"),
+            NO_KEY,
+            NOT_YOURS,
+            NO_MESSAGE,
+            (409, "stale-fence, ended: stop; text-mismatch"),
+            (413, "body-too-large, reply-too-long"),
+            (415, "not-json"),
+            SAY_AGAIN,
+        ],
+    },
+    Route {
+        method: "post",
+        path: "/api/work/{id}/fail",
+        summary: "There is no answer from this try.",
+        query: &[],
+        body: Some("FailWork"),
+        answers: &[(200, "Changed", "noted")],
+        problems: &[
+            (400, "bad-json, wrong-type, bad-id, bad-reason"),
+            NO_KEY,
+            NOT_YOURS,
+            NO_MESSAGE,
+            OVER,
+            (415, "not-json"),
+            SAY_AGAIN,
+        ],
+    },
+    Route {
+        method: "post",
+        path: "/api/work/{id}/release",
+        summary: "Give a message back: it waits again, and this try does not count.",
+        query: &[],
+        body: Some("ReleaseWork"),
+        answers: &[(200, "Changed", "it waits again")],
+        problems: &[
+            (400, "bad-json, wrong-type, bad-id"),
+            NO_KEY,
+            NOT_YOURS,
+            NO_MESSAGE,
+            OVER,
+            (415, "not-json"),
+            SAY_AGAIN,
+        ],
+    },
+    Route {
         method: "get",
         path: "/health/live",
         summary: "The process answers.",
@@ -173,6 +307,41 @@ const ROUTES: &[Route] = &[
         body: None,
         answers: &[(200, "Health", "ready"), (503, "Health", "not ready, and why")],
         problems: NO_PROBLEMS,
+    },
+    Route {
+        method: "get",
+        path: "/api/keys",
+        summary: "The keys of workers that are good, oldest first; from this machine itself only.",
+        query: &[],
+        body: None,
+        answers: &[(200, "WorkerKeys", "the keys, without their secrets")],
+        problems: &[(403, "this-machine-only, foreign-host"), UNAVAILABLE],
+    },
+    Route {
+        method: "post",
+        path: "/api/keys",
+        summary: "Make a key for a worker on another machine; from this machine itself only. The answer is the only place where the key is shown.",
+        query: &[],
+        body: Some("CreateKey"),
+        answers: &[(201, "CreatedKey", "made, and good on every node")],
+        problems: &[
+            (400, "bad-json, wrong-type, bad-worker, bad-bots, unknown-bot"),
+            (403, "this-machine-only, foreign-host, foreign-origin"),
+            (408, "body-too-slow"),
+            (409, "too-many-keys"),
+            (413, "body-too-large"),
+            (415, "not-json"),
+            UNAVAILABLE,
+        ],
+    },
+    Route {
+        method: "delete",
+        path: "/api/keys/{id}",
+        summary: "Revoke a key, on every node and for ever; from this machine itself only. Repeated: 204.",
+        query: &[],
+        body: None,
+        answers: &[(204, "", "revoked")],
+        problems: &[(403, "this-machine-only, foreign-host, foreign-origin"), (404, "no-such-key"), UNAVAILABLE],
     },
     Route {
         method: "post",
@@ -233,7 +402,23 @@ fn build() -> Value {
         wire::feed::Reset,
         wire::feed::Progress
     );
+    add!(wire::work::CreateKey, wire::work::CreatedKey, wire::work::WorkerKeys);
     add!(wire::feed::ReplySnapshot, wire::feed::Heartbeat, wire::feed::Busy, wire::feed::Restart);
+    add!(
+        wire::work::ClaimWork,
+        wire::work::Work,
+        wire::work::BotProfiles,
+        wire::work::WorkDelta,
+        wire::work::DeltaTaken,
+        wire::work::WorkHeartbeat,
+        wire::work::Alive,
+        wire::work::CompleteWork,
+        wire::work::WorkCompleted,
+        wire::work::FailWork,
+        wire::work::ReleaseWork,
+        wire::work::HeldClaims,
+        wire::work::ClaimEnded
+    );
     let schemas = generator.take_definitions(true);
     let mut paths = Map::new();
     for route in ROUTES {
@@ -256,6 +441,9 @@ fn build() -> Value {
             "message.redacted": "About", "message.completed": "Completed", "reply.started": "Started", "reply.delta": "Delta",
             "reply.reset": "Reset", "reply.progress": "Progress", "reply.snapshot": "ReplySnapshot", "heartbeat": "Heartbeat",
             "busy": "Busy", "reset": "Restart"
+        },
+        "x-work-events": {
+            "claims": "HeldClaims", "ended": "ClaimEnded", "heartbeat": "Heartbeat", "busy": "Busy"
         }
     })
 }
@@ -270,6 +458,10 @@ fn operation(route: &Route) -> Value {
     });
     let mut answers = Map::new();
     for (status, kind, about) in route.answers {
+        if kind.is_empty() {
+            answers.insert(status.to_string(), json!({ "description": about }));
+            continue;
+        }
         let content = match kind.contains('/') {
             true => json!({ *kind: { "schema": { "type": "string" } } }),
             false => json!({ "application/json": { "schema": reference(kind) } }),
@@ -302,7 +494,8 @@ mod tests {
         let document = build();
         let text = document.to_string();
         let named = text.split("#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap());
-        let events = document["x-events"].as_object().unwrap().values().map(|v| v.as_str().unwrap());
+        let events = ["x-events", "x-work-events"].map(|list| document[list].as_object().unwrap().values());
+        let events = events.into_iter().flatten().map(|v| v.as_str().unwrap());
         for name in named.chain(events) {
             assert!(document["components"]["schemas"].get(name).is_some(), "{name}");
         }

@@ -53,14 +53,17 @@ impl From<Refusal> for Problem {
         let (status, code) = match &refusal {
             Refusal::IdTaken(_) => (S::CONFLICT, "id-taken"),
             Refusal::OneBotOnly => (S::BAD_REQUEST, "one-bot-only"),
-            Refusal::UnknownBot(_) => (S::BAD_REQUEST, "unknown-bot"),
+            Refusal::UnknownBot(_) | Refusal::NoSuchBot { .. } => (S::BAD_REQUEST, "unknown-bot"),
             Refusal::QueueFull { .. } => (S::SERVICE_UNAVAILABLE, "queue-full"),
             Refusal::ReplyToElsewhere => (S::BAD_REQUEST, "reply-to-elsewhere"),
             Refusal::NoSuchMessage(_) => (S::NOT_FOUND, "no-such-message"),
             Refusal::AlreadyEnded(_) => (S::CONFLICT, "already-ended"),
             Refusal::NotFailed(_) => (S::CONFLICT, "not-failed"),
             Refusal::Redacted => (S::CONFLICT, "redacted"),
+            Refusal::TooManyKeys => (S::CONFLICT, "too-many-keys"),
+            Refusal::NoSuchKey(_) => (S::NOT_FOUND, "no-such-key"),
             Refusal::StaleFence { .. } | Refusal::ClaimOver => (S::CONFLICT, "stale-fence"),
+            Refusal::KeyUsed => (S::CONFLICT, "claim-over"),
         };
         Problem::new(status, code, refusal.to_string())
     }
@@ -80,6 +83,7 @@ impl From<Error> for Problem {
             Error::Stopping => (S::SERVICE_UNAVAILABLE, "stopping"),
             Error::DeltaGap { .. } => (S::CONFLICT, "delta-gap"),
             Error::ReplyTooLong => (S::PAYLOAD_TOO_LARGE, "reply-too-long"),
+            Error::TextMismatch => (S::CONFLICT, "text-mismatch"),
         };
         Problem::new(status, code, detail)
     }
@@ -109,6 +113,9 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

@@ -7,22 +7,27 @@ use std::{
 };
 
 use antiphon_schemas::{
-    Entry, Event, Seq,
+    Entry, Event, MessageId, Seq,
     event::release,
-    wire::feed::{Delta, Progress, Reset, Started},
+    wire::{
+        feed::{Delta, Progress, Reset, Started},
+        work::ClaimEnded,
+    },
 };
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::{
     Claimed, Command, State, Writing,
-    conductor::{Claimer, Conductor, To, read},
+    claimers::{Claimer, Told},
+    conductor::{Conductor, To, read},
 };
 use crate::{
-    decide::work::{End, Held},
+    decide::work::{End, Held, Wish},
     fanout::{Frame, feed::Wake, frame},
     log::{self, BATCH_MAX},
-    projection::{queue::Claim, record::Change},
+    projection::{keys::Keys, queue::Claim, record::Change, view},
 };
 
 impl Conductor {
@@ -77,6 +82,9 @@ impl Conductor {
             }
         }
         let position = batch.last().map(|entry| entry.header.seq);
+        if batch.iter().any(|entry| Keys::are_touched_by(entry)) {
+            self.keys_changed();
+        }
         self.inner.applied.send_replace(position.unwrap_or_else(|| *self.inner.applied.borrow()));
         self.heard_early();
         if let Some(indexer) = &self.indexer {
@@ -84,7 +92,8 @@ impl Conductor {
         }
     }
 
-    pub(super) fn hand_over(&mut self, answer: Claimer, own: &[Arc<Entry>]) {
+    /// Gives a claim just made to whoever asked for it.
+    pub(super) fn hand_over(&mut self, claimer: Claimer, own: &[Arc<Entry>]) {
         let Some(Entry { header, event: Event::MessageClaimed(e), .. }) = own.first().map(|e| &**e) else { return };
         let Some(room) = header.room.clone() else { return };
         let held = Held { message_id: e.message_id, fence: header.seq };
@@ -94,10 +103,46 @@ impl Conductor {
         } else {
             over.cancel();
         }
-        let (attempt, lease) = (e.attempt, Duration::from_millis(e.lease_ms));
-        if answer.send(Ok(Claimed { held, reply_id: e.reply_id, room, attempt, lease, over })).is_err() {
+        let (bot, attempt, lease) = (e.bot.clone(), e.attempt, Duration::from_millis(e.lease_ms));
+        let claimed = Claimed { held, reply_id: e.reply_id, room, bot, attempt, lease, over };
+        let kept = claimer.kept;
+        if claimer.tell(Ok(Told::Claimed(claimed))).is_err() && !kept {
             self.wish(Command::End(held, End::Released(release::GOODBYE)));
         }
+        // It asked again while the claim was being made.
+        if let Some((_, claimer)) = self.claimers.take_for(&e.reply_id) {
+            self.hand_again(claimer, e.message_id);
+        }
+    }
+
+    /// Gives what was granted to this wish before, or lets it wait.
+    pub(super) fn grant_again(&mut self, wish: Wish, claimer: Claimer) {
+        let promised = read(&self.inner).projections.queue.promised(&wish.reply_id);
+        match promised {
+            Some(message_id) => self.hand_again(claimer, message_id),
+            None => self.claimers.put(wish, claimer),
+        }
+    }
+
+    /// Gives the live claim on a message once more to whoever has it: the first answer was lost.
+    pub(super) fn hand_again(&mut self, claimer: Claimer, message_id: MessageId) {
+        let inner = self.inner.clone();
+        let state = read(&inner);
+        let queue = &state.projections.queue;
+        let (Some(open), Some(claim)) = (queue.get(&message_id), queue.claim(&message_id)) else { return };
+        let claimed = Claimed {
+            held: Held { message_id, fence: claim.fence },
+            reply_id: claim.reply_id,
+            room: open.room.clone(),
+            bot: open.ask.bot.clone(),
+            attempt: claim.attempt,
+            lease: Duration::from_millis(claim.lease_ms),
+            over: self.claims.entry(claim.fence).or_default().clone(),
+        };
+        drop(state);
+        // Asking is a sign of life.
+        self.timers.set(message_id, Some(Instant::now() + claimed.lease));
+        let _gone = claimer.tell(Ok(Told::Claimed(claimed)));
     }
 
     /// State and feeds change here, under one lock.
@@ -112,7 +157,10 @@ impl Conductor {
             let before = Change::of(entry).next().and_then(|(id, _)| state.projections.queue.claim(&id).cloned());
             state.projections.apply(entry);
             let rest = rest(state, entry);
-            let live = self.follow_claims(state, entry, before);
+            let live = follow_claims(state, entry);
+            if let Some(claim) = before {
+                wakes.extend(self.claim_ended(state, entry, &claim));
+            }
             let Some(feed) = entry.header.room.as_ref().and_then(|room| inner.feeds.get(room)) else { continue };
             if let Event::MessageRedacted(e) = &entry.event {
                 feed.forget(e.message_id);
@@ -125,49 +173,58 @@ impl Conductor {
         wakes
     }
 
-    /// Keeps the texts in flight and the claims' tokens in step with an entry just applied; returns what to say live.
-    fn follow_claims(&mut self, state: &mut State, entry: &Entry, before: Option<Claim>) -> Vec<Frame> {
-        let mut frames = Vec::new();
-        let mut reset = |writing: Option<Writing>, message_id, reason: &Arc<str>| {
-            if let Some(writing) = writing.filter(|w| w.next_index > 0) {
-                let reset = Reset { message_id, reply_id: writing.reply_id, reason: reason.clone() };
-                frames.push(frame::live("reply.reset", &reset));
-            }
-        };
-        match &entry.event {
-            Event::MessagePosted(e) => {
-                let ahead = state.projections.queue.ahead(&e.id).unwrap_or(0) as u64;
-                if ahead > 0 {
-                    let progress =
-                        Progress { message_id: e.id, stage: "queued".into(), ahead: Some(ahead), progress: None };
-                    frames.push(frame::live("reply.progress", &progress));
-                }
-            }
-            Event::MessageClaimed(e) => {
-                let Some(room) = entry.header.room.clone() else { return frames };
-                let (message_id, reply_id, bot) = (e.message_id, e.reply_id, e.bot.clone());
-                frames.push(frame::live("reply.started", &Started { message_id, reply_id, bot: bot.clone() }));
-                let writing = Writing { room, reply_id, bot, next_index: 0, text: String::new() };
-                state.writing.insert(message_id, writing);
-            }
-            Event::MessageReleased(e) => reset(state.writing.remove(&e.message_id), e.message_id, &e.reason),
-            Event::MessageFailed(e) => {
-                let writing = state.writing.remove(&e.message_id);
-                reset(writing.filter(|_| e.retry_at_ms.is_some()), e.message_id, &e.reason);
-            }
-            Event::MessageCompleted(e) => drop(state.writing.remove(&e.message_id)),
-            Event::MessageDead(e) => drop(state.writing.remove(&e.message_id)),
-            Event::MessageCancelled(e) => drop(state.writing.remove(&e.message_id)),
-            _ => {}
+    /// Tells whoever worked on a claim if an entry just applied has ended it.
+    fn claim_ended(&mut self, state: &State, entry: &Entry, claim: &Claim) -> Option<Wake> {
+        let (message_id, change) = Change::of(entry).next()?;
+        if state.projections.queue.claim(&message_id).is_some() {
+            return None;
         }
-        if let Some(claim) = before
-            && Change::of(entry).next().and_then(|(id, _)| state.projections.queue.claim(&id)).is_none()
-            && let Some(over) = self.claims.remove(&claim.fence)
-        {
+        if let Some(over) = self.claims.remove(&claim.fence) {
             over.cancel();
         }
-        frames
+        let feed = self.inner.workers.get(&claim.worker)?;
+        let fence = view::position(state.epoch, claim.fence);
+        let ended = ClaimEnded { message_id, fence, status: change.status.unwrap_or_default() };
+        Some(feed.push([frame::live("ended", &ended)]))
     }
+}
+
+/// Keeps the texts in flight in step with an entry just applied; returns what to say live.
+fn follow_claims(state: &mut State, entry: &Entry) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    let mut reset = |writing: Option<Writing>, message_id, reason: &Arc<str>| {
+        if let Some(writing) = writing.filter(|w| w.next_index > 0) {
+            let reset = Reset { message_id, reply_id: writing.reply_id, reason: reason.clone() };
+            frames.push(frame::live("reply.reset", &reset));
+        }
+    };
+    match &entry.event {
+        Event::MessagePosted(e) => {
+            let ahead = state.projections.queue.ahead(&e.id).unwrap_or(0) as u64;
+            if ahead > 0 {
+                let progress =
+                    Progress { message_id: e.id, stage: "queued".into(), ahead: Some(ahead), progress: None };
+                frames.push(frame::live("reply.progress", &progress));
+            }
+        }
+        Event::MessageClaimed(e) => {
+            let Some(room) = entry.header.room.clone() else { return frames };
+            let (message_id, reply_id, bot) = (e.message_id, e.reply_id, e.bot.clone());
+            frames.push(frame::live("reply.started", &Started { message_id, reply_id, bot: bot.clone() }));
+            let writing = Writing { room, reply_id, bot, next_index: 0, text: String::new(), first_ms: None };
+            state.writing.insert(message_id, writing);
+        }
+        Event::MessageReleased(e) => reset(state.writing.remove(&e.message_id), e.message_id, &e.reason),
+        Event::MessageFailed(e) => {
+            let writing = state.writing.remove(&e.message_id);
+            reset(writing.filter(|_| e.retry_at_ms.is_some()), e.message_id, &e.reason);
+        }
+        Event::MessageCompleted(e) => drop(state.writing.remove(&e.message_id)),
+        Event::MessageDead(e) => drop(state.writing.remove(&e.message_id)),
+        Event::MessageCancelled(e) => drop(state.writing.remove(&e.message_id)),
+        _ => {}
+    }
+    frames
 }
 
 /// What of a reply was not shown here yet when the whole of it comes: the last words of another node may come later than

@@ -111,8 +111,8 @@ impl Conductor {
     /// Claims that were not found in the log were never made: whoever asked goes on waiting.
     fn doubts(&mut self) {
         for (_, item) in std::mem::take(&mut self.doubtful) {
-            if let (Command::Claim(wish), To::Claimer(answer)) = (item.command, item.answer) {
-                self.claimers.entry(wish.bot.clone()).or_default().push_front((wish, answer));
+            if let (Command::Claim(wish), To::Claimer(claimer)) = (item.command, item.answer) {
+                self.claimers.put(wish, claimer);
             }
         }
     }
@@ -188,9 +188,7 @@ impl Conductor {
     pub(super) fn turn_away(&mut self, item: Item) {
         let why = self.read().condition.trouble().map_or_else(|| "it is away".into(), |(_, why)| why.clone());
         match (item.command, item.answer) {
-            (Command::Claim(wish), To::Claimer(answer)) => {
-                self.claimers.entry(wish.bot.clone()).or_default().push_front((wish, answer));
-            }
+            (Command::Claim(wish), To::Claimer(claimer)) => self.claimers.put(wish, claimer),
             (command, To::Repair(place)) => self.offer_again(place, command),
             (command, answer) => {
                 let item = Item { command, answer, ..item };

@@ -5,19 +5,20 @@ use std::{
     time::Duration,
 };
 
-use antiphon_schemas::{BotName, Event, MessageId, RequestId, RoomName, Seq, event::MessagePosted};
+use antiphon_schemas::{BotName, Event, MessageId, RequestId, RoomName, Seq, event::MessagePosted, wire::Status};
 use tokio::time::Instant;
 use tracing::error;
 use uuid::Uuid;
 
 use super::{
-    Answer, Command, Error, TRIES_MAX,
+    Answer, Command, Error, State, TRIES_MAX,
+    claimers::Told,
     conductor::{Conductor, Item, To, read, touches},
     lanes,
     parking::Way,
 };
 use crate::{
-    decide::{self, Decision, FIRST_LANE_PER_ROOM, Facts, Policy, Refusal, work},
+    decide::{self, Decision, FIRST_LANE_PER_ROOM, Policy, Refusal, work},
     log::{self, Append, BATCH_MAX, Draft, SCAN_MAX, Verdict},
     projection::{Projections, queue::Queue},
 };
@@ -100,6 +101,14 @@ impl Conductor {
                     batch.push(None, vec![], vec![noted], item, projections);
                     continue;
                 }
+                Command::Key(wish) => {
+                    match decide::key::key(&projections.keys, &inner.policy, wish) {
+                        Ok(Some(event)) => batch.push(None, vec![], vec![event], item, projections),
+                        Ok(None) => item.answer_with(self, Ok(Answer::Stands(Status::None))),
+                        Err(refusal) => item.answer_with(self, Err(refusal.into())),
+                    }
+                    continue;
+                }
                 Command::Due(id) => match work::due(projections, &inner.policy, *id, now_ms) {
                     Some(decision) => Ok(decision),
                     // The wall clock is behind the timer: somebody set it back, or the deadline is beyond `FAR`.
@@ -109,15 +118,18 @@ impl Conductor {
                     }
                     None => continue,
                 },
-                Command::Claim(wish) => match work::claim(projections, &inner.policy, wish, now_ms, &batch.busy) {
-                    Some(decision) => Ok(decision),
-                    None => {
-                        if let To::Claimer(answer) = item.answer {
-                            self.claimers.entry(wish.bot.clone()).or_default().push_front((wish.clone(), answer));
+                Command::Claim(wish) => {
+                    match work::claim(projections, facts, &inner.policy, wish, now_ms, &batch.busy) {
+                        Ok(Some(decision)) => Ok(decision),
+                        Ok(None) => {
+                            if let (Command::Claim(wish), To::Claimer(claimer)) = (item.command, item.answer) {
+                                self.claimers.put(wish, claimer);
+                            }
+                            continue;
                         }
-                        continue;
+                        Err(refusal) => Err(refusal),
                     }
-                },
+                }
             };
             match decision {
                 // What it replies to may stand in the outbox, too, or cannot be looked up now.
@@ -142,26 +154,45 @@ impl Conductor {
                 Err(refusal) => item.answer_with(self, Err(refusal.into())),
             }
         }
-        for claimers in self.claimers.values_mut() {
-            claimers.retain(|(_, answer)| !answer.is_closed());
-            while may_append
-                && batch.appends.len() < BATCH_MAX
-                && batch.drafts < SCAN_MAX
-                && let Some((wish, _)) = claimers.front()
-                && let Some(Decision::Append { room, subjects, events }) =
-                    work::claim(projections, &inner.policy, wish, now_ms, &batch.busy)
-                && let Some((wish, answer)) = claimers.pop_front()
-            {
-                let request = RequestId(Uuid::new_v4());
-                let command = Command::Claim(wish);
-                let item = Item { command, facts: Facts::none(), request, tries: 0, answer: To::Claimer(answer) };
-                batch.push(Some(room), subjects, events, item, projections);
-            }
+        if may_append {
+            self.claim(&state, now_ms, &mut batch);
         }
         self.waiting = later;
         drop(state);
         early.into_iter().for_each(|id| self.arm(id));
         (batch.items, batch.appends, to_park)
+    }
+
+    /// Gives what waits to those that wait for it.
+    fn claim(&mut self, state: &State, now_ms: u64, batch: &mut Batch) {
+        let (inner, projections) = (self.inner.clone(), &state.projections);
+        let wanted = self.claimers.bots().filter(|bot| projections.queue.depth(bot).waiting > 0);
+        let wanted: Vec<BotName> = wanted.cloned().collect();
+        for bot in wanted {
+            while batch.appends.len() < BATCH_MAX
+                && batch.drafts < SCAN_MAX
+                && let Some((wish, claimer)) = self.claimers.take_first(&bot)
+            {
+                if !claimer.facts.fresh(projections) {
+                    let _gone = claimer.tell(Ok(Told::Stale));
+                    continue;
+                }
+                match work::claim(projections, &claimer.facts, &inner.policy, &wish, now_ms, &batch.busy) {
+                    Ok(Some(Decision::Append { room, subjects, events })) => {
+                        let (request, facts) = (RequestId(Uuid::new_v4()), claimer.facts.clone());
+                        let (command, answer) = (Command::Claim(wish), To::Claimer(claimer));
+                        let item = Item { command, facts, request, tries: 0, answer };
+                        batch.push(Some(room), subjects, events, item, projections);
+                    }
+                    Ok(Some(_)) => self.grant_again(wish, claimer),
+                    Ok(None) => {
+                        self.claimers.put(wish, claimer);
+                        break;
+                    }
+                    Err(refusal) => drop(claimer.tell(Err(refusal.into()))),
+                }
+            }
+        }
     }
 
     /// Takes the log's verdicts: applies what is new, answers what is done, keeps what must be decided again.
@@ -253,7 +284,11 @@ impl Item {
     pub(super) fn answer_with(self, conductor: &mut Conductor, result: Result<Answer, Error>) {
         match self.answer {
             To::Caller(answer) => drop(answer.send(result)),
-            To::Claimer(answer) => drop(result.err().map(|why| answer.send(Err(why)))),
+            To::Claimer(claimer) => match (result, self.command) {
+                (Ok(Answer::Stands(_)), Command::Claim(wish)) => conductor.grant_again(wish, claimer),
+                (Ok(_), _) => drop(claimer.tell(Ok(Told::Stale))),
+                (Err(why), _) => drop(claimer.tell(Err(why))),
+            },
             To::Outbox(id) => conductor.drained(id, result),
             To::Repair(place) => conductor.repaired(place, self.command, result),
             To::Nobody => {}
@@ -281,8 +316,11 @@ impl Batch {
                 self.items.push(item);
             }
             Err(why) => {
-                if let To::Caller(answer) = item.answer {
-                    let _ = answer.send(Err(Error::Log(log::Error::Invalid(why.to_string()))));
+                let why = Error::Log(log::Error::Invalid(why.to_string()));
+                match item.answer {
+                    To::Caller(answer) => drop(answer.send(Err(why))),
+                    To::Claimer(claimer) => drop(claimer.tell(Err(why))),
+                    _ => {}
                 }
             }
         }

@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     path::Path,
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -96,10 +96,13 @@ impl Conductor {
             state.projections = projections;
             state.epoch = epoch;
             state.last = last;
+            // Until it is known what the log has lost.
+            inner.keys_lost.store(true, Ordering::Release);
             state.built = true;
         }
         inner.applied.send_replace(position);
         inner.feeds.restart();
+        inner.workers.restart();
         self.claims.drain().for_each(|(_, over)| over.cancel());
         self.timers = super::timer::Timers::default();
         self.live.forget();
@@ -139,14 +142,7 @@ fn adopted(projections: &Projections) -> HashMap<MessageId, Writing> {
         queue::State::Claimed(claim) => Some((id, open, claim)),
         _ => None,
     });
-    let writing = |open: &queue::Open, claim: &queue::Claim| Writing {
-        room: open.room.clone(),
-        reply_id: claim.reply_id,
-        bot: open.ask.bot.clone(),
-        next_index: 0,
-        text: String::new(),
-    };
-    claims.map(|(id, open, claim)| (*id, writing(open, claim))).collect()
+    claims.map(|(id, open, claim)| (*id, Writing::new(open, claim))).collect()
 }
 
 async fn open_index(data: Option<&Path>, log: &dyn Log) -> Result<Index, Error> {

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use antiphon_schemas::{BotName, MessageId, RequestId, Seq, event::release};
+use antiphon_schemas::{MessageId, RequestId, Seq, event::release};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until},
@@ -25,7 +25,8 @@ use tracing::{error, warn};
 use uuid::Uuid;
 
 use super::{
-    Answer, Claimed, Command, Error, Inner, Request, State,
+    Answer, Command, Error, Inner, Request, State,
+    claimers::{Claimer, Claimers, Told},
     live::Live,
     parking::{Draining, Parking},
     repair::Repair,
@@ -34,7 +35,7 @@ use super::{
 use crate::{
     decide::{
         Facts,
-        work::{self, End, Held, Wish},
+        work::{self, End, Held},
     },
     fanout::frame,
     index::Indexer,
@@ -55,9 +56,6 @@ pub(super) struct Item {
     pub(super) answer: To,
 }
 
-/// Whoever waits for a claim.
-pub(super) type Claimer = oneshot::Sender<Result<Claimed, Error>>;
-
 /// Who is told what became of a command.
 pub(super) enum To {
     Caller(oneshot::Sender<Result<Answer, Error>>),
@@ -75,7 +73,7 @@ pub(super) struct Conductor {
     /// None until the state is built.
     pub(super) indexer: Option<Indexer>,
     pub(super) waiting: VecDeque<Item>,
-    pub(super) claimers: HashMap<BotName, VecDeque<(Wish, Claimer)>>,
+    pub(super) claimers: Claimers,
     /// The claims given out here, by fence.
     pub(super) claims: HashMap<Seq, CancellationToken>,
     pub(super) timers: Timers,
@@ -107,7 +105,7 @@ impl Conductor {
             requests,
             indexer: None,
             waiting: VecDeque::new(),
-            claimers: HashMap::new(),
+            claimers: Claimers::default(),
             claims: HashMap::new(),
             timers: Timers::default(),
             open: false,
@@ -241,8 +239,11 @@ impl Conductor {
                 let _ = answer.send(Ok(Answer::Stale));
             }
             Request::Command { command, facts, answer, .. } => self.put(command, facts, To::Caller(answer)),
-            Request::Claim { wish, answer } => {
-                self.claimers.entry(wish.bot.clone()).or_default().push_back((wish, answer));
+            Request::Claim { wish, claimer } => self.grant_again(wish, claimer),
+            Request::Withdraw { ticket } => {
+                if let Some((_, claimer)) = self.claimers.take(ticket) {
+                    let _gone = claimer.tell(Ok(Told::Nothing));
+                }
             }
         }
     }
@@ -286,6 +287,7 @@ impl Conductor {
     async fn stop(mut self) {
         self.requests.close();
         self.inner.feeds.close();
+        self.inner.workers.close();
         if let Err(failure) = self.inner.log.close().await {
             error!(error = %failure, "the log did not close cleanly");
         }
@@ -317,6 +319,6 @@ pub(super) fn touches(command: &Command) -> Option<MessageId> {
         Command::Change(id, _) | Command::Due(id) => Some(*id),
         Command::End(held, _) => Some(held.message_id),
         Command::Restore(restore) => Some(restore.id),
-        Command::Claim(_) | Command::Note(_) => None,
+        Command::Claim(_) | Command::Note(_) | Command::Key(_) => None,
     }
 }

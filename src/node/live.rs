@@ -6,13 +6,13 @@
 //! that: it changes no entry.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     sync::{Arc, PoisonError},
     time::Duration,
 };
 
 use antiphon_schemas::{
-    MessageId, Seq,
+    MessageId, RoomName, Seq,
     wire::feed::{Delta, Progress, ReplySnapshot},
 };
 use bytes::Bytes;
@@ -20,10 +20,11 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::{Error, REPLY_BYTES_MAX, State, Word, conductor::Conductor};
+use super::{Error, Heard, REPLY_BYTES_MAX, State, Word, Writing, conductor::Conductor};
 use crate::{
     decide::{Facts, work, work::Held},
     fanout::{Frame, feed::Wake, frame},
+    projection::queue::{Claim, Open},
 };
 
 /// Words are gathered so long before the other nodes are told: one live entry a node instead of one a word.
@@ -46,7 +47,7 @@ struct Said {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 enum SaidWord {
     Heartbeat,
-    Stage(Arc<str>),
+    Stage { stage: Arc<str>, progress: Option<f32> },
     Delta { index: u32, text: Arc<str> },
     Whole { next_index: u32, text: Arc<str> },
 }
@@ -58,12 +59,14 @@ pub(super) struct Live {
     said: Vec<Said>,
     spoke: Option<Instant>,
     whole: Option<Instant>,
+    /// The claims whose last word was said here: this node says their whole texts.
+    speaks: HashSet<Seq>,
     early: VecDeque<(Instant, Said)>,
 }
 
 impl Live {
     pub(super) fn new(shared: bool) -> Live {
-        Live { shared, said: Vec::new(), spoke: None, whole: None, early: VecDeque::new() }
+        Live { shared, said: Vec::new(), spoke: None, whole: None, speaks: HashSet::new(), early: VecDeque::new() }
     }
 
     /// When there is something to say.
@@ -80,6 +83,7 @@ impl Live {
     fn tell(&mut self, held: Held, word: SaidWord) {
         if self.shared {
             self.said.push(Said { message: held.message_id, fence: held.fence, word });
+            self.speaks.insert(held.fence);
             self.whole.get_or_insert_with(|| Instant::now() + WHOLE_EVERY);
         }
     }
@@ -87,43 +91,56 @@ impl Live {
 
 impl Conductor {
     /// A live word: only of the live claim, and pieces only in order.
-    pub(super) fn word(&mut self, held: Held, word: Word) -> Result<(), Error> {
+    pub(super) fn word(&mut self, held: Held, word: Word) -> Result<Heard, Error> {
         let inner = self.inner.clone();
         let mut guard = inner.state.write().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *guard;
-        let (_, claim) = work::holder(&state.projections, &Facts::none(), held)?;
+        let (open, claim) = work::holder(&state.projections, &Facts::none(), held)?;
         let lease = Duration::from_millis(claim.lease_ms);
         let message_id = held.message_id;
-        let Some(writing) = state.writing.get_mut(&message_id) else { return Ok(()) };
-        let (frame, said) = match word {
-            Word::Heartbeat => (None, Some(SaidWord::Heartbeat)),
-            Word::Stage(stage) => {
-                let progress = Progress { message_id, stage: stage.clone(), ahead: None, progress: None };
-                (Some(frame::live("reply.progress", &progress)), Some(SaidWord::Stage(stage)))
+        // Every claim applied has one; the last resort is an empty one.
+        let writing = state.writing.entry(message_id).or_insert_with(|| Writing::new(open, claim));
+        let (frames, said) = match word {
+            Word::Heartbeat => (vec![], vec![SaidWord::Heartbeat]),
+            Word::Stage { stage, progress } => {
+                let said = SaidWord::Stage { stage: stage.clone(), progress };
+                (
+                    vec![frame::live("reply.progress", &Progress { message_id, stage, ahead: None, progress })],
+                    vec![said],
+                )
             }
-            Word::Delta { index, .. } if index < writing.next_index => (None, None),
-            Word::Delta { index, .. } if index > writing.next_index => {
+            Word::Delta { index, .. } if index < writing.next_index => (vec![], vec![]),
+            Word::Delta { index, before: None, .. } if index > writing.next_index => {
                 return Err(Error::DeltaGap { expected: writing.next_index });
             }
-            Word::Delta { text, .. } if writing.text.len() + text.len() > REPLY_BYTES_MAX => {
-                return Err(Error::ReplyTooLong);
-            }
-            Word::Delta { index, text } => {
-                writing.next_index += 1;
-                writing.text.push_str(&text);
-                let reply_id = writing.reply_id;
-                let delta = frame::live("reply.delta", &Delta { message_id, reply_id, index, text: text.clone() });
-                (Some(Frame { shows: Some(reply_id), ..delta }), Some(SaidWord::Delta { index, text }))
+            Word::Delta { index, text, before } => {
+                let missing = before.filter(|_| index > writing.next_index);
+                let shown = missing.as_deref().unwrap_or(&writing.text);
+                if !shown.starts_with(writing.text.as_str()) {
+                    return Err(Error::TextMismatch);
+                }
+                if shown.len() + text.len() > REPLY_BYTES_MAX {
+                    return Err(Error::ReplyTooLong);
+                }
+                let (mut frames, mut said) = (Vec::with_capacity(2), Vec::with_capacity(2));
+                if let Some(missing) = missing {
+                    frames.push(writing.jump(message_id, index, &missing));
+                    said.push(SaidWord::Whole { next_index: index, text: missing });
+                }
+                let since_ms = inner.clock.now_ms().saturating_sub(claim.at_ms);
+                frames.push(writing.push(message_id, text.clone(), since_ms));
+                said.push(SaidWord::Delta { index, text });
+                (frames, said)
             }
         };
-        let wake = frame.and_then(|frame| Some(inner.feeds.get(&writing.room)?.push([frame])));
+        let next_index = writing.next_index;
+        let feed = inner.feeds.get(&writing.room).filter(|_| !frames.is_empty());
+        let wake = feed.map(|feed| feed.push(frames));
         drop(guard);
         wake.into_iter().for_each(Wake::wake);
-        if let Some(said) = said {
-            self.live.tell(held, said);
-        }
+        said.into_iter().for_each(|word| self.live.tell(held, word));
         self.timers.set(message_id, Some(Instant::now() + lease));
-        Ok(())
+        Ok(Heard { next_index, lease })
     }
 
     /// Tells the other nodes what was gathered, and once a second the whole of what is being written here.
@@ -132,17 +149,21 @@ impl Conductor {
         if self.live.whole.is_some_and(|at| at <= now) {
             let inner = self.inner.clone();
             let state = inner.state.read().unwrap_or_else(PoisonError::into_inner);
-            let mut writing = false;
+            let mut live = HashSet::new();
             for (message, text) in &state.writing {
                 let Some(claim) = state.projections.queue.claim(message) else { continue };
-                if text.next_index == 0 || !self.claims.contains_key(&claim.fence) {
+                if !self.live.speaks.contains(&claim.fence) {
+                    continue;
+                }
+                live.insert(claim.fence);
+                if text.next_index == 0 {
                     continue;
                 }
                 let word = SaidWord::Whole { next_index: text.next_index, text: text.text.as_str().into() };
                 self.live.said.push(Said { message: *message, fence: claim.fence, word });
-                writing = true;
             }
-            self.live.whole = writing.then_some(now + WHOLE_EVERY);
+            self.live.whole = (!live.is_empty()).then_some(now + WHOLE_EVERY);
+            self.live.speaks = live;
         }
         let said = std::mem::take(&mut self.live.said);
         if !said.is_empty() {
@@ -190,9 +211,14 @@ impl Conductor {
         let Some(claim) = state.projections.queue.claim(&said.message).filter(|claim| claim.fence == said.fence) else {
             return;
         };
-        let lease = Duration::from_millis(claim.lease_ms);
+        let (lease, since_ms) =
+            (Duration::from_millis(claim.lease_ms), inner.clock.now_ms().saturating_sub(claim.at_ms));
         let message_id = said.message;
-        let wake = shown(state, said).and_then(|(room, frame)| Some(inner.feeds.get(&room)?.push([frame])));
+        // Its worker has gone over to that node.
+        if matches!(said.word, SaidWord::Delta { .. }) {
+            self.live.speaks.remove(&said.fence);
+        }
+        let wake = shown(state, said, since_ms).and_then(|(room, frame)| Some(inner.feeds.get(&room)?.push([frame])));
         drop(guard);
         wake.into_iter().for_each(Wake::wake);
         self.timers.set(message_id, Some(Instant::now() + lease));
@@ -200,32 +226,59 @@ impl Conductor {
 }
 
 /// Changes the text in flight by a word of another node; what a subscriber is told of it.
-fn shown(state: &mut State, said: Said) -> Option<(antiphon_schemas::RoomName, Frame)> {
+fn shown(state: &mut State, said: Said, since_ms: u64) -> Option<(RoomName, Frame)> {
     let message_id = said.message;
     let writing = state.writing.get_mut(&message_id)?;
-    let (reply_id, bot) = (writing.reply_id, writing.bot.clone());
     let frame = match said.word {
         SaidWord::Heartbeat => return None,
-        SaidWord::Stage(stage) => {
-            frame::live("reply.progress", &Progress { message_id, stage, ahead: None, progress: None })
+        SaidWord::Stage { stage, progress } => {
+            frame::live("reply.progress", &Progress { message_id, stage, ahead: None, progress })
         }
         SaidWord::Delta { index, text } => {
             if index != writing.next_index || writing.text.len() + text.len() > REPLY_BYTES_MAX {
                 return None;
             }
-            writing.next_index += 1;
-            writing.text.push_str(&text);
-            frame::live("reply.delta", &Delta { message_id, reply_id, index, text })
+            writing.push(message_id, text, since_ms)
         }
         SaidWord::Whole { next_index, text } => {
             if next_index <= writing.next_index || text.len() > REPLY_BYTES_MAX {
                 return None;
             }
-            writing.next_index = next_index;
-            writing.text = text.as_ref().into();
-            let text = text.as_ref().into();
-            frame::live("reply.snapshot", &ReplySnapshot { message_id, reply_id, bot, next_index, text })
+            writing.jump(message_id, next_index, &text)
         }
     };
-    Some((writing.room.clone(), Frame { shows: Some(reply_id), ..frame }))
+    Some((writing.room.clone(), frame))
+}
+
+impl Writing {
+    /// Nothing of it was heard yet.
+    pub(super) fn new(open: &Open, claim: &Claim) -> Writing {
+        Writing {
+            room: open.room.clone(),
+            reply_id: claim.reply_id,
+            bot: open.ask.bot.clone(),
+            next_index: 0,
+            text: String::new(),
+            first_ms: None,
+        }
+    }
+
+    /// Takes the next piece, so long after the claim.
+    fn push(&mut self, message_id: MessageId, text: Arc<str>, since_ms: u64) -> Frame {
+        let (reply_id, index) = (self.reply_id, self.next_index);
+        self.first_ms.get_or_insert(since_ms);
+        self.next_index += 1;
+        self.text.push_str(&text);
+        let delta = frame::live("reply.delta", &Delta { message_id, reply_id, index, text });
+        Frame { shows: Some(reply_id), ..delta }
+    }
+
+    /// Takes everything before a piece.
+    fn jump(&mut self, message_id: MessageId, next_index: u32, text: &str) -> Frame {
+        let (reply_id, bot) = (self.reply_id, self.bot.clone());
+        self.next_index = next_index;
+        self.text = text.into();
+        let snapshot = ReplySnapshot { message_id, reply_id, bot, next_index, text: text.into() };
+        Frame { shows: Some(reply_id), ..frame::live("reply.snapshot", &snapshot) }
+    }
 }

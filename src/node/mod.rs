@@ -17,14 +17,17 @@
 //!
 //! Not here: what may happen (`decide`), bots (`work`), HTTP.
 //! Start with [`Node`], then `conductor` (the turn), `batch` (deciding), `apply` (what is new), `away` (the store comes
-//! and goes), `parking` (the outbox), `repair` (a lost tail), `build` (the state from the log), `live` (words); `read` and `follow` are the reading side.
+//! and goes), `parking` (the outbox), `repair` (a lost tail), `build` (the state from the log), `live` (words), `keys`
+//! (who may answer from outside); `read` and `follow` are the reading side.
 
 mod apply;
 mod away;
 mod batch;
 mod build;
+mod claimers;
 mod conductor;
 mod follow;
+mod keys;
 mod lanes;
 mod live;
 mod parking;
@@ -35,11 +38,15 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod work;
 
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicBool, AtomicU64},
+    },
     time::Duration,
 };
 
@@ -54,17 +61,23 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use follow::{Followed, Follower};
+pub use keys::key_sha256;
 pub use read::Range;
 pub use snapshot::remembered;
 pub use start::{Settings, start};
+pub use work::{Asked, Following};
 
-use self::build::Indexed;
+use self::{
+    build::Indexed,
+    claimers::{Claimer, Told},
+};
 
 use crate::{
     clock::Clock,
     decide::{
         Facts, Policy, Refusal,
         change::Change,
+        key::KeyWish,
         post::Post,
         repair::Restore,
         work::{End, Held, Wish},
@@ -110,6 +123,11 @@ pub enum Error {
     /// A reply beyond [`REPLY_BYTES_MAX`].
     #[error("the reply is longer than {REPLY_BYTES_MAX} bytes")]
     ReplyTooLong,
+    /// A text that does not begin with the pieces that were sent of it.
+    #[error(
+        "the text does not begin with the pieces that were sent before; what was shown cannot be taken back, so fail or release the claim"
+    )]
+    TextMismatch,
     /// The server is stopping.
     #[error("the server is stopping; try again in a moment")]
     Stopping,
@@ -130,12 +148,21 @@ struct Inner {
     data: Option<PathBuf>,
     // A std lock: written by the conductor for short work in memory, read by everybody, never held across an await.
     state: RwLock<State>,
-    feeds: Feeds,
+    feeds: Feeds<RoomName>,
+    /// What workers that follow their claims are told, by their names.
+    workers: Feeds<Arc<str>>,
+    /// The next ticket of whoever waits for a claim.
+    tickets: AtomicU64,
     /// The feed through which a probe comes back.
     canary: Arc<Feed>,
     // Replaced as a whole when the state is built anew.
     indexed: RwLock<Indexed>,
     applied: watch::Sender<Seq>,
+    /// Counts the changes of which keys are good.
+    keys_changed: watch::Sender<u64>,
+    /// The store may have lost entries about keys that are not back yet: which keys are good is not known. Set with the
+    /// state locked for writing; cleared when what was brought back is applied.
+    keys_lost: AtomicBool,
     requests: mpsc::Sender<Request>,
     incarnation: Uuid,
     /// Cancelled once everything is closed and the last snapshot written.
@@ -227,6 +254,8 @@ pub struct Writing {
     pub next_index: u32,
     /// The text so far.
     pub text: String,
+    /// From the claim to the first piece, as this node saw it.
+    pub first_ms: Option<u64>,
 }
 
 /// A claim, given to whoever asked for work.
@@ -238,6 +267,8 @@ pub struct Claimed {
     pub reply_id: MessageId,
     /// The room.
     pub room: RoomName,
+    /// The bot that shall answer.
+    pub bot: BotName,
     /// 1 for the first try.
     pub attempt: u32,
     /// How long it lives without a heartbeat.
@@ -247,19 +278,35 @@ pub struct Claimed {
 }
 
 /// A live word from whoever holds a claim.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Word {
     /// It is alive.
     Heartbeat,
     /// What it is doing.
-    Stage(Arc<str>),
+    Stage {
+        /// A code, e.g. `loading-model`.
+        stage: Arc<str>,
+        /// How much of that is done, from 0 to 1, if it knows.
+        progress: Option<f32>,
+    },
     /// The next piece of the reply.
     Delta {
         /// 0, 1, 2 …
         index: u32,
         /// The piece.
         text: Arc<str>,
+        /// All pieces before it, for a node that may lack some.
+        before: Option<Arc<str>>,
     },
+}
+
+/// What a node says to a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    /// The index of the piece that is wanted next.
+    pub next_index: u32,
+    /// How long the claim lives from now.
+    pub lease: Duration,
 }
 
 /// What a node is asked to do.
@@ -267,8 +314,9 @@ pub enum Word {
 enum Request {
     Command { command: Command, facts: Facts, epoch: Epoch, answer: oneshot::Sender<Result<Answer, Error>> },
     BeginAnew { answer: oneshot::Sender<Result<(), Error>> },
-    Claim { wish: Wish, answer: oneshot::Sender<Result<Claimed, Error>> },
-    Word { held: Held, word: Word, answer: oneshot::Sender<Result<(), Error>> },
+    Claim { wish: Wish, claimer: Claimer },
+    Withdraw { ticket: u64 },
+    Word { held: Held, word: Word, answer: oneshot::Sender<Result<Heard, Error>> },
     Probe,
     Stop { done: oneshot::Sender<()> },
 }
@@ -283,6 +331,7 @@ enum Command {
     Claim(Wish),
     Restore(Restore),
     Note(LogRepaired),
+    Key(KeyWish),
 }
 
 /// What became of a command.
@@ -419,19 +468,27 @@ impl Node {
     /// # Errors
     /// [`Error::Stopping`]; [`Error::Log`] if the log takes no writes.
     pub async fn claim(&self, bot: &BotName, worker: &Arc<str>, incarnation: Option<Uuid>) -> Result<Claimed, Error> {
-        let wish = Wish { bot: bot.clone(), worker: worker.clone(), incarnation, reply_id: self.fresh_id() };
-        let (answer, claimed) = oneshot::channel();
-        self.send(Request::Claim { wish, answer }).await?;
-        claimed.await.map_err(|_| Error::Stopping)?
+        let (bots, reply_id) = ([bot.clone()].into(), self.fresh_id());
+        let wish = Wish { bots, worker: worker.clone(), incarnation, reply_id, keyed: false };
+        let (answer, told) = oneshot::channel();
+        let ticket = self.ticket();
+        let claimer = Claimer { ticket, cold: false, until: None, kept: false, facts: Facts::none(), answer };
+        self.send(Request::Claim { wish, claimer }).await?;
+        match told.await.map_err(|_| Error::Stopping)?? {
+            Told::Claimed(claimed) => Ok(claimed),
+            // Only said to whoever set a time, or has a key.
+            Told::Nothing | Told::Stale => Err(Error::Busy),
+        }
     }
 
     /// Says something live about a claimed message: a heartbeat, a stage, the next piece of the reply.
     ///
-    /// A piece with an index below the next one is ignored.
+    /// A piece with an index below the next one is ignored; one beyond it is taken if it brings those before it.
     ///
     /// # Errors
-    /// [`Error::Refused`] when the claim is over: stop working. [`Error::DeltaGap`]: send the expected one.
-    pub async fn say(&self, held: Held, word: Word) -> Result<(), Error> {
+    /// [`Error::Refused`] when the claim is over: stop working. [`Error::DeltaGap`]: send the expected one, or bring
+    /// what is missing.
+    pub async fn say(&self, held: Held, word: Word) -> Result<Heard, Error> {
         let (answer, said) = oneshot::channel();
         self.send(Request::Word { held, word, answer }).await?;
         said.await.map_err(|_| Error::Stopping)?
@@ -482,6 +539,7 @@ impl Node {
     /// Ends the feeds, so that streams to subscribers end.
     pub fn end_feeds(&self) {
         self.inner.feeds.close();
+        self.inner.workers.close();
     }
 
     async fn command(&self, command: Command, needs: &[MessageId]) -> Result<Answer, Error> {

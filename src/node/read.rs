@@ -166,11 +166,12 @@ impl Node {
     /// # Errors
     /// [`Error::Log`], [`Error::Index`].
     pub async fn timeline(&self, id: MessageId) -> Result<Option<Timeline>, Error> {
-        let Some(fact) = self.fact(id).await? else { return Ok(None) };
+        let entries = self.history(id).await?;
+        let Some(first_ms) = entries.first().map(|posted| posted.header.at_ms) else { return Ok(None) };
         let epoch = self.epoch();
         let mut steps: Vec<Step> = Vec::new();
-        let mut last_ms = fact.posted.header.at_ms;
-        for entry in self.entries_at(&fact.record.positions, usize::MAX).await? {
+        let mut last_ms = first_ms;
+        for entry in entries {
             let shown = view::posted_id(&entry);
             let redacted = match shown {
                 Some(shown) => self.record(shown).await?.is_some_and(|record| record.redacted),
@@ -185,7 +186,13 @@ impl Node {
             });
             last_ms = entry.header.at_ms;
         }
-        Ok(Some(Timeline { id, steps, total_ms: last_ms - fact.posted.header.at_ms }))
+        Ok(Some(Timeline { id, steps, total_ms: last_ms - first_ms }))
+    }
+
+    /// Every entry about a message, oldest first; none if there is no such message.
+    pub(super) async fn history(&self, id: MessageId) -> Result<Vec<Arc<Entry>>, Error> {
+        let Some(fact) = self.fact(id).await? else { return Ok(Vec::new()) };
+        self.entries_at(&fact.record.positions, usize::MAX).await
     }
 
     /// The rooms by name, a page at a time.

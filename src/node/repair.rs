@@ -27,6 +27,8 @@ pub(super) struct Repair {
     front: i64,
     /// So many have no answer yet.
     left: usize,
+    /// So many keys and revocations are not back yet.
+    pub(super) keys: usize,
     before: Epoch,
     after: Seq,
     offered: usize,
@@ -37,7 +39,7 @@ impl Conductor {
     /// Plans what is to be offered of what the epoch `before` has lost. What an earlier repair has not brought back yet was
     /// later in the log, and comes after it.
     pub(super) fn offer_lost(&mut self, before: Epoch, lost: &[Arc<Entry>]) {
-        let Some(first) = lost.first() else { return };
+        let Some(first) = lost.first() else { return self.look_for_lost_keys() };
         let (plan, after) = (repair::plan(lost), Seq(first.header.seq.0 - 1));
         let offered = plan.offered();
         let restored: HashSet<_> = plan.restores.iter().flat_map(|restore| restore.needs()).collect();
@@ -49,6 +51,7 @@ impl Conductor {
             queue: BTreeMap::new(),
             front: 0,
             left: 0,
+            keys: 0,
             before,
             after,
             offered: 0,
@@ -57,11 +60,14 @@ impl Conductor {
         (repair.before, repair.after) = (before, repair.after.min(after));
         repair.offered += offered;
         repair.refused.extend(plan.refused);
-        let commands: Vec<_> = first.chain(restores).chain(late).collect();
+        repair.keys += plan.keys.len();
+        let keys = plan.keys.into_iter().map(Command::Key);
+        let commands: Vec<_> = keys.chain(first).chain(restores).chain(late).collect();
         for command in commands.into_iter().rev() {
             repair.queue.insert(repair.front, command);
             repair.front -= 1;
         }
+        self.look_for_lost_keys();
     }
 
     /// Whether the next part of what was lost can be offered.
@@ -96,6 +102,7 @@ impl Conductor {
             let needs = match &command {
                 Command::Restore(restore) => restore.needs(),
                 Command::Change(id, _) => vec![*id],
+                Command::Key(_) => vec![],
                 _ => continue,
             };
             let facts = node.facts(&needs).await;
@@ -118,17 +125,18 @@ impl Conductor {
     /// What became of something lost.
     pub(super) fn repaired(&mut self, place: i64, command: Command, result: Result<Answer, Error>) {
         let why = match result {
-            Err(Error::Refused(why)) => why,
+            Err(Error::Refused(why)) => Some(why),
             Ok(Answer::Stale) | Err(_) => return self.offer_again(place, command),
-            Ok(_) => {
-                if let Some(repair) = &mut self.repair {
-                    repair.left -= 1;
-                }
-                return;
-            }
+            Ok(_) => None,
         };
         let Some(repair) = &mut self.repair else { return };
         repair.left -= 1;
+        if let Command::Key(_) = command {
+            // Never refused.
+            repair.keys -= 1;
+            return self.look_for_lost_keys();
+        }
+        let Some(why) = why else { return };
         match command {
             Command::Restore(restore) => repair.refused.push(restore.refused(&why)),
             Command::Change(id, change) => repair.refused.push(repair::refused_change(id, change, &why)),

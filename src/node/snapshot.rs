@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Promises: written aside, synced, renamed, folder synced, so there is always a whole one or none; one that does not
-//! fit the log (other epoch, other entry at its position) or does not read is ignored: the log is folded from the start.
+//! fit the log (other epoch, other entry at its position), does not read, or is of another version of what is kept is ignored:
+//! the log is folded from the start. What it remembers of the log ([`remembered`]) counts in any version.
 
 use std::{
     fs::{self, File},
@@ -16,7 +17,10 @@ use std::{
 use antiphon_schemas::{Epoch, Seq};
 use serde::{Deserialize, Serialize};
 
-use crate::{log::Log, projection::Kept};
+use crate::{
+    log::Log,
+    projection::{KEPT_VERSION, Kept},
+};
 
 const MAGIC: &[u8; 8] = b"antsnap1";
 
@@ -57,6 +61,10 @@ pub(super) async fn read(data: &Path, log: &dyn Log) -> Kept {
         }
     };
     match parse(&bytes) {
+        Some(stored) if stored.kept.version != KEPT_VERSION => {
+            tracing::info!("the snapshot is of another version; folding the log from its start");
+            Kept::default()
+        }
         Some(stored) if fits(&stored, log).await => stored.kept,
         _ => {
             tracing::warn!("the snapshot does not fit the log; folding the log from its start");

@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{Arc, RwLock},
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicBool, AtomicU64},
+    },
     time::Duration,
 };
 
@@ -73,6 +76,8 @@ pub async fn start(settings: Settings) -> Result<Node, Error> {
     let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
     let inner = Arc::new(Inner {
         applied: watch::Sender::new(Seq::ZERO),
+        keys_changed: watch::Sender::new(0),
+        keys_lost: AtomicBool::new(false),
         indexed: RwLock::new(Indexed::empty()?),
         name,
         log,
@@ -82,6 +87,8 @@ pub async fn start(settings: Settings) -> Result<Node, Error> {
         data,
         state: RwLock::new(state),
         feeds: Feeds::default(),
+        workers: Feeds::default(),
+        tickets: AtomicU64::new(0),
         canary: Arc::default(),
         requests,
         incarnation: Uuid::new_v4(),
@@ -100,7 +107,7 @@ pub async fn start(settings: Settings) -> Result<Node, Error> {
     Ok(node)
 }
 
-/// Pushes a heartbeat to everybody who follows a room, until the node is gone.
+/// Pushes a heartbeat to everybody who follows a room or a worker's claims, until the node is gone.
 async fn heartbeats(node: Node) {
     let mut ticks = tokio::time::interval(HEARTBEAT_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -108,7 +115,9 @@ async fn heartbeats(node: Node) {
         tokio::select! {
             _ = ticks.tick() => {
                 let at = antiphon_schemas::time::rfc3339(node.inner.clock.now_ms());
-                node.inner.feeds.push_to_all(&frame::live("heartbeat", &Heartbeat { at }));
+                let heartbeat = frame::live("heartbeat", &Heartbeat { at });
+                node.inner.feeds.push_to_all(&heartbeat);
+                node.inner.workers.push_to_all(&heartbeat);
             }
             () = node.inner.requests.closed() => return,
         }

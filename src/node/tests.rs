@@ -195,7 +195,7 @@ impl Rig {
     }
 
     async fn delta(&self, held: Held, index: u32, text: &str) -> Result<(), Error> {
-        self.node.say(held, Word::Delta { index, text: text.into() }).await
+        self.node.say(held, Word::Delta { index, text: text.into(), before: None }).await.map(drop)
     }
 
     /// Everything in the log.

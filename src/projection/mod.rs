@@ -5,6 +5,7 @@
 //! Not here: reading the log, disk (`index`), who waits for what (`node`).
 
 pub mod counts;
+pub mod keys;
 pub mod newest;
 pub mod queue;
 pub mod recent;
@@ -20,10 +21,14 @@ use serde::{Deserialize, Serialize};
 
 use self::{
     counts::Counts,
+    keys::{KeptKeys, Keys},
     newest::Newest,
     queue::{Open, Queue},
     recent::Recent,
 };
+
+/// What [`Kept`] holds: 1 since it holds keys. One of another version lacks something, or holds it in another way.
+pub const KEPT_VERSION: u32 = 1;
 
 /// How much the recent view keeps.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +50,8 @@ pub struct Projections {
     pub recent: Recent,
     /// What the index does not have yet.
     pub newest: Newest,
+    /// Who may answer from outside.
+    pub keys: Keys,
     /// Numbers.
     pub counts: Counts,
 }
@@ -52,10 +59,16 @@ pub struct Projections {
 /// The part of the projections that a restart cannot read back from index and log: what a snapshot holds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Kept {
+    /// [`KEPT_VERSION`] of whoever wrote it; 0 before there were versions.
+    #[serde(default)]
+    pub version: u32,
     /// The last entry folded in.
     pub position: Seq,
     /// The open messages.
     pub open: Vec<(MessageId, Open)>,
+    /// The keys.
+    #[serde(default)]
+    pub keys: KeptKeys,
     /// Numbers.
     pub counts: Counts,
 }
@@ -68,6 +81,7 @@ impl Projections {
             queue: Queue::with(kept.open),
             recent: Recent::new(epoch, limits.recent_messages, limits.rooms),
             newest: Newest::after(kept.position),
+            keys: Keys::with(kept.keys),
             counts: kept.counts,
         }
     }
@@ -89,6 +103,7 @@ impl Projections {
         self.queue.apply(entry);
         self.recent.apply(entry);
         self.newest.apply(entry);
+        self.keys.apply(entry);
         self.counts.apply(entry);
         self.position = entry.header.seq;
     }
@@ -97,6 +112,7 @@ impl Projections {
     pub fn keep(&self) -> Kept {
         let mut open: Vec<_> = self.queue.iter().map(|(id, open)| (*id, open.clone())).collect();
         open.sort_by_key(|(id, _)| *id);
-        Kept { position: self.position, open, counts: self.counts.clone() }
+        let (keys, counts) = (self.keys.keep(), self.counts.clone());
+        Kept { version: KEPT_VERSION, position: self.position, open, keys, counts }
     }
 }

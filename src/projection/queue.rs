@@ -5,7 +5,7 @@
 //! Not here: who may claim, when a lease is over (`decide`, `node`).
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
@@ -105,7 +105,8 @@ pub struct Queue {
     lanes: BTreeMap<LaneKey, BTreeMap<Seq, MessageId>>,
     in_room: HashMap<(RoomName, u8), u32>,
     depths: HashMap<BotName, Depth>,
-    promised: HashSet<MessageId>,
+    /// The messages whose live claims have promised these ids to their replies.
+    promised: HashMap<MessageId, MessageId>,
 }
 
 impl PartialEq for Queue {
@@ -191,7 +192,12 @@ impl Queue {
 
     /// Whether a live claim has promised this id to its reply.
     pub fn is_promised(&self, id: &MessageId) -> bool {
-        self.promised.contains(id)
+        self.promised.contains_key(id)
+    }
+
+    /// The message whose live claim has promised this id to its reply.
+    pub fn promised(&self, reply_id: &MessageId) -> Option<MessageId> {
+        self.promised.get(reply_id).copied()
     }
 
     /// All open messages, in no order.
@@ -246,7 +252,7 @@ impl Queue {
             State::Retrying { .. } => depth.retrying += 1,
             State::Claimed(claim) => {
                 depth.claimed += 1;
-                self.promised.insert(claim.reply_id);
+                self.promised.insert(claim.reply_id, id);
             }
         }
         self.open.insert(id, open);

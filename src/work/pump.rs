@@ -44,13 +44,13 @@ pub(super) async fn pump(node: &Node, held: Held, mut pieces: OutboxReader, star
                 }
                 pumped.first_token_ms.get_or_insert_with(|| millis(started.elapsed()));
                 pumped.text.push_str(&text);
-                node.say(held, Word::Delta { index: pumped.deltas, text: text.into() }).await?;
+                node.say(held, Word::Delta { index: pumped.deltas, text: text.into(), before: None }).await?;
                 pumped.deltas += 1;
                 last_sent = Some(Instant::now());
             }
         }
         if let Some(stage) = stage {
-            node.say(held, Word::Stage(stage.into())).await?;
+            node.say(held, Word::Stage { stage: stage.into(), progress: None }).await?;
         }
     }
     Ok(pumped)

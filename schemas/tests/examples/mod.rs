@@ -8,9 +8,9 @@ use antiphon_schemas::{
     BotName, Entry, Epoch, Event, Header, MessageId, RequestId, RoomName, Seq,
     entry::VERSION,
     event::{
-        Ask, Author, AuthorKind, LogRepaired, Made, MessageCancelled, MessageClaimed, MessageCompleted, MessageDead,
-        MessageFailed, MessagePosted, MessageRedacted, MessageReleased, NotRepaired, ReplyPosted, Unknown, Usage,
-        release,
+        Ask, Author, AuthorKind, KeyCreated, KeyRevoked, LogRepaired, Made, MessageCancelled, MessageClaimed,
+        MessageCompleted, MessageDead, MessageFailed, MessagePosted, MessageRedacted, MessageReleased, NotRepaired,
+        ReplyPosted, Unknown, Usage, release,
     },
 };
 use bytes::Bytes;
@@ -111,6 +111,14 @@ fn full() -> Vec<Event> {
             refused_more: u32::MAX,
         }
         .into(),
+        KeyCreated {
+            key_id: "e3b0c44298fc".into(),
+            worker: "gpu-box.tokyo_1~".into(),
+            bots: vec![bot("helper"), bot("echo")],
+            key_sha256: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".into(),
+        }
+        .into(),
+        KeyRevoked { key_id: "e3b0c44298fc".into() }.into(),
     ]
 }
 
@@ -162,6 +170,8 @@ fn minimal() -> Vec<Event> {
             refused_more: 0,
         }
         .into(),
+        KeyCreated { key_id: "".into(), worker: "".into(), bots: vec![], key_sha256: "".into() }.into(),
+        KeyRevoked { key_id: "".into() }.into(),
     ]
 }
 

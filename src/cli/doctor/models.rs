@@ -22,7 +22,7 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
         Ok(specs) => specs,
         Err(why) => return vec![Check::fail(WHAT, why.to_string(), "mend that bot's `model`")],
     };
-    let mut models: Vec<_> = specs.iter().map(|spec| (spec.to_string(), spec)).collect();
+    let mut models: Vec<_> = specs.iter().flatten().map(|spec| (spec.to_string(), spec)).collect();
     models.sort_by(|a, b| a.0.cmp(&b.0));
     models.dedup_by(|a, b| a.0 == b.0);
     let mut checks = Vec::new();
