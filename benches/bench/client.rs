@@ -10,11 +10,16 @@ use tokio::{
 /// The bytes of a post; `to` as JSON.
 pub(crate) fn post(room: &str, text: &str, to: &str) -> Vec<u8> {
     let body = format!(r#"{{"text":"{text}","author":{{"name":"ann"}},"to":{to}}}"#);
+    post_json(&format!("/api/rooms/{room}/messages"), &body)
+}
+
+/// The bytes of a POST of this JSON.
+pub(crate) fn post_json(path: &str, body: &str) -> Vec<u8> {
     let head = format!(
-        "POST /api/rooms/{room}/messages HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
-    (head + &body).into_bytes()
+    (head + body).into_bytes()
 }
 
 /// The bytes of a GET.

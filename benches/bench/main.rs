@@ -9,6 +9,7 @@ mod redis;
 #[path = "../../tests/support/redis.rs"]
 mod redis_server;
 mod server;
+mod work;
 
 fn main() {
     // Cargo adds `--bench` of its own.
@@ -26,9 +27,10 @@ fn main() {
     bench("index", &index::run);
     bench("server", &|| server::run(part));
     bench("redis", &|| redis::run(part));
+    bench("work", &|| work::run(part));
     if !ran {
         eprintln!(
-            "no such bench; there are: log, index, server [posts|publish|fanout|echo|idle|restart], redis [append|read|publish|echo|crowd]"
+            "no such bench; there are: log, index, server [posts|publish|fanout|echo|idle|restart], redis [append|read|publish|echo|crowd], work [waits|woken|answer]"
         );
         std::process::exit(2);
     }

@@ -4,12 +4,7 @@
 //! stands beside the raw thing of the same run. CPU is the server's own, from /proc.
 //! `cargo bench --bench bench -- server [posts|publish|fanout|echo|idle|restart]`
 
-use std::{
-    fs::File,
-    io::Write,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use antiphon::{
     clock::Clock,
@@ -24,7 +19,7 @@ use uuid::Uuid;
 
 use crate::{
     client::{self, Connection, Subscriber},
-    measure::{block, folder, median, p50_p99},
+    measure::{block, fdatasync_ms, folder, median, p50_p99},
     process::{Audience, Server, echoes, post_stamped},
 };
 
@@ -41,20 +36,6 @@ pub(crate) fn run(part: Option<&str>) {
         ("restart", || block(restart())),
     ];
     parts.iter().filter(|(name, _)| part.is_none_or(|part| part == *name)).for_each(|(_, run)| run());
-}
-
-/// One 300-byte write and fdatasync, in ms: the raw thing under every acknowledgement.
-fn fdatasync_ms(folder: &Path) -> f64 {
-    let mut file = File::create(folder.join("raw")).expect("a file");
-    file.write_all(&vec![0; 4 << 20]).and_then(|()| file.sync_all()).expect("space");
-    let times = (0..300).map(|n| {
-        let at = Instant::now();
-        std::os::unix::fs::FileExt::write_all_at(&file, &[7; 300], n * 300)
-            .and_then(|()| file.sync_data())
-            .expect("a write");
-        at.elapsed().as_secs_f64() * 1e3
-    });
-    median(times.collect())
 }
 
 /// Posts acknowledged over HTTP by 32 connections, beside as many requests that touch no log.

@@ -24,7 +24,10 @@ use super::{
     conductor::{Conductor, To, read},
 };
 use crate::{
-    decide::work::{End, Held, Wish},
+    decide::{
+        Refusal,
+        work::{End, Held, Wish},
+    },
     fanout::{Frame, feed::Wake, frame},
     log::{self, BATCH_MAX},
     projection::{keys::Keys, queue::Claim, record::Change, view},
@@ -115,11 +118,16 @@ impl Conductor {
         }
     }
 
-    /// Gives what was granted to this wish before, or lets it wait.
+    /// Gives what was granted to this wish before, or lets it wait; a key whose reply is posted is refused at once.
     pub(super) fn grant_again(&mut self, wish: Wish, claimer: Claimer) {
-        let promised = read(&self.inner).projections.queue.promised(&wish.reply_id);
+        let inner = self.inner.clone();
+        let state = read(&inner);
+        let promised = state.projections.queue.promised(&wish.reply_id);
+        let used = promised.is_none() && claimer.facts.look(&state.projections, &wish.reply_id).is_some();
+        drop(state);
         match promised {
             Some(message_id) => self.hand_again(claimer, message_id),
+            None if used => drop(claimer.tell(Err(Refusal::KeyUsed.into()))),
             None => self.claimers.put(wish, claimer),
         }
     }

@@ -288,13 +288,23 @@ impl Events {
     /// Opens one; `last_id` as a browser sends it when it comes back, or `0` for everything from the start.
     pub(crate) async fn open(server: &Server, room: &str, last_id: Option<&str>) -> Events {
         let url = server.url(&format!("/api/rooms/{room}/events"));
+        Events::try_open(&server.client, &url, last_id).await.expect("the server answers")
+    }
+
+    /// The same of any stream, by its address; `None` when nobody is there.
+    pub(crate) async fn try_open(client: &Client, url: &str, last_id: Option<&str>) -> Option<Events> {
         let request = match last_id {
-            Some("0") => server.client.get(format!("{url}?after=0")),
-            Some(id) => server.client.get(url).header("last-event-id", id),
-            None => server.client.get(url),
+            Some("0") => client.get(format!("{url}?after=0")),
+            Some(id) => client.get(url).header("last-event-id", id),
+            None => client.get(url),
         };
-        let response = request.send().await.unwrap();
+        let response = request.send().await.ok()?;
         assert_eq!(response.status(), StatusCode::OK);
+        Some(Events::of(response))
+    }
+
+    /// What a response of this kind brings.
+    pub(crate) fn of(response: Response) -> Events {
         Events { response, reader: SseReader::new(), ready: VecDeque::new() }
     }
 
@@ -307,21 +317,23 @@ impl Events {
 
     /// The next event but heartbeats; `None` at the end of the stream.
     pub(crate) async fn try_next(&mut self) -> Option<SseEvent> {
-        let next = async {
-            loop {
-                if let Some(event) = self.ready.pop_front() {
-                    if event.name != "heartbeat" {
-                        return Some(event);
-                    }
-                    continue;
+        tokio::time::timeout(PATIENCE, self.hear()).await.expect("an event within a minute")
+    }
+
+    /// The same, however long it takes.
+    pub(crate) async fn hear(&mut self) -> Option<SseEvent> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                if event.name != "heartbeat" {
+                    return Some(event);
                 }
-                let chunk = self.response.chunk().await.ok()??;
-                let mut events = Vec::new();
-                self.reader.push(&chunk, &mut events).unwrap();
-                self.ready.extend(events);
+                continue;
             }
-        };
-        tokio::time::timeout(PATIENCE, next).await.expect("an event within a minute")
+            let chunk = self.response.chunk().await.ok()??;
+            let mut events = Vec::new();
+            self.reader.push(&chunk, &mut events).unwrap();
+            self.ready.extend(events);
+        }
     }
 
     pub(crate) async fn next(&mut self) -> SseEvent {

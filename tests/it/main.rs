@@ -15,7 +15,10 @@ mod keys;
 mod models;
 mod nodes;
 mod openapi;
+#[path = "../support/proxy.rs"]
+mod proxy;
 #[path = "../support/redis.rs"]
 mod redis;
 mod start;
 mod tidy;
+mod workers;

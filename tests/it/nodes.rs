@@ -5,7 +5,7 @@
 
 mod answers;
 mod away;
-mod chaos;
+pub(crate) mod chaos;
 mod cluster;
 mod load;
 mod names;
@@ -24,10 +24,10 @@ use crate::{
 };
 
 /// The bots of every node.
-const BOTS: [&str; 4] = ["ada", "bob", "cyd", "dot"];
+pub(crate) const BOTS: [&str; 4] = ["ada", "bob", "cyd", "dot"];
 
 /// What a log is in.
-trait Store {
+pub(crate) trait Store {
     /// Its address for a node.
     fn url(&self) -> String;
     /// The server that has the log's keys now.
@@ -70,18 +70,18 @@ const LOG: &str = "{antiphon:0}:log";
 const DURABLE: [(&str, &str); 2] = [("appendonly", "yes"), ("appendfsync", "always")];
 
 /// A place for nodes on one store: where they listen and what they keep stays the same over restarts.
-struct Place<S: Store = Redis> {
-    dir: tempfile::TempDir,
+pub(crate) struct Place<S: Store = Redis> {
+    pub(crate) dir: tempfile::TempDir,
     redis: S,
     /// Where the nodes find the log.
     url: String,
-    addresses: Vec<String>,
+    pub(crate) addresses: Vec<String>,
     arguments: Vec<String>,
 }
 
 impl Place {
     /// A durable Redis, and addresses for so many nodes.
-    fn new(nodes: usize, arguments: &[&str]) -> Place {
+    pub(crate) fn new(nodes: usize, arguments: &[&str]) -> Place {
         Place::with(&[], nodes, arguments)
     }
 
@@ -116,7 +116,7 @@ impl<S: Store> Place<S> {
     }
 
     /// Starts a node, again or for the first time.
-    fn start(&self, node: usize) -> Server {
+    pub(crate) fn start(&self, node: usize) -> Server {
         self.start_named(node, &format!("n{node}"))
     }
 
@@ -144,7 +144,7 @@ impl<S: Store> Place<S> {
         lanes.collect()
     }
 
-    fn lanes_are_empty(&self) {
+    pub(crate) fn lanes_are_empty(&self) {
         let lanes = self.on_lanes();
         assert!(!lanes.is_empty(), "the bots had work");
         for (lane, (standing, pending)) in lanes {
@@ -155,14 +155,14 @@ impl<S: Store> Place<S> {
 
 /// What became of a post that was acknowledged.
 #[derive(Debug, Clone)]
-struct Acked {
-    room: String,
-    id: String,
-    text: String,
+pub(crate) struct Acked {
+    pub(crate) room: String,
+    pub(crate) id: String,
+    pub(crate) text: String,
 }
 
 /// Sends a post to one of these addresses after the other until it is acknowledged; returns the status.
-async fn send_until_acknowledged(
+pub(crate) async fn send_until_acknowledged(
     http: &Client,
     addresses: &[String],
     first: usize,
@@ -192,7 +192,7 @@ async fn send_until_acknowledged(
 }
 
 /// Waits until every one of these posts has its answer on this node.
-async fn until_answered(server: &Server, acked: &[Acked]) {
+pub(crate) async fn until_answered(server: &Server, acked: &[Acked]) {
     let mut rooms: BTreeMap<&str, std::collections::BTreeSet<&str>> = BTreeMap::new();
     for post in acked {
         rooms.entry(&post.room).or_default().insert(&post.id);
@@ -233,7 +233,7 @@ async fn until_answered(server: &Server, acked: &[Acked]) {
 }
 
 /// Every acknowledged post is there once, in its words, and has exactly one answer; nothing else is there.
-async fn all_there_once_and_answered_once(server: &Server, acked: &[Acked]) {
+pub(crate) async fn all_there_once_and_answered_once(server: &Server, acked: &[Acked]) {
     let mut expected: BTreeMap<&str, &Acked> = acked.iter().map(|a| (a.id.as_str(), a)).collect();
     let mut unanswered: std::collections::BTreeSet<&str> = expected.keys().copied().collect();
     assert_eq!(expected.len(), acked.len());

@@ -15,7 +15,7 @@ use super::{Acked, BOTS, Place, all_there_once_and_answered_once, send_until_ack
 use crate::harness::{Dice, Server, assert_same, everything_shown, seed, soak};
 
 /// Real messages of a chat: text and room.
-fn real_messages(count: usize) -> Vec<(String, String)> {
+pub(crate) fn real_messages(count: usize) -> Vec<(String, String)> {
     let file = std::fs::File::open("tests/data/ubuntu-irc-excerpt.jsonl.gz").unwrap();
     let lines = std::io::BufReader::new(flate2::read::GzDecoder::new(file)).lines();
     let message = |line: std::io::Result<String>| {
