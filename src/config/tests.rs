@@ -96,7 +96,7 @@ fn values_that_make_no_sense_are_refused_with_a_sentence() {
     refused("", &[], "log = 'redis'", &["log: `redis`", "memory"]);
     refused("", &[], "log = 1", &["line 1", "string"]);
     refused("", &[], "queue_max = -1", &["line 1"]);
-    refused("--model gpt", &[], "", &["`gpt`", "builtin, ollama:NAME or openai:NAME"]);
+    refused("--model gpt", &[], "", &["`gpt`", "builtin, ollama:NAME, openai:NAME, or remote"]);
     refused("--model ollama:", &[], "", &["ollama:NAME"]);
     refused("--retry-base-ms 5 --retry-max-ms 4", &[], "", &["retry_base_ms", "retry_max_ms"]);
     refused("--gap-s 700", &[], "", &["gap_s", "total_s"]);

@@ -310,7 +310,6 @@ pub struct Heard {
 }
 
 /// What a node is asked to do.
-#[expect(clippy::large_enum_variant, reason = "nearly all are commands; a box would be one allocation more for each")]
 enum Request {
     Command { command: Command, facts: Facts, epoch: Epoch, answer: oneshot::Sender<Result<Answer, Error>> },
     BeginAnew { answer: oneshot::Sender<Result<(), Error>> },

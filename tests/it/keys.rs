@@ -102,7 +102,7 @@ async fn keys_and_revocations_survive_a_kill_and_the_disk_never_has_a_key() {
     revoke(&server, &gpu);
     assert!(server.terminate().success());
     let server = Server::configured(dir.path(), BOTS, &[]);
-    assert_eq!(ids(&server), [laptop.clone()]);
+    assert_eq!(ids(&server), std::slice::from_ref(&laptop));
     revoke(&server, &laptop);
     server.kill();
     let server = Server::configured(dir.path(), BOTS, &[]);

@@ -78,6 +78,7 @@ async fn two_hundred_waiting_workers_cost_an_idle_server_less_than_a_hundredth_o
     while let Some(work) = tokio::time::timeout(PATIENCE, waiting.join_next()).await.expect("work for everybody") {
         given.push(work.unwrap()["message"]["id"].as_str().unwrap().to_owned());
     }
-    (asked.sort(), given.sort());
+    asked.sort();
+    given.sort();
     assert_eq!(asked, given);
 }
