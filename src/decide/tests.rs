@@ -1,5 +1,7 @@
 //! Random wishes, decided and applied, against a small model that knows only the rules.
 
+mod claims;
+
 use std::{
     collections::{BTreeMap, HashSet},
     sync::Arc,

@@ -8,6 +8,7 @@ mod keys;
 mod log;
 mod on_redis;
 mod posts;
+mod work;
 
 use std::{
     collections::VecDeque,

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use super::*;
 use crate::{
-    decide::{Refusal, change::Change},
+    decide::{Refusal, change::Change, work::reply_of},
     log::{self, redis as shared},
+    node::work::Asked,
     outbox::Outbox,
 };
 
@@ -78,6 +79,78 @@ async fn a_message_that_two_nodes_claim_at_the_same_instant_has_one_winner() {
     let lane = "{antiphon:0}:work:bot:5";
     assert_eq!(redis.command(&["XLEN", lane]), "0");
     assert!(redis.command(&["XPENDING", lane, "workers"]).starts_with('0'));
+}
+
+/// A worker whose answer was lost asks the next node, while the first is still at it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_two_nodes_are_asked_under_at_the_same_instant_is_one_claim() {
+    let count = if std::env::var_os("ANTIPHON_SOAK").is_some() { 2_000 } else { 200 };
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let nodes = [node(&redis.url(), "a", &dir).await, node(&redis.url(), "b", &dir).await];
+    for n in 0..count {
+        let reply_id = reply_of("box", &format!("key {n}"));
+        let wait = Duration::from_millis(LONG_MS);
+        let asked = Asked { bots: [bot()].into(), worker: "box".into(), reply_id, cold: false, wait };
+        let ask = |node: &Node| {
+            tokio::spawn({
+                let (node, asked) = (node.clone(), asked.clone());
+                async move { node.claim_again(asked).await }
+            })
+        };
+        let both = [ask(&nodes[0]), ask(&nodes[1])];
+        // Another waits, too: a second claim under the key would take it.
+        for _ in 0..2 {
+            posted(nodes[n % 2].post(question("whose is it?")).await.unwrap()).unwrap();
+        }
+        let mut claims = Vec::new();
+        for asking in both {
+            let claimed = timeout(PATIENCE, asking).await.expect("an answer within a minute").unwrap();
+            claims.push(claimed.unwrap().unwrap());
+        }
+        assert_eq!((claims[0].held, claims[0].reply_id), (claims[1].held, reply_id));
+        // Words to one node, the end to the other.
+        let word = Word::Delta { index: 0, text: "it is ".into(), before: None };
+        nodes[n % 2].say(claims[0].held, word).await.unwrap();
+        nodes[(n + 1) % 2].end(claims[0].held, answer("it is mine")).await.unwrap();
+        let rest = timeout(PATIENCE, nodes[0].claim(&bot(), &"rest".into(), None)).await.unwrap().unwrap();
+        nodes[0].end(rest.held, answer("the other one")).await.unwrap();
+    }
+    let claims = entries(&nodes[0]).await.iter().filter(|e| matches!(e.event, Event::MessageClaimed(_))).count();
+    assert_eq!(claims, 2 * count, "one a message");
+}
+
+/// The words of a reply go to one node first and to another then, as a worker does whose first node is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn words_that_are_said_to_another_node_go_on_where_they_were_on_all() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let nodes = [node(&redis.url(), "a", &dir).await, node(&redis.url(), "b", &dir).await];
+    posted(nodes[0].post(question("go on")).await.unwrap()).unwrap();
+    let held = timeout(PATIENCE, nodes[0].claim(&bot(), &"box".into(), None)).await.unwrap().unwrap().held;
+    timeout(PATIENCE, nodes[1].reached(held.fence)).await.unwrap().unwrap();
+    let (mut text, mut known) = (String::new(), [0, 0]);
+    for index in 0..40 {
+        let (piece, n) = (format!("{index} "), (index / 5 % 2) as usize);
+        let say = |before: Option<&str>| {
+            let word = Word::Delta { index, text: piece.as_str().into(), before: before.map(Into::into) };
+            nodes[n].say(held, word)
+        };
+        let heard = match say(None).await {
+            Err(Error::DeltaGap { .. }) => say(Some(&text)).await,
+            heard => heard,
+        };
+        known[n] = heard.unwrap().next_index;
+        assert_eq!(known[n], index + 1);
+        text.push_str(&piece);
+    }
+    let caught_up = async {
+        // Nothing changes by a piece that is known already.
+        let known = Word::Delta { index: 0, text: "0 ".into(), before: None };
+        while nodes[0].say(held, known.clone()).await.unwrap().next_index < 40 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, caught_up).await.expect("the other node is told");
+    nodes[0].end(held, answer(&text)).await.unwrap();
 }
 
 /// The answer to the append is swallowed and the connection cut: posts, claims, completions, failures, cancels.
