@@ -104,7 +104,7 @@ pub(super) fn check(
     let expose = layer.expose.unwrap_or(false);
     if !listen.ip().is_loopback() && !expose {
         let why = format!(
-            "other machines can reach {listen}, and there are no access tokens yet; add --expose if that is meant, or \
+            "other machines can reach {listen}, and rooms have no access tokens yet; add --expose if that is meant, or \
              listen on 127.0.0.1:{}",
             listen.port()
         );

@@ -88,7 +88,7 @@ layer! {
     /// Address to listen on; `localhost:PORT` works too [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     listen: String,
-    /// Allow an address that other machines can reach. There are no access tokens yet: anybody there can read and post
+    /// Allow an address that other machines can reach. Rooms have no access tokens yet: anybody there can read and post
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     expose: bool,
     /// Folder of the log, the index and the snapshots [default: ./antiphon-data]

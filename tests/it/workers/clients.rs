@@ -29,6 +29,8 @@ fn block(language: &str) -> String {
     let fence = format!("```{language}\n");
     let blocks: Vec<_> = page.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     assert_eq!(blocks.len(), 1, "one worker in {language}");
+    let lines = blocks[0].lines().filter(|line| !line.trim().is_empty()).count();
+    assert!(lines <= 40, "short enough to be read at once: {lines} lines");
     blocks[0].to_owned()
 }
 
