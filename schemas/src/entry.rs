@@ -9,7 +9,8 @@
 //! Promises:
 //! - one header has exactly one encoding, so hashes and signatures are taken over stored bytes, never a re-encoding;
 //! - the body's bytes are kept beside the decoded event; an unreadable body of a known kind is carried as unknown;
-//! - the salt makes the hash of a short text unguessable, so that a body can later be replaced by its hash.
+//! - the salt makes the hash of a short text unguessable, so that a body can later be replaced by its hash: erased bodies
+//!   keep their length and begin with [`ERASED`], and all hashes stay what they were.
 //!
 //! Not here: framing and checksums (the log's business), what an event means (`event`).
 
@@ -18,7 +19,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::{
-    event::{CodecError, Event},
+    event::{CodecError, Erased, Event},
     id::{MessageId, RequestId, RoomName, Seq},
 };
 
@@ -26,6 +27,10 @@ use crate::{
 pub const VERSION: u8 = 1;
 /// Random bytes before each body.
 pub const SALT_BYTES: usize = 16;
+/// Stands where the salt was in a body that was erased; then its SHA-256, then zeros up to its length. No salt is this.
+pub const ERASED: &[u8; SALT_BYTES] = b"antiphon: erased";
+/// What an erased body needs at least; every body with a message id in it is longer.
+pub const ERASED_BYTES_MIN: usize = SALT_BYTES + 32;
 /// Header bytes before the kind.
 const FIXED_BYTES: usize = 1 + 8 + 8 + 16 + 3;
 /// Leaves room for a text of 64 KiB in four-byte characters and its record of how it was made.
@@ -112,6 +117,65 @@ impl Header {
     }
 }
 
+/// The SHA-256 of a body as it was written, also if it was erased since.
+pub fn body_hash(body: &[u8]) -> [u8; 32] {
+    match body.strip_prefix(ERASED).and_then(|rest| rest.first_chunk()) {
+        Some(hash) => *hash,
+        None => Sha256::digest(body).into(),
+    }
+}
+
+/// Whether the body was erased.
+pub fn is_erased(body: &[u8]) -> bool {
+    body.len() >= ERASED_BYTES_MIN && body.starts_with(ERASED)
+}
+
+/// What stands in the place of an erased body: of the same length, with the same [`body_hash`]. `None` if it is too short
+/// to hold that.
+pub fn erased(body: &[u8]) -> Option<Bytes> {
+    if body.len() < ERASED_BYTES_MIN {
+        return None;
+    }
+    let mut out = BytesMut::zeroed(body.len());
+    out[..SALT_BYTES].copy_from_slice(ERASED);
+    out[SALT_BYTES..ERASED_BYTES_MIN].copy_from_slice(&body_hash(body));
+    Some(out.freeze())
+}
+
+/// An entry as it is stored: nothing of it is decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// [`Header::encode`] of its header.
+    pub header: Bytes,
+    /// Salt and MessagePack, or what [`erased`] made of them.
+    pub body: Bytes,
+}
+
+impl Stored {
+    /// The entry, decoded.
+    ///
+    /// # Errors
+    /// As [`Entry::decode`].
+    pub fn entry(&self) -> Result<Entry, Malformed> {
+        Entry::decode(&self.header, self.body.clone())
+    }
+
+    /// The leaf that it is in the Merkle tree of the log: SHA-256(0 ‖ header ‖ [`body_hash`]), as RFC 6962 wants it.
+    pub fn leaf(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update([0]);
+        hash.update(&self.header);
+        hash.update(body_hash(&self.body));
+        hash.finalize().into()
+    }
+}
+
+impl From<&Entry> for Stored {
+    fn from(entry: &Entry) -> Stored {
+        Stored { header: entry.header_bytes(), body: entry.body.clone() }
+    }
+}
+
 /// An event at its position.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
@@ -147,10 +211,15 @@ impl Entry {
     /// An entry from its header and its stored body.
     ///
     /// # Errors
-    /// [`Malformed`] if the salt is not there. A body that its kind cannot read becomes [`Event::Unknown`].
+    /// [`Malformed`] if the salt is not there. A body that its kind cannot read becomes [`Event::Unknown`], one that was
+    /// erased [`Event::Erased`].
     pub fn new(header: Header, body: Bytes) -> Result<Entry, Malformed> {
         if body.len() < SALT_BYTES {
             return Err(Malformed("body shorter than its salt"));
+        }
+        if is_erased(&body) {
+            let event = Event::Erased(Erased { kind: (&*header.kind).into(), subjects: header.subjects.clone() });
+            return Ok(Entry { header, body, event });
         }
         let data = body.slice(SALT_BYTES..);
         let event = Event::decode(&header.kind, &data, &header.subjects)
@@ -169,7 +238,7 @@ impl Entry {
     pub fn hash(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         hash.update(self.header_bytes());
-        hash.update(Sha256::digest(&self.body));
+        hash.update(body_hash(&self.body));
         hash.finalize().into()
     }
 }
@@ -200,6 +269,19 @@ mod tests {
         fn bytes_from_anywhere_never_panic(bytes: Vec<u8>) {
             let _ = Entry::decode(&bytes, Bytes::from(bytes.clone()));
         }
+    }
+
+    #[test]
+    fn an_erased_body_has_the_length_and_the_hash_of_what_it_was() {
+        let body = Bytes::from(vec![7; 100]);
+        let gone = erased(&body).unwrap();
+        assert_eq!((gone.len(), body_hash(&gone)), (100, body_hash(&body)));
+        assert!(is_erased(&gone) && !is_erased(&body) && !gone.windows(2).any(|pair| pair == [7, 7]));
+        assert_eq!(erased(&gone), Some(gone.clone()), "twice is once");
+        let header = Bytes::from_static(b"header");
+        let of = |body: &Bytes| Stored { header: header.clone(), body: body.clone() }.leaf();
+        assert_eq!(of(&gone), of(&body));
+        assert_eq!(erased(&body[..ERASED_BYTES_MIN - 1]), None);
     }
 
     #[test]

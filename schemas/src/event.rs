@@ -10,8 +10,11 @@
 //!  message.cancelled ends waiting and claimed; message.released (reason retry-asked) opens failed and dead again
 //! ```
 //!
-//! Three kinds are about no message and no room: `key.created` and `key.revoked` (who may answer from outside), and
-//! `log.repaired`, after a store came back shorter than it was. What was lost stands before it again, under the old message ids and at new positions; such a message may go from waiting to its end
+//! `message.redacted` hides a text and `message.erased` takes it out of the log's bytes; a message may be erased once it has
+//! ended.
+//!
+//! Four kinds are about no message and no room: `key.created` and `key.revoked` (who may answer from outside),
+//! `log.checkpoint` (what the log was, signed), and `log.repaired`, after a store came back shorter than it was. What was lost stands before it again, under the old message ids and at new positions; such a message may go from waiting to its end
 //! without a claim, because claims are not brought back.
 //!
 //! Promises: kinds and fields are only ever added; new fields have defaults; an unknown kind is kept as its bytes.
@@ -302,6 +305,24 @@ pub struct KeyRevoked {
     pub key_id: Arc<str>,
 }
 
+/// `log.checkpoint`: a notary has signed what the log was before this entry. No subjects, no room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LogCheckpoint {
+    /// How many entries it covers: positions 1 to this.
+    pub size: u64,
+    /// The C2SP signed note: origin, size and root of the Merkle tree, and the signature.
+    pub note: Arc<str>,
+}
+
+/// `message.erased`: the bodies of the entries at these positions are replaced by their hashes, in every copy of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MessageErased {
+    /// The message, or a reply; redacted before or in the same append.
+    pub message_id: MessageId,
+    /// The entries that held its text, all before this one.
+    pub positions: Vec<Seq>,
+}
+
 /// A fact of a kind that this version does not know (or cannot read): kept as its bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unknown {
@@ -309,6 +330,15 @@ pub struct Unknown {
     pub kind: Arc<str>,
     /// The MessagePack as stored, without the salt.
     pub data: Bytes,
+    /// The subjects as stored.
+    pub subjects: Vec<MessageId>,
+}
+
+/// A fact whose body was erased: only what stands in the header is left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Erased {
+    /// The kind as stored.
+    pub kind: Arc<str>,
     /// The subjects as stored.
     pub subjects: Vec<MessageId>,
 }
@@ -327,7 +357,7 @@ macro_rules! events {
         /// A fact. Each variant's kind stands in [`Event::KINDS`].
         #[derive(Debug, Clone, PartialEq)]
         #[expect(missing_docs, reason = "each variant is documented at its struct")]
-        pub enum Event { $($name($name),)* Unknown(Unknown) }
+        pub enum Event { $($name($name),)* Erased(Erased), Unknown(Unknown) }
 
         impl Event {
             /// Every kind that this version writes.
@@ -335,22 +365,34 @@ macro_rules! events {
 
             /// The stable name under which it is stored.
             pub fn kind(&self) -> &str {
-                match self { $(Event::$name(_) => $kind,)* Event::Unknown(unknown) => &unknown.kind }
+                match self {
+                    $(Event::$name(_) => $kind,)*
+                    Event::Erased(erased) => &erased.kind,
+                    Event::Unknown(unknown) => &unknown.kind,
+                }
             }
 
             /// All message ids that the event creates or changes: the unit of conflict.
             #[expect(unused_variables, reason = "a kind may have no subjects")]
             pub fn subjects(&self) -> Vec<MessageId> {
-                match self { $(Event::$name(e) => vec![$(e.$subject),*],)* Event::Unknown(unknown) => unknown.subjects.clone() }
+                match self {
+                    $(Event::$name(e) => vec![$(e.$subject),*],)*
+                    Event::Erased(erased) => erased.subjects.clone(),
+                    Event::Unknown(unknown) => unknown.subjects.clone(),
+                }
             }
 
             /// The body as MessagePack, by field name.
             ///
             /// # Errors
-            /// [`CodecError`] never for the types of this module; kept because options hold arbitrary JSON.
+            /// [`CodecError`] for an erased body; never for the types of this module, but options hold arbitrary JSON.
             pub fn encode(&self) -> Result<Bytes, CodecError> {
                 let bytes = match self {
                     $(Event::$name(e) => rmp_serde::to_vec_named(e),)*
+                    Event::Erased(_) => {
+                        let why = "it was erased".into();
+                        return Err(CodecError { kind: self.kind().into(), done: "written", why });
+                    }
                     Event::Unknown(unknown) => return Ok(unknown.data.clone()),
                 };
                 let error = |e: rmp_serde::encode::Error| CodecError { kind: self.kind().into(), done: "written", why: e.to_string() };
@@ -396,6 +438,8 @@ events! {
     "log.repaired" LogRepaired {}
     "key.created" KeyCreated {}
     "key.revoked" KeyRevoked {}
+    "log.checkpoint" LogCheckpoint {}
+    "message.erased" MessageErased { message_id }
 }
 
 impl Event {

@@ -15,6 +15,6 @@ pub mod id;
 pub mod time;
 pub mod wire;
 
-pub use entry::{Entry, Header};
+pub use entry::{Entry, Header, Stored};
 pub use event::Event;
 pub use id::{BotName, Cursor, Epoch, Invalid, MessageId, RequestId, RoomName, Seq};

@@ -160,6 +160,9 @@ fn event(event: &Event) -> Value {
         Event::LogRepaired(e) => serde_json::to_value(e),
         Event::KeyCreated(e) => serde_json::to_value(e),
         Event::KeyRevoked(e) => serde_json::to_value(e),
+        Event::LogCheckpoint(e) => serde_json::to_value(e),
+        Event::MessageErased(e) => serde_json::to_value(e),
+        Event::Erased(e) => Ok(json!({ "subjects": e.subjects })),
         Event::Unknown(e) => Ok(json!({ "data": hex(&e.data) })),
     };
     value.unwrap()

@@ -150,7 +150,8 @@ pub fn plan(lost: &[Arc<Entry>]) -> Plan {
     for entry in lost {
         let kind = entry.event.kind();
         match (&entry.event, &entry.header.room) {
-            (Event::LogRepaired(_), _) => {}
+            // What was signed was another history.
+            (Event::LogRepaired(_) | Event::LogCheckpoint(_), _) => {}
             (Event::KeyCreated(e), _) => plan.keys.push(KeyWish::Restore(e.clone())),
             (Event::KeyRevoked(e), _) => plan.keys.push(KeyWish::RestoreRevoked(e.key_id.clone())),
             (Event::Unknown(unknown), _) => {
@@ -158,6 +159,10 @@ pub fn plan(lost: &[Arc<Entry>]) -> Plan {
                 plan.refused.push(not_repaired(kind, id, "this version does not know what it says"));
             }
             (Event::MessageRedacted(e), _) => fold.redacted.push(e.message_id),
+            (Event::MessageErased(e), _) => fold.redacted.push(e.message_id),
+            (Event::Erased(erased), _) => {
+                plan.refused.push(not_repaired(kind, erased.subjects.first().copied(), "it was erased"));
+            }
             (event, None) => {
                 plan.refused.push(not_repaired(kind, event.subjects().first().copied(), "it names no room"));
             }
@@ -208,8 +213,8 @@ impl Fold {
                 (message.reopened, message.end) = (true, RestoredEnd::Open);
             }
             Event::MessageClaimed(_) | Event::MessageReleased(_) | Event::MessageFailed(_) => {}
-            Event::MessageRedacted(_) | Event::LogRepaired(_) | Event::Unknown(_) => {}
-            Event::KeyCreated(_) | Event::KeyRevoked(_) => {}
+            Event::MessageRedacted(_) | Event::MessageErased(_) | Event::Erased(_) | Event::Unknown(_) => {}
+            Event::LogRepaired(_) | Event::LogCheckpoint(_) | Event::KeyCreated(_) | Event::KeyRevoked(_) => {}
         }
     }
 

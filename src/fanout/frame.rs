@@ -104,7 +104,13 @@ fn data(entry: &Entry, epoch: Epoch, redacted: bool) -> Option<Data> {
             json(serde_json::to_value(feed::Completed { message_id: e.message_id, reply_id: e.reply_id, ms: e.ms }))
         }
         // Who may answer is between the operator and the log.
-        Event::LogRepaired(_) | Event::KeyCreated(_) | Event::KeyRevoked(_) | Event::Unknown(_) => None,
+        Event::LogRepaired(_)
+        | Event::LogCheckpoint(_)
+        | Event::KeyCreated(_)
+        | Event::KeyRevoked(_)
+        | Event::MessageErased(_)
+        | Event::Erased(_)
+        | Event::Unknown(_) => None,
     }
 }
 

@@ -78,7 +78,13 @@ impl Change {
             Event::MessageRedacted(e) => ((e.message_id, Change { redacted: true, ..Change::default() }), None),
             Event::ReplyPosted(e) => ((e.id, Change::to(Status::None)), Some((e.message_id, Change::default()))),
             Event::MessageCompleted(e) => ((e.message_id, Change::to(Status::Answered)), None),
-            Event::LogRepaired(_) | Event::KeyCreated(_) | Event::KeyRevoked(_) | Event::Unknown(_) => {
+            Event::MessageErased(e) => ((e.message_id, Change { redacted: true, ..Change::default() }), None),
+            Event::LogRepaired(_)
+            | Event::LogCheckpoint(_)
+            | Event::KeyCreated(_)
+            | Event::KeyRevoked(_)
+            | Event::Erased(_)
+            | Event::Unknown(_) => {
                 return None.into_iter().chain(None);
             }
         };

@@ -8,9 +8,9 @@ use antiphon_schemas::{
     BotName, Entry, Epoch, Event, Header, MessageId, RequestId, RoomName, Seq,
     entry::VERSION,
     event::{
-        Ask, Author, AuthorKind, KeyCreated, KeyRevoked, LogRepaired, Made, MessageCancelled, MessageClaimed,
-        MessageCompleted, MessageDead, MessageFailed, MessagePosted, MessageRedacted, MessageReleased, NotRepaired,
-        ReplyPosted, Unknown, Usage, release,
+        Ask, Author, AuthorKind, KeyCreated, KeyRevoked, LogCheckpoint, LogRepaired, Made, MessageCancelled,
+        MessageClaimed, MessageCompleted, MessageDead, MessageErased, MessageFailed, MessagePosted, MessageRedacted,
+        MessageReleased, NotRepaired, ReplyPosted, Unknown, Usage, release,
     },
 };
 use bytes::Bytes;
@@ -119,6 +119,8 @@ fn full() -> Vec<Event> {
         }
         .into(),
         KeyRevoked { key_id: "e3b0c44298fc".into() }.into(),
+        LogCheckpoint { size: Seq::MAX.0, note: "antiphon/node-1\n5\nAAAA\n\n— antiphon/node-1 AAAA\n".into() }.into(),
+        MessageErased { message_id: id(1), positions: vec![Seq(1), Seq::MAX] }.into(),
     ]
 }
 
@@ -172,6 +174,8 @@ fn minimal() -> Vec<Event> {
         .into(),
         KeyCreated { key_id: "".into(), worker: "".into(), bots: vec![], key_sha256: "".into() }.into(),
         KeyRevoked { key_id: "".into() }.into(),
+        LogCheckpoint { size: 0, note: "".into() }.into(),
+        MessageErased { message_id: id(0), positions: vec![] }.into(),
     ]
 }
 
