@@ -17,6 +17,7 @@ mod model;
 pub mod node;
 pub mod outbox;
 pub mod projection;
+pub mod replay;
 pub mod server;
 pub mod telemetry;
 pub mod work;

@@ -160,6 +160,11 @@ impl Stored {
         Entry::decode(&self.header, self.body.clone())
     }
 
+    /// Its position, as the header says.
+    pub fn seq(&self) -> Seq {
+        Seq(self.header.get(1..9).map_or(0, |seq| u64::from_le_bytes(seq.try_into().expect("8 bytes"))))
+    }
+
     /// The leaf that it is in the Merkle tree of the log: SHA-256(0 ‖ header ‖ [`body_hash`]), as RFC 6962 wants it.
     pub fn leaf(&self) -> [u8; 32] {
         let mut hash = Sha256::new();

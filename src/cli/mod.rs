@@ -13,6 +13,7 @@ mod feed;
 mod import;
 mod key;
 mod post;
+mod replay;
 mod screen;
 mod serve;
 mod tail;
@@ -52,6 +53,7 @@ Examples:
                                                 answer for a bot of that server with this machine's model
   antiphon import old-chat.jsonl.gz             bring old conversations in
   antiphon key create --worker gpu-box --bots helper   let a machine with a GPU answer
+  antiphon replay show lobby --at 2h            a room as it was two hours ago
   antiphon doctor                               see what is wrong, and how to mend it
 
 Settings also come from ANTIPHON_* variables and ./antiphon.toml; see docs/configuration.md.";
@@ -83,6 +85,8 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Make, list and revoke the keys of workers on other machines
     Key(key::Key),
+    /// Look into the log: what was said, when, by which model and why, and whether it is what it was
+    Replay(replay::Replay),
     /// Take an empty store as a new log, although the server knows a history of it
     AcceptEmptyStore(accept::Accept),
 }
@@ -123,6 +127,7 @@ fn run(cli: Cli, env: &Env) -> anyhow::Result<u8> {
         Command::Key(key) => wait_for(key.run()),
         Command::AcceptEmptyStore(accept) => wait_for(accept.run()),
         Command::Worker(worker) => worker.start(env),
+        Command::Replay(replay) => replay.run(env),
         Command::Import(import) => wait_for(import.run()),
         Command::Doctor(doctor) => wait_for(doctor.run(env)),
     }

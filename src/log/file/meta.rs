@@ -50,6 +50,16 @@ impl Meta {
         self.epochs.contains(&epoch)
     }
 
+    /// The folder's `meta`, if there is one, from a folder that is only read.
+    pub(super) fn read(folder: &Path) -> Result<Option<Meta>, MetaError> {
+        match std::fs::read_to_string(folder.join(NAME)) {
+            Ok(text) => Meta::parse(&text).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(MetaError::Damaged),
+            Err(error) => Err(MetaError::Io(error)),
+        }
+    }
+
     /// The folder's `meta`, if there is one.
     pub(super) fn load(disk: &dyn Disk, folder: &Path) -> Result<Option<Meta>, MetaError> {
         let file = match disk.open(&folder.join(NAME)) {

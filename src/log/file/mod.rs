@@ -21,6 +21,7 @@
 
 pub mod disk;
 mod format;
+mod history;
 mod meta;
 mod queue;
 mod reader;
@@ -43,6 +44,7 @@ use antiphon_schemas::{Entry, Seq};
 use bytes::BytesMut;
 use tokio::sync::{oneshot, watch};
 
+pub use self::history::History;
 use self::{
     disk::{Disk, Lock, LockError, RealDisk},
     queue::{Queue, Size},

@@ -11,8 +11,8 @@
 use std::fmt::Write;
 
 use ::redis::Value;
-use antiphon_schemas::{Entry, Header, MessageId, RequestId, RoomName, Seq};
-use bytes::Bytes;
+use antiphon_schemas::{Entry, Header, MessageId, RequestId, RoomName, Seq, Stored, entry::SALT_BYTES};
+use bytes::{Bytes, BytesMut};
 
 use crate::log::Error;
 
@@ -100,10 +100,24 @@ pub(super) fn entry(key: &str, value: Value) -> Result<Entry, Error> {
 
 /// As [`entry`], from its parts.
 pub(super) fn entry_of(key: &str, id: &[u8], mut fields: Vec<Value>) -> Result<Entry, Error> {
-    read(id, &mut fields).map_err(|why| damaged(key, id, why))
+    let entry =
+        read(id, &mut fields).and_then(|(header, body)| Entry::new(header, body).map_err(|malformed| malformed.0));
+    entry.map_err(|why| damaged(key, id, why))
 }
 
-fn read(id: &[u8], fields: &mut [Value]) -> Result<Entry, &'static str> {
+/// As [`entry`], with nothing decoded.
+///
+/// # Errors
+/// As [`entry`].
+pub(super) fn stored(key: &str, value: Value) -> Result<Stored, Error> {
+    let (id, mut fields) = parts(value).ok_or_else(|| damaged(key, b"?", "not an entry of a stream"))?;
+    let (header, body) = read(&id, &mut fields).map_err(|why| damaged(key, &id, why))?;
+    let mut bytes = BytesMut::new();
+    header.encode(&mut bytes);
+    Ok(Stored { header: bytes.freeze(), body })
+}
+
+fn read(id: &[u8], fields: &mut [Value]) -> Result<(Header, Bytes), &'static str> {
     let seq = seq_of(id).ok_or("its id is not a position")?;
     let mut field = |name, why| take(fields, name).and_then(bytes).ok_or(why);
     let utf8 = |bytes, why| String::from_utf8(bytes).map_err(|_| why);
@@ -131,7 +145,10 @@ fn read(id: &[u8], fields: &mut [Value]) -> Result<Entry, &'static str> {
     if header.kind.len() > 255 || header.subjects.len() > 255 {
         return Err("its kind or its subjects are too long");
     }
-    Entry::new(header, body).map_err(|malformed| malformed.0)
+    if body.len() < SALT_BYTES {
+        return Err("body shorter than its salt");
+    }
+    Ok((header, body))
 }
 
 /// What is said of an entry that cannot have been written.

@@ -24,6 +24,7 @@ mod calls;
 mod codec;
 pub mod connect;
 pub mod facts;
+mod history;
 mod keeper;
 mod lanes;
 mod lineage;
@@ -58,6 +59,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::history::History;
 use self::{
     address::Address,
     cache::Cache,

@@ -1,0 +1,244 @@
+//! `antiphon replay`: what each command takes, and what all of them have in common.
+//!
+//! Promises: stdout holds what was asked for, one JSON object a line with `--json`; progress goes to stderr, and only to a
+//! terminal; a finding ends with exit code 1. Not here: what the commands find (`crate::replay`).
+
+mod cat;
+
+use std::{
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use antiphon_schemas::{RoomName, Seq};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::runtime::{Handle, Runtime};
+
+use super::Usage;
+use crate::{
+    clock::Clock,
+    config::{Config, Env, Flags, LogKind},
+    replay::{
+        source::{self, Source, Where},
+        span::{Moment, Span},
+    },
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  antiphon replay cat --from 2h --kind message.      what happened to messages in the last two hours
+  antiphon replay cat --log redis://127.0.0.1:6379 --json | jq .kind
+
+Without --log it is the log of the configuration: the data folder, or the Redis that `log` names. Nothing is ever written to it,
+and a server may be running on it. docs/replay.md has every command with an example.";
+
+/// Look into the log: what was said, when, by which model and why, and whether it is what it was
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Replay {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// The entries as they are
+    Cat(cat::Cat),
+}
+
+impl Replay {
+    pub(super) fn run(self, env: &Env) -> anyhow::Result<u8> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let desk = Desk { env, runtime: &runtime, clock: Clock::system() };
+        let done = match self.command {
+            Command::Cat(cat) => cat.run(&desk),
+        };
+        runtime.shutdown_background();
+        done
+    }
+}
+
+/// What every command works with.
+struct Desk<'a> {
+    env: &'a Env,
+    runtime: &'a Runtime,
+    clock: Clock,
+}
+
+/// Which log, and which part of it.
+#[derive(Debug, Clone, clap::Args)]
+struct Part {
+    #[command(flatten)]
+    log: LogArgument,
+    /// Only what belongs to this room
+    #[arg(long)]
+    room: Option<RoomName>,
+    /// From this time or position on: 2026-11-25T10:00, 2h (ago), 1234
+    #[arg(long, value_name = "TIME|POSITION")]
+    from: Option<Moment>,
+    /// Up to this time or position
+    #[arg(long, value_name = "TIME|POSITION")]
+    to: Option<Moment>,
+    /// For programs: one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which log.
+#[derive(Debug, Clone, clap::Args)]
+struct LogArgument {
+    /// A data folder, a Redis (redis://…) or a bundle [default: what the configuration says]
+    #[arg(long = "log", value_name = "WHERE")]
+    place: Option<String>,
+}
+
+impl LogArgument {
+    /// The log that is meant.
+    fn place(&self, env: &Env) -> anyhow::Result<Where> {
+        let Some(text) = &self.place else {
+            let config = Config::load(&Flags::default(), env, Path::new("."))?;
+            return Ok(match config.log {
+                LogKind::Redis(address) => Where::Redis(address),
+                LogKind::File => Where::Folder(config.data),
+                LogKind::Memory => {
+                    return Err(Usage("the configuration says `log = \"memory\"`, which nobody can read from outside; name another with --log".into()).into());
+                }
+            });
+        };
+        if text.contains("://") {
+            return match crate::log::redis::address::Address::parse(text) {
+                Ok(address) => Ok(Where::Redis(address)),
+                Err(why) => Err(Usage(format!("--log: {why}")).into()),
+            };
+        }
+        Ok(Where::Folder(PathBuf::from(text)))
+    }
+}
+
+impl Desk<'_> {
+    fn handle(&self) -> &Handle {
+        self.runtime.handle()
+    }
+
+    /// Opens the log that is meant.
+    fn open(&self, log: &LogArgument) -> anyhow::Result<Box<dyn Source>> {
+        Ok(source::open(&log.place(self.env)?, self.handle())?)
+    }
+
+    /// Opens the log and goes to the part that is meant.
+    fn open_part(&self, part: &Part) -> anyhow::Result<(Box<dyn Source>, Span)> {
+        let mut source = self.open(&part.log)?;
+        let span = Span::find(&mut *source, part.from, part.to, self.clock.now_ms())?;
+        Ok((source, span))
+    }
+}
+
+/// Shows on a terminal how far a long work is, how fast, and how long it will take; elsewhere nothing.
+struct Progress(ProgressBar);
+
+impl Progress {
+    /// For a span of a source; looks for its end only if somebody sees it.
+    fn of(source: &mut dyn Source, span: Span) -> Result<Progress, source::Error> {
+        if !io::stderr().is_terminal() {
+            return Ok(Progress(ProgressBar::hidden()));
+        }
+        let end = match span.until {
+            Some(until) => until.min(source.tail()?),
+            None => source.tail()?,
+        };
+        let bar = ProgressBar::with_draw_target(
+            Some(end.0.saturating_sub(span.after.0)),
+            ProgressDrawTarget::stderr_with_hz(5),
+        );
+        let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {human_pos} entries  {per_sec}  {eta} left");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Ok(Progress(bar))
+    }
+
+    /// So many entries more are done.
+    fn more(&self, entries: usize) {
+        self.0.inc(entries as u64);
+    }
+
+    /// It is done; the bar goes.
+    fn done(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// Calls `each` with every entry of a span as it is stored, until it says that it has enough.
+fn each_stored(
+    source: &mut dyn Source,
+    span: Span,
+    progress: &Progress,
+    mut each: impl FnMut(&antiphon_schemas::Stored) -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    loop {
+        let page = source.read()?;
+        if page.is_empty() {
+            return Ok(());
+        }
+        for stored in &page {
+            if span.until.is_some_and(|until| stored.seq() > until) || !each(stored)? {
+                return Ok(());
+            }
+        }
+        progress.more(page.len());
+    }
+}
+
+/// Colours for a terminal, none elsewhere.
+#[derive(Debug, Clone, Copy)]
+struct Paint {
+    on: bool,
+}
+
+impl Paint {
+    /// For stdout.
+    fn stdout() -> Paint {
+        Paint { on: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()) }
+    }
+
+    /// In faint letters.
+    fn faint(self, text: &str) -> String {
+        self.dress("2", text)
+    }
+
+    /// In bold letters.
+    fn bold(self, text: &str) -> String {
+        self.dress("1", text)
+    }
+
+    fn dress(self, code: &str, text: &str) -> String {
+        if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// Stdout, gathered; a closed pipe is an error that `cli` knows.
+fn out() -> io::BufWriter<io::StdoutLock<'static>> {
+    io::BufWriter::with_capacity(64 << 10, io::stdout().lock())
+}
+
+/// Writes one JSON object and a line end.
+fn json_line(out: &mut impl Write, value: &impl serde::Serialize) -> anyhow::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    out.write_all(b"\n")?;
+    Ok(())
+}
+
+/// A text in one line, without control characters, so that nobody can fake a line or move the cursor; cut after `max`
+/// characters.
+fn plain(text: &str, max: usize) -> String {
+    let mut plain: String = text.chars().take(max).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(max).is_some() {
+        plain.push('…');
+    }
+    plain
+}
+
+/// A position as people read it.
+fn position(seq: Seq) -> String {
+    seq.0.to_string()
+}

@@ -1,0 +1,380 @@
+//! Reads the log of a folder from outside: beside a server that writes it, or long after.
+//!
+//! Promises: nothing is written, made or locked, and the files are opened for reading only; whole batches are given, in
+//! order, with the bytes that are stored; a batch that is being written is the end for now, and asking again later goes on;
+//! damage is reported with file, offset and position, never passed over. Memory: one window and one batch.
+//!
+//! Not here: the log's own reader, which knows what is durable (`reader`), and mending (`recovery`).
+
+use std::{
+    fs, io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use antiphon_schemas::{Entry, Epoch, Seq, Stored};
+use bytes::Bytes;
+
+use super::{
+    format::{Flaw, HEAD_BYTES, HEADER_BYTES, Seed, SegmentHeader, may_be_later, record_len, take_record},
+    meta::{FORMAT, Meta, MetaError},
+    segment::{FOLDER, name},
+};
+use crate::log::Error;
+
+/// Read at once: larger is not faster.
+const WINDOW_BYTES: usize = 1 << 20;
+/// Entries in one answer, but for a batch that is larger.
+const PAGE_ENTRIES: usize = 4_096;
+/// A batch that is being written while we look is looked at again so often before it counts as damage.
+const LOOKS: u32 = 3;
+
+/// A folder's log, and how far it was read.
+#[derive(Debug)]
+pub struct History {
+    folder: PathBuf,
+    meta: Meta,
+    next: Seq,
+    last: Option<Stored>,
+    segment: Option<Segment>,
+}
+
+/// The segment that is being read.
+#[derive(Debug)]
+struct Segment {
+    first: Seq,
+    path: PathBuf,
+    file: fs::File,
+    seed: Seed,
+    /// The position of the record at `offset`.
+    at: Seq,
+    offset: u64,
+    window: Bytes,
+    window_at: u64,
+}
+
+/// A record, and where it stands in its batch.
+struct Found {
+    stored: Stored,
+    seq: Seq,
+    bytes: u64,
+    ends_batch: bool,
+}
+
+impl History {
+    /// The log of a data folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if there is none or it cannot be read, [`Error::Damaged`] if `meta` is not what was written.
+    pub fn open(folder: impl AsRef<Path>) -> Result<History, Error> {
+        let folder = folder.as_ref().to_path_buf();
+        let place = || format!("`{}`", folder.join("meta").display());
+        let meta = match Meta::read(&folder) {
+            Ok(Some(meta)) => meta,
+            Ok(None) => {
+                let why = format!("there is no log in `{}`; name the data folder of a server", folder.display());
+                return Err(Error::Io(why));
+            }
+            Err(MetaError::Io(error)) => return Err(Error::Io(format!("{}: {error}", place()))),
+            Err(MetaError::Damaged) => {
+                return Err(Error::Damaged { place: place(), why: "it is not what was written".into() });
+            }
+            Err(MetaError::Version(found)) => {
+                let why = format!("format version {found}, this program knows {FORMAT}");
+                return Err(Error::Damaged { place: place(), why });
+            }
+        };
+        Ok(History { folder, meta, next: Seq(1), last: None, segment: None })
+    }
+
+    /// The epoch of the positions that are given out now.
+    pub fn epoch(&self) -> Epoch {
+        self.meta.epoch()
+    }
+
+    /// The position that is read next: where an error is.
+    pub fn next(&self) -> Seq {
+        self.next
+    }
+
+    /// File and offset of the entry at a position, for people.
+    ///
+    /// # Errors
+    /// As [`History::read`].
+    pub fn place(&self, seq: Seq) -> Result<Option<(PathBuf, u64)>, Error> {
+        let mut other = History::open(&self.folder)?;
+        other.seek(Seq(seq.0.saturating_sub(1)))?;
+        let found = other.segment.as_ref().filter(|segment| segment.at == seq);
+        Ok(found.map(|segment| (segment.path.clone(), segment.offset)))
+    }
+
+    /// Goes on after a position. Cost: walks over the part of one segment.
+    ///
+    /// # Errors
+    /// As [`History::read`].
+    pub fn seek(&mut self, after: Seq) -> Result<(), Error> {
+        (self.next, self.last, self.segment) = (after.next(), None, None);
+        let Some(mut segment) = self.segment_of(self.next)? else { return Ok(()) };
+        while segment.at < self.next {
+            match segment.next()? {
+                Ok(found) => self.last = Some(found.stored),
+                // Beyond the end: it goes on when there is more.
+                Err(_) => break,
+            }
+        }
+        self.segment = (segment.at == self.next).then_some(segment);
+        if self.segment.is_none() {
+            self.last = None;
+        }
+        Ok(())
+    }
+
+    /// The entries that come next, some thousand at once; none: there are no more for now.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] at [`History::next`], [`Error::Io`].
+    pub fn read(&mut self) -> Result<Vec<Stored>, Error> {
+        let (mut page, mut whole) = (Vec::new(), 0);
+        if self.segment.is_none() {
+            self.segment = self.segment_of(self.next)?;
+            if self.segment.as_ref().is_some_and(|segment| segment.at != self.next) {
+                self.seek(Seq(self.next.0 - 1))?;
+            }
+        }
+        let mut looks = 0;
+        // Where the next batch begins.
+        let mut mark = self.segment.as_ref().map(|segment| (segment.at, segment.offset));
+        while let Some(segment) = &mut self.segment {
+            match segment.next()? {
+                Ok(found) => {
+                    page.push(found.stored);
+                    if found.ends_batch {
+                        (self.next, whole) = (segment.at, page.len());
+                        mark = Some((segment.at, segment.offset));
+                        if whole >= PAGE_ENTRIES {
+                            break;
+                        }
+                    }
+                }
+                Err(flaw) => {
+                    // A segment begins where the one before it ends, so nothing that was torn lies between.
+                    if whole == page.len()
+                        && segment.first < self.next
+                        && let Some(later) = self.open_segment(self.next)?
+                    {
+                        self.link(page.last().or(self.last.as_ref()), &later)?;
+                        mark = Some((later.at, later.offset));
+                        self.segment = Some(later);
+                        continue;
+                    }
+                    let goes_on = self.goes_on()?;
+                    let damaged = self.damaged(flaw);
+                    page.truncate(whole);
+                    if let (Some(segment), Some(mark)) = (&mut self.segment, mark) {
+                        segment.back_to(mark);
+                    }
+                    looks += 1;
+                    // What is sound comes first; whoever asks again is told.
+                    if !goes_on || whole > 0 {
+                        break;
+                    }
+                    if looks == LOOKS {
+                        return Err(damaged);
+                    }
+                }
+            }
+        }
+        if let Some(last) = page.last() {
+            self.last = Some(last.clone());
+        }
+        Ok(page)
+    }
+
+    /// The last position for now. Cost: walks over the last segment.
+    ///
+    /// # Errors
+    /// As [`History::read`].
+    pub fn tail(&self) -> Result<Seq, Error> {
+        let Some(last) = self.list()?.pop() else { return Ok(Seq::ZERO) };
+        let Some(mut segment) = self.open_segment(last)? else { return Ok(Seq::ZERO) };
+        let mut tail = Seq(last.0.saturating_sub(1));
+        while let Ok(found) = segment.next()? {
+            if found.ends_batch {
+                tail = found.seq;
+            }
+        }
+        Ok(tail)
+    }
+
+    /// Whether something sound of a later batch stands behind what is not: then that is damage, or was being written.
+    fn goes_on(&self) -> Result<bool, Error> {
+        let Some(segment) = &self.segment else { return Ok(false) };
+        if self.list()?.last().is_some_and(|last| *last > segment.first) {
+            return Ok(true);
+        }
+        let mut ahead = segment.again()?;
+        loop {
+            let bytes = ahead.bytes(HEAD_BYTES)?;
+            let (base, len) = (ahead.offset, bytes.len());
+            let end = bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
+            for at in (0..end).filter(|at| may_be_later(&bytes[*at..], self.next)) {
+                ahead.offset = base + at as u64;
+                if ahead.record()?.is_ok_and(|found| found.seq > self.next) {
+                    return Ok(true);
+                }
+            }
+            if len < HEAD_BYTES {
+                return Ok(false);
+            }
+            // The last bytes are looked at again, as the start of a head that the window cut.
+            ahead.offset = base + (len - HEAD_BYTES + 1) as u64;
+        }
+    }
+
+    fn damaged(&self, flaw: Flaw) -> Error {
+        let place = match &self.segment {
+            Some(segment) => {
+                format!("`{}` at byte {} (position {})", segment.path.display(), segment.offset, segment.at)
+            }
+            None => format!("position {}", self.next),
+        };
+        Error::Damaged { place, why: flaw.why() }
+    }
+
+    /// A segment must go on from the last entry of the one before: finds segments that were swapped or put back.
+    fn link(&self, last: Option<&Stored>, later: &Segment) -> Result<(), Error> {
+        let Some(hash) = last.and_then(|last| last.entry().ok()).map(|entry: Entry| entry.hash()) else {
+            return Ok(());
+        };
+        let header = header(&later.file).map_err(|e| later.io(&e))?;
+        match header {
+            Ok((header, _)) if header.previous == hash => Ok(()),
+            _ => Err(Error::Damaged {
+                place: format!("`{}` at byte 0 (position {})", later.path.display(), later.first),
+                why: Flaw::OtherSegment.why(),
+            }),
+        }
+    }
+
+    /// The first positions of the segments, in order.
+    fn list(&self) -> Result<Vec<Seq>, Error> {
+        let folder = self.folder.join(FOLDER);
+        let io = |error: io::Error| Error::Io(format!("`{}`: {error}", folder.display()));
+        let mut firsts = Vec::new();
+        for file in fs::read_dir(&folder).map_err(io)? {
+            let file = file.map_err(io)?.file_name();
+            let first = file.to_str().and_then(|n| n.strip_suffix(".seg")).filter(|n| n.len() == 16);
+            firsts.extend(first.and_then(|first| first.parse().ok()).map(Seq));
+        }
+        firsts.sort();
+        Ok(firsts)
+    }
+
+    fn segment_of(&self, seq: Seq) -> Result<Option<Segment>, Error> {
+        match self.list()?.into_iter().rfind(|first| *first <= seq) {
+            Some(first) => self.open_segment(first),
+            None if seq == Seq(1) => Ok(None),
+            None => Err(Error::Damaged {
+                place: format!("`{}`", self.folder.join(FOLDER).display()),
+                why: format!("the segment that begins with position 1 is not there, nor any with position {seq}"),
+            }),
+        }
+    }
+
+    fn open_segment(&self, first: Seq) -> Result<Option<Segment>, Error> {
+        let path = self.folder.join(FOLDER).join(name(first));
+        let file = match fs::File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::Io(format!("`{}`: {error}", path.display()))),
+        };
+        let damaged = |flaw: Flaw| Error::Damaged {
+            place: format!("`{}` at byte 0 (position {first})", path.display()),
+            why: flaw.why(),
+        };
+        let found = header(&file).map_err(|error| Error::Io(format!("`{}`: {error}", path.display())))?;
+        let seed = match found {
+            Ok((header, seed)) if header.first == first && self.meta.knows(header.epoch) => seed,
+            Ok(_) => return Err(damaged(Flaw::OtherSegment)),
+            // Just made: its header is written before its first record, but not in one step with its name.
+            Err(_) if self.list()?.last() == Some(&first) && first > Seq(1) => return Ok(None),
+            Err(flaw) => return Err(damaged(flaw)),
+        };
+        let (window, offset) = (Bytes::new(), HEADER_BYTES);
+        Ok(Some(Segment { first, path, file, seed, at: first, offset, window, window_at: 0 }))
+    }
+}
+
+fn header(file: &fs::File) -> io::Result<Result<(SegmentHeader, Seed), Flaw>> {
+    let mut bytes = [0; HEADER_BYTES as usize];
+    let mut read = 0;
+    while read < bytes.len() {
+        match file.read_at(&mut bytes[read..], read as u64)? {
+            0 => break,
+            n => read += n,
+        }
+    }
+    Ok(SegmentHeader::decode(&bytes[..read]))
+}
+
+impl Segment {
+    fn io(&self, error: &io::Error) -> Error {
+        Error::Io(format!("`{}`: {error}", self.path.display()))
+    }
+
+    /// The same place of the file as it is now.
+    fn again(&self) -> Result<Segment, Error> {
+        let file = self.file.try_clone().map_err(|error| self.io(&error))?;
+        let (first, seed, at, offset) = (self.first, self.seed, self.at, self.offset);
+        Ok(Segment { first, path: self.path.clone(), file, seed, at, offset, window: Bytes::new(), window_at: 0 })
+    }
+
+    /// Goes back, and forgets what was read.
+    fn back_to(&mut self, (at, offset): (Seq, u64)) {
+        (self.at, self.offset, self.window) = (at, offset, Bytes::new());
+    }
+
+    /// The file from `offset` on: at least `need` bytes, fewer only at its end.
+    fn bytes(&mut self, need: usize) -> Result<Bytes, Error> {
+        let end = self.window_at + self.window.len() as u64;
+        if self.offset < self.window_at || self.offset + need as u64 > end {
+            let mut window = vec![0; need.max(WINDOW_BYTES)];
+            let mut read = 0;
+            while read < window.len() {
+                match self.file.read_at(&mut window[read..], self.offset + read as u64).map_err(|e| self.io(&e))? {
+                    0 => break,
+                    n => read += n,
+                }
+            }
+            window.truncate(read);
+            (self.window, self.window_at) = (window.into(), self.offset);
+        }
+        let skip = usize::try_from(self.offset - self.window_at).expect("the offset is within the window");
+        Ok(self.window.slice(skip.min(self.window.len())..))
+    }
+
+    /// The record at the offset, or why there is none.
+    fn record(&mut self) -> Result<Result<Found, Flaw>, Error> {
+        let len = match record_len(&self.bytes(HEAD_BYTES)?) {
+            Ok(len) => len,
+            Err(flaw) => return Ok(Err(flaw)),
+        };
+        let bytes = self.bytes(len)?;
+        Ok(take_record(&bytes, self.seed).map(|record| Found {
+            stored: Stored { header: bytes.slice_ref(record.header), body: bytes.slice_ref(record.body) },
+            seq: record.seq(),
+            bytes: record.len(),
+            ends_batch: record.ends_batch(),
+        }))
+    }
+
+    /// The record at the offset, if it is the one that belongs there.
+    fn next(&mut self) -> Result<Result<Found, Flaw>, Error> {
+        let found =
+            self.record()?.and_then(|found| if found.seq == self.at { Ok(found) } else { Err(Flaw::OutOfPlace) });
+        if let Ok(found) = &found {
+            (self.at, self.offset) = (found.seq.next(), self.offset + found.bytes);
+        }
+        Ok(found)
+    }
+}

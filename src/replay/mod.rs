@@ -1,0 +1,18 @@
+//! The audit trail as people use it: what was said, when, by which model and why, and whether the log is what it was.
+//!
+//! ```text
+//!  data folder ┐
+//!  Redis log   ┼─▶ source ─ stored entries ─▶ span, filter ─▶ cat · show · why · stats · verify · diff · export …
+//!  bundle      ┘
+//! ```
+//!
+//! Promises:
+//! - a source is only read, and may be in use meanwhile;
+//! - hashes and exports are of the stored bytes, never of a re-encoding;
+//! - what is wrong is named by its position.
+//!
+//! Not here: the command line and how things look there (`cli::replay`), the tree and its signatures (`audit`).
+//! Start with [`source`], then [`span`].
+
+pub mod source;
+pub mod span;

@@ -1,0 +1,98 @@
+//! Where entries come from: a data folder, a Redis, or a bundle; read from the front, or from any position.
+//!
+//! Promise: [`Source::read`] gives the stored bytes in the order in which they are stored, whole batches, and is asked again
+//! for more; a source is never written to.
+
+mod folder;
+mod redis;
+
+use std::path::PathBuf;
+
+use antiphon_schemas::{Epoch, Seq, Stored};
+use tokio::runtime::Handle;
+
+pub use self::{folder::FolderSource, redis::RedisSource};
+use crate::log::{self, redis::address::Address};
+
+/// Which log is meant.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Where {
+    /// The data folder of a server.
+    Folder(PathBuf),
+    /// The log in a Redis.
+    Redis(Address),
+}
+
+/// Why entries cannot be read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// Stored bytes are not what was written.
+    #[error("the log is damaged at position {at}: {place}: {why}")]
+    Damaged {
+        /// The position that could not be read.
+        at: Seq,
+        /// File and offset, or key and id.
+        place: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// It cannot be reached or read at all.
+    #[error("{0}")]
+    Io(String),
+}
+
+impl Error {
+    /// What a log said while the entry at `at` was read.
+    fn at(at: Seq, error: log::Error) -> Error {
+        match error {
+            log::Error::Damaged { place, why } => Error::Damaged { at, place, why },
+            other => Error::Io(other.to_string()),
+        }
+    }
+}
+
+/// A log that is read. Methods block: call them where that is allowed.
+pub trait Source: Send {
+    /// What it is, for people: `./antiphon-data`, `redis://…`.
+    fn shown(&self) -> String;
+
+    /// The epoch of its positions.
+    fn epoch(&self) -> Epoch;
+
+    /// Goes on after a position; 0 is the beginning.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    fn seek(&mut self, after: Seq) -> Result<(), Error>;
+
+    /// The entries that come next, some thousand at once; none: there are no more for now.
+    ///
+    /// # Errors
+    /// [`Error`]; what is sound before the damage was given first.
+    fn read(&mut self) -> Result<Vec<Stored>, Error>;
+
+    /// The last position for now.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    fn tail(&mut self) -> Result<Seq, Error>;
+
+    /// Where the entry at a position is stored, for people: file and offset, key and id.
+    fn place(&self, seq: Seq) -> String;
+
+    /// The folder in which its checkpoints are, if it has one.
+    fn checkpoints(&self) -> Option<PathBuf> {
+        None
+    }
+}
+
+/// Opens a log for reading. For a Redis `runtime` is where its connection lives.
+///
+/// # Errors
+/// [`Error`]: there is none, or it cannot be read.
+pub fn open(place: &Where, runtime: &Handle) -> Result<Box<dyn Source>, Error> {
+    Ok(match place {
+        Where::Folder(folder) => Box::new(FolderSource::open(folder)?),
+        Where::Redis(address) => Box::new(RedisSource::open(address, runtime.clone())?),
+    })
+}
