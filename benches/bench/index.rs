@@ -143,7 +143,7 @@ fn report(what: &str, count: usize, start: Instant) {
 }
 
 /// `count` entries of conversations, [`OPEN`] of them under way at any time.
-fn conversations(count: usize) -> Vec<Arc<Entry>> {
+pub(crate) fn conversations(count: usize) -> Vec<Arc<Entry>> {
     let bot = BotName::new("echo").expect("a bot's name");
     let id = |n: usize, kind: u128| {
         // As a UUID of version 7: milliseconds first, then something scattered.

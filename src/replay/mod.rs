@@ -16,3 +16,4 @@
 
 pub mod source;
 pub mod span;
+pub mod verify;

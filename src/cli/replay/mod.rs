@@ -4,6 +4,7 @@
 //! terminal; a finding ends with exit code 1. Not here: what the commands find (`crate::replay`).
 
 mod cat;
+mod verify;
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -45,6 +46,8 @@ pub(super) struct Replay {
 enum Command {
     /// The entries as they are
     Cat(cat::Cat),
+    /// Whether the log is what it was: every rule of it, and what its notary has signed
+    Verify(verify::Verify),
 }
 
 impl Replay {
@@ -53,6 +56,7 @@ impl Replay {
         let desk = Desk { env, runtime: &runtime, clock: Clock::system() };
         let done = match self.command {
             Command::Cat(cat) => cat.run(&desk),
+            Command::Verify(verify) => verify.run(&desk),
         };
         runtime.shutdown_background();
         done
