@@ -14,6 +14,7 @@
 //! Not here: the command line and how things look there (`cli::replay`), the tree and its signatures (`audit`).
 //! Start with [`source`], then [`span`].
 
+pub mod diff;
 pub mod source;
 pub mod span;
 pub mod verify;

@@ -4,6 +4,7 @@
 //! terminal; a finding ends with exit code 1. Not here: what the commands find (`crate::replay`).
 
 mod cat;
+mod diff;
 mod verify;
 
 use std::{
@@ -46,6 +47,8 @@ pub(super) struct Replay {
 enum Command {
     /// The entries as they are
     Cat(cat::Cat),
+    /// Fold the log afresh and compare with the running server's state, snapshot, views and index
+    Diff(diff::Diff),
     /// Whether the log is what it was: every rule of it, and what its notary has signed
     Verify(verify::Verify),
 }
@@ -56,6 +59,7 @@ impl Replay {
         let desk = Desk { env, runtime: &runtime, clock: Clock::system() };
         let done = match self.command {
             Command::Cat(cat) => cat.run(&desk),
+            Command::Diff(diff) => diff.run(&desk),
             Command::Verify(verify) => verify.run(&desk),
         };
         runtime.shutdown_background();
@@ -103,7 +107,7 @@ impl LogArgument {
         let Some(text) = &self.place else {
             let config = Config::load(&Flags::default(), env, Path::new("."))?;
             return Ok(match config.log {
-                LogKind::Redis(address) => Where::Redis(address),
+                LogKind::Redis(address) => Where::Redis(Box::new(address)),
                 LogKind::File => Where::Folder(config.data),
                 LogKind::Memory => {
                     return Err(Usage("the configuration says `log = \"memory\"`, which nobody can read from outside; name another with --log".into()).into());
@@ -112,7 +116,7 @@ impl LogArgument {
         };
         if text.contains("://") {
             return match crate::log::redis::address::Address::parse(text) {
-                Ok(address) => Ok(Where::Redis(address)),
+                Ok(address) => Ok(Where::Redis(Box::new(address))),
                 Err(why) => Err(Usage(format!("--log: {why}")).into()),
             };
         }

@@ -20,7 +20,7 @@ pub enum Where {
     /// The data folder of a server.
     Folder(PathBuf),
     /// The log in a Redis.
-    Redis(Address),
+    Redis(Box<Address>),
 }
 
 /// Why entries cannot be read.
