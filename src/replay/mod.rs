@@ -14,5 +14,6 @@
 //! Not here: the command line and how things look there (`cli::replay`), the tree and its signatures (`audit`).
 //! Start with [`source`], then [`span`].
 
+pub mod bundle;
 pub mod source;
 pub mod span;

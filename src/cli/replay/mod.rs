@@ -112,7 +112,7 @@ impl LogArgument {
                 Err(why) => Err(Usage(format!("--log: {why}")).into()),
             };
         }
-        Ok(Where::Folder(PathBuf::from(text)))
+        Ok(Where::of_path(PathBuf::from(text)))
     }
 }
 

@@ -82,7 +82,10 @@ fn begin(disk: &dyn Disk, folder: &Path, epoch: Epoch, go_on: GoOn) -> Result<()
     let refused = |why: String| Err(OpenError::NotFillable { folder: folder.into(), why });
     match Meta::load(disk, folder) {
         Ok(Some(meta)) if meta.epoch() != epoch => {
-            return refused(format!("the log in it has the epoch {}, what is to be brought in has {epoch}", meta.epoch()));
+            return refused(format!(
+                "the log in it has the epoch {}, what is to be brought in has {epoch}",
+                meta.epoch()
+            ));
         }
         Ok(Some(_)) if !marked && go_on == GoOn::HalfFilled => return refused("there is a log in it".into()),
         Ok(Some(_)) => {}

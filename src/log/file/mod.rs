@@ -46,13 +46,13 @@ use antiphon_schemas::{Entry, Epoch, Seq};
 use bytes::BytesMut;
 use tokio::sync::{oneshot, watch};
 
-pub use self::{filling::Filling, history::History};
 use self::{
     disk::{Disk, Lock, LockError, RealDisk},
     queue::{Queue, Size},
     reader::Reader,
     writer::{Segment, Writer},
 };
+pub use self::{filling::Filling, history::History};
 use super::{Append, Error, Info, Judge, Log, Pending, Verdict, check_batch, check_entries};
 use crate::clock::Clock;
 

@@ -61,7 +61,6 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::{filling::Filling, history::History};
 use self::{
     address::Address,
     cache::Cache,
@@ -69,6 +68,7 @@ use self::{
     link::Link,
     live::Live,
 };
+pub use self::{filling::Filling, history::History};
 use super::{Access, Append, Error, Info, Lane, Log, Mended, Pending, Verdict, check_batch, check_entries};
 use crate::clock::Clock;
 
