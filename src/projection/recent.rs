@@ -104,6 +104,11 @@ impl Recent {
         Window { messages: messages.collect(), floor: Some(room.floor) }
     }
 
+    /// The rooms in memory.
+    pub fn rooms(&self) -> impl Iterator<Item = &RoomName> {
+        self.rooms.keys()
+    }
+
     /// A message, if it is in memory.
     pub fn message(&self, room: &RoomName, id: &MessageId) -> Option<Arc<Message>> {
         let room = self.rooms.get(room)?;

@@ -77,7 +77,8 @@ impl Stop {
         Stop { token, runtime }
     }
 
-    fn wished(&self) -> bool {
+    /// Whether somebody wishes it by now.
+    pub fn wished(&self) -> bool {
         self.token.is_cancelled()
     }
 
@@ -122,7 +123,9 @@ pub fn check_prefix(
             if stop.wished() {
                 return Ok(Ended::Stopped(done));
             }
-            let Some(own) = ours.next()? else { break };
+            let Some(own) = ours.next()? else {
+                return Err(Error::Io(format!("{place} ends at position {done}, not {}", target.tail())));
+            };
             done = own.seq();
             match theirs.next()? {
                 Some(other) if other == own => {}

@@ -9,22 +9,28 @@ use antiphon_schemas::{Entry, Epoch, Seq};
 use tokio::{runtime::Handle, sync::Mutex, task::JoinHandle};
 
 use super::source::{self, Error, Source, Where};
-use crate::log::{self, GoOn, file, redis};
+use crate::log::redis::Filling as RedisFilling;
+use crate::log::{
+    self, GoOn,
+    file::{Filling as FolderFilling, OpenError},
+};
 
 /// A log that is being filled. Methods block: call them where that is allowed.
 pub struct Target {
     place: Where,
     filling: Filling,
     tail: Seq,
+    /// It was a whole log, and nothing was added to it yet.
+    untouched: bool,
     under_way: Option<JoinHandle<Result<(), log::Error>>>,
     runtime: Handle,
 }
 
 #[derive(Clone)]
 enum Filling {
-    Folder(Arc<file::Filling>, PathBuf),
+    Folder(Arc<FolderFilling>, PathBuf),
     // A batch is under way on its only connection.
-    Redis(Arc<Mutex<redis::Filling>>),
+    Redis(Arc<Mutex<RedisFilling>>),
 }
 
 impl Target {
@@ -33,27 +39,26 @@ impl Target {
     /// # Errors
     /// [`Error::Io`] says what is there that may not be added to.
     pub fn open(place: &Where, epoch: Epoch, go_on: GoOn, runtime: &Handle) -> Result<Target, Error> {
-        let (filling, tail) = match place {
+        let (filling, tail, untouched) = match place {
             Where::Folder(folder) => {
-                let filling =
-                    file::Filling::open(folder, epoch, go_on).map_err(|error| Error::Io(error.to_string()))?;
-                let tail = filling.tail();
-                (Filling::Folder(Arc::new(filling), folder.clone()), tail)
+                let filling = FolderFilling::open(folder, epoch, go_on).map_err(|error| Error::Io(refusal(&error)))?;
+                let (tail, was_whole) = (filling.tail(), filling.was_whole());
+                (Filling::Folder(Arc::new(filling), folder.clone()), tail, was_whole)
             }
             Where::Redis(address) => {
-                let filling =
-                    runtime.block_on(redis::Filling::open(address, epoch, go_on)).map_err(|error| match error {
-                        log::Error::Invalid(why) => Error::Io(format!("{address} cannot be filled: {why}")),
-                        other => Error::Io(other.to_string()),
-                    })?;
-                let tail = filling.tail();
-                (Filling::Redis(Arc::new(Mutex::new(filling))), tail)
+                let filling = runtime.block_on(RedisFilling::open(address, epoch, go_on));
+                let filling = filling.map_err(|error| match error {
+                    log::Error::Invalid(why) => Error::Io(format!("{address} cannot be filled: {why}")),
+                    other => Error::Io(other.to_string()),
+                })?;
+                let (tail, was_whole) = (filling.tail(), filling.was_whole());
+                (Filling::Redis(Arc::new(Mutex::new(filling))), tail, was_whole)
             }
             Where::Bundle(path) => {
                 return Err(Error::Io(format!("`{}` is a file; name a data folder or a Redis", path.display())));
             }
         };
-        Ok(Target { place: place.clone(), filling, tail, under_way: None, runtime: runtime.clone() })
+        Ok(Target { place: place.clone(), filling, tail, untouched, under_way: None, runtime: runtime.clone() })
     }
 
     /// The last position that it has, or will have when what is under way is written.
@@ -76,7 +81,7 @@ impl Target {
     pub fn load(&mut self, entries: Vec<Arc<Entry>>) -> Result<(), Error> {
         self.settle()?;
         let Some(last) = entries.last() else { return Ok(()) };
-        self.tail = last.header.seq;
+        (self.tail, self.untouched) = (last.header.seq, false);
         let filling = self.filling.clone();
         self.under_way = Some(self.runtime.spawn(async move {
             match filling {
@@ -97,6 +102,15 @@ impl Target {
         written.map_err(|error| Error::Io(error.to_string()))
     }
 
+    /// Nothing is added after all, or nothing more for now: a log that was whole is so again.
+    ///
+    /// # Errors
+    /// As [`Target::finish`].
+    pub fn give_back(mut self) -> Result<(), Error> {
+        self.settle()?;
+        if self.untouched { self.finish() } else { Ok(()) }
+    }
+
     /// It is whole: servers may open it from now on.
     ///
     /// # Errors
@@ -115,5 +129,19 @@ impl Target {
             },
         };
         finished.map_err(|error| Error::Io(error.to_string()))
+    }
+}
+
+/// Why a folder cannot be filled, for whoever named it.
+fn refusal(error: &OpenError) -> String {
+    match error {
+        OpenError::Locked { folder, pid } => {
+            let who = pid.map_or("another process".into(), |pid| format!("process {pid}"));
+            format!(
+                "`{}` cannot be filled: it is in use by {who}; stop that first, or name another folder",
+                folder.display()
+            )
+        }
+        other => other.to_string(),
     }
 }

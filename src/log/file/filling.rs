@@ -34,6 +34,7 @@ const BEGINNING: &[&str] = &[MARK, segment::FOLDER, "meta.new"];
 pub struct Filling {
     log: FileLog,
     disk: Arc<dyn Disk>,
+    was_whole: bool,
 }
 
 impl Filling {
@@ -46,14 +47,23 @@ impl Filling {
     }
 
     pub(super) fn on(disk: Arc<dyn Disk>, folder: &Path, epoch: Epoch, go_on: GoOn) -> Result<Filling, OpenError> {
-        let look = |disk: &dyn Disk, folder: &Path| begin(disk, folder, epoch, go_on).map(|()| epoch);
+        let mut was_whole = false;
+        let look = |disk: &dyn Disk, folder: &Path| {
+            was_whole = begin(disk, folder, epoch, go_on)?;
+            Ok(epoch)
+        };
         let log = FileLog::open_after(disk.clone(), folder, Options::default(), Clock::system(), look)?;
-        Ok(Filling { log, disk })
+        Ok(Filling { log, disk, was_whole })
     }
 
     /// The last position that it has.
     pub fn tail(&self) -> Seq {
         self.log.tail()
+    }
+
+    /// Whether it was a whole log before it was opened to go on with.
+    pub fn was_whole(&self) -> bool {
+        self.was_whole
     }
 
     /// Adds entries that go on where it ends; they are on the disk when this returns.
@@ -75,12 +85,12 @@ impl Filling {
     }
 }
 
-/// Marks a locked folder, or says why it may not be filled.
-fn begin(disk: &dyn Disk, folder: &Path, epoch: Epoch, go_on: GoOn) -> Result<(), OpenError> {
+/// Marks a locked folder, or says why it may not be filled; whether there was a whole log in it.
+fn begin(disk: &dyn Disk, folder: &Path, epoch: Epoch, go_on: GoOn) -> Result<bool, OpenError> {
     let names = names(disk, folder)?;
     let marked = names.iter().any(|name| name == MARK);
-    let refused = |why: String| Err(OpenError::NotFillable { folder: folder.into(), why });
-    match Meta::load(disk, folder) {
+    let refused = |why| Err(OpenError::NotFillable { folder: folder.into(), why });
+    let was_whole = match Meta::load(disk, folder) {
         Ok(Some(meta)) if meta.epoch() != epoch => {
             return refused(format!(
                 "the log in it has the epoch {}, what is to be brought in has {epoch}",
@@ -88,18 +98,19 @@ fn begin(disk: &dyn Disk, folder: &Path, epoch: Epoch, go_on: GoOn) -> Result<()
             ));
         }
         Ok(Some(_)) if !marked && go_on == GoOn::HalfFilled => return refused("there is a log in it".into()),
-        Ok(Some(_)) => {}
+        Ok(Some(_)) => !marked,
         Ok(None) => {
             let mine = |name: &&str| NOTHING.contains(name) || marked && BEGINNING.contains(name);
             let other: Vec<_> = names.iter().map(String::as_str).filter(|name| !mine(name)).take(3).collect();
             if !other.is_empty() {
                 return refused(format!("it holds `{}`", other.join("`, `")));
             }
+            false
         }
         Err(_) => return refused("its `meta` cannot be read".into()),
-    }
+    };
     if marked {
-        return Ok(());
+        return Ok(false);
     }
     let mark = || {
         let file = disk.create(&folder.join(MARK))?;
@@ -107,7 +118,8 @@ fn begin(disk: &dyn Disk, folder: &Path, epoch: Epoch, go_on: GoOn) -> Result<()
         file.sync_data()?;
         disk.sync_folder(folder)
     };
-    mark().map_err(|why| OpenError::Folder { folder: folder.into(), why })
+    mark().map_err(|why| OpenError::Folder { folder: folder.into(), why })?;
+    Ok(was_whole)
 }
 
 /// What a server says to a folder that is not whole.

@@ -3,7 +3,7 @@
 --
 -- KEYS: log, meta.  ARGV: session, epoch, format version, what: `half` if it must be empty or half filled, `any` if it may
 --   be whole too, `end`.
--- Answer: {0}, or nothing was changed: {1, the other epoch}, {2, a node that has used it}, {3} it has entries, {4} another
+-- Answer: {0, 1 if it was whole before}, or nothing was changed: {1, the other epoch}, {2, a node that has used it}, {3} it has entries, {4} another
 --   process fills it.
 local log, meta = KEYS[1], KEYS[2]
 local session, epoch, version, what = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -22,4 +22,4 @@ local there = redis.call('EXISTS', log) == 1
 if not held[1] and there then return {3} end
 if held[1] and not held[2] and what == 'half' then return {3} end
 redis.call('HSET', meta, 'epoch', epoch, 'version', version, 'w:(filling)', session)
-return {0}
+return {0, held[1] and not held[2] and 1 or 0}

@@ -38,6 +38,7 @@ pub struct Filling {
     keys: Keys,
     writer: Writer,
     tail: Seq,
+    was_whole: bool,
 }
 
 impl Filling {
@@ -60,9 +61,9 @@ impl Filling {
         script::send(&mut connected.connection).await.map_err(|error| not_yet(error.into()))?;
         let session = Uuid::new_v4().simple().to_string();
         let writer = Writer { node: NAME.into(), session, epoch: epoch.to_string() };
-        let mut filling = Filling { connected, keys, writer, tail: Seq::ZERO };
+        let mut filling = Filling { connected, keys, writer, tail: Seq::ZERO, was_whole: false };
         let what = if go_on == GoOn::Any { "any" } else { "half" };
-        filling.say(what).await?;
+        filling.was_whole = filling.say(what).await?;
         let store = lineage::look(&mut filling.connected.connection, &filling.keys).await.map_err(not_yet)?;
         filling.tail = store.tail;
         Ok(filling)
@@ -71,6 +72,11 @@ impl Filling {
     /// The last position that it has.
     pub fn tail(&self) -> Seq {
         self.tail
+    }
+
+    /// Whether it was a whole log before it was opened to go on with.
+    pub fn was_whole(&self) -> bool {
+        self.was_whole
     }
 
     /// Adds entries that go on where it ends. After an error those of a first part may be there.
@@ -99,16 +105,17 @@ impl Filling {
     /// # Errors
     /// [`Error`]: it still counts as half filled.
     pub async fn finish(mut self) -> Result<(), Error> {
-        self.say("end").await
+        self.say("end").await.map(|_| ())
     }
 
-    async fn say(&mut self, what: &str) -> Result<(), Error> {
+    /// Asks the script; whether the log was whole before.
+    async fn say(&mut self, what: &str) -> Result<bool, Error> {
         let (writer, mut call) = (&self.writer, script::FILL.call(&[&self.keys.log, &self.keys.meta]));
         call.arg(&writer.session).arg(&writer.epoch).arg(lineage::FORMAT).arg(what);
         let answer = self.ask(&call).await?;
         let named = || answer.get(1).cloned().and_then(codec::text).unwrap_or_default();
         Err(Error::Invalid(match number(&answer, 0) {
-            Some(0) => return Ok(()),
+            Some(0) => return Ok(number(&answer, 1) == Some(1)),
             Some(1) => {
                 format!("it has a log of the epoch {}, what is to be brought in has {}", named(), self.writer.epoch)
             }

@@ -12,6 +12,7 @@ use std::{io::Read, path::PathBuf};
 use antiphon_schemas::{Epoch, Seq, Stored};
 use tokio::runtime::Handle;
 
+pub(crate) use self::folder::checkpoint_file;
 pub use self::{bundle::BundleSource, folder::FolderSource, redis::RedisSource};
 use crate::log::{self, redis::address::Address};
 
@@ -21,7 +22,7 @@ pub enum Where {
     /// The data folder of a server.
     Folder(PathBuf),
     /// The log in a Redis.
-    Redis(Address),
+    Redis(Box<Address>),
     /// A file that `replay export` made.
     Bundle(PathBuf),
 }
