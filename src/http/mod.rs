@@ -10,6 +10,7 @@
 //! Start with [`router`]; the table of routes with their documentation is `openapi`.
 
 mod caller;
+mod checkpoint;
 mod events;
 mod guard;
 mod input;
@@ -45,7 +46,7 @@ pub use problem::Problem;
 use tokio_util::sync::CancellationToken;
 
 use self::metrics::HttpMetrics;
-use crate::node::Node;
+use crate::{audit::notary::Notary, node::Node};
 
 /// Bounds and rules of the surface.
 #[derive(Debug, Clone, Copy)]
@@ -86,6 +87,8 @@ struct Shared {
     /// Cancelled when the server begins to stop: nobody waits for work any longer.
     stop: CancellationToken,
     readiness: monitor::Readiness,
+    /// Absent if nothing is signed here.
+    notary: Option<Notary>,
 }
 
 /// Who is at the other end of the connection.
@@ -94,7 +97,13 @@ pub struct Peer(pub SocketAddr);
 
 impl App {
     /// The surface of a node; whoever waits for work is sent away when `stop` is cancelled.
-    pub fn new(node: Node, limits: Limits, bots: Vec<BotStatus>, stop: CancellationToken) -> App {
+    pub fn new(
+        node: Node,
+        limits: Limits,
+        bots: Vec<BotStatus>,
+        stop: CancellationToken,
+        notary: Option<Notary>,
+    ) -> App {
         App(Arc::new(Shared {
             node,
             limits,
@@ -104,6 +113,7 @@ impl App {
             waiting: work::Waiting::default(),
             stop,
             readiness: monitor::Readiness::default(),
+            notary,
         }))
     }
 
@@ -154,6 +164,8 @@ pub fn router(app: App) -> Router {
         .route("/api/work/{id}/release", post(work::release))
         .route("/api/keys", get(keys::list).post(keys::create))
         .route("/api/keys/{id}", delete(keys::revoke))
+        .route("/api/checkpoint", get(checkpoint::latest))
+        .route("/api/checkpoint/key", get(checkpoint::key))
         .route("/api/store/accept-empty", post(monitor::accept_empty))
         .route("/health/live", get(monitor::live))
         .route("/health/ready", get(monitor::ready))
