@@ -14,7 +14,8 @@ use tokio::runtime::Handle;
 
 pub(crate) use self::folder::checkpoint_file;
 pub use self::{bundle::BundleSource, folder::FolderSource, redis::RedisSource};
-use crate::log::{self, redis::address::Address};
+use crate::log;
+use crate::log::redis::address::Address;
 
 /// Which log is meant.
 #[derive(Debug, Clone, PartialEq)]
