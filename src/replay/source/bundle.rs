@@ -59,6 +59,10 @@ impl Source for BundleSource {
         self.bundle.place(seq)
     }
 
+    fn is_part(&self) -> bool {
+        !self.bundle.manifest().whole
+    }
+
     fn checkpoint_file(&mut self, name: &str) -> Result<Option<Box<dyn Read + Send>>, Error> {
         self.bundle.checkpoint(name)
     }

@@ -92,6 +92,11 @@ pub trait Source: Send {
     /// Where the entry at a position is stored, for people: file and offset, key and id.
     fn place(&self, seq: Seq) -> String;
 
+    /// Whether it is a part of a log: its positions may begin later than 1 and have holes.
+    fn is_part(&self) -> bool {
+        false
+    }
+
     /// A file of its checkpoints (`latest`, `history`, `leaves`, `notary.pub`), if it has that one.
     ///
     /// # Errors
