@@ -14,5 +14,16 @@
 //! Not here: the command line and how things look there (`cli::replay`), the tree and its signatures (`audit`).
 //! Start with [`source`], then [`span`].
 
+pub mod hidden;
+pub mod histogram;
+pub mod lanes;
+pub mod legs;
+pub mod life;
+pub mod newest;
+pub mod pace;
+pub mod room;
 pub mod source;
 pub mod span;
+pub mod stats;
+#[cfg(test)]
+pub(crate) mod tests;
