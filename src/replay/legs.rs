@@ -161,7 +161,9 @@ impl Way {
             // The failure and the giving up are one.
             Outcome::Failed if outcome == Outcome::Dead => {}
             // What happened to it shows that somebody was asked, although that can no longer be read.
-            Outcome::NotAsked if self.erased && &*entry.header.kind != "message.posted" => self.push(What::Queue, at_ms),
+            Outcome::NotAsked if self.erased && &*entry.header.kind != "message.posted" => {
+                self.push(What::Queue, at_ms)
+            }
             before => before.leg().into_iter().for_each(|leg| self.push(leg, at_ms)),
         }
         (self.outcome, self.since_ms) = (outcome, at_ms);

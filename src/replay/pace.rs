@@ -23,7 +23,9 @@ impl FromStr for Speed {
         }
         match text.strip_suffix('x').unwrap_or(text).parse::<f64>() {
             Ok(times) if times.is_finite() && times > 0.0 => Ok(Speed::Times(times)),
-            _ => Err(format!("`{text}` is no speed: 1 is as it was, 10 ten times as fast, 0.5 half as fast, max without waiting")),
+            _ => Err(format!(
+                "`{text}` is no speed: 1 is as it was, 10 ten times as fast, 0.5 half as fast, max without waiting"
+            )),
         }
     }
 }
@@ -71,7 +73,9 @@ mod tests {
 
     #[test]
     fn a_speed_is_a_number_or_max() {
-        for (text, speed) in [("1", Speed::Times(1.0)), ("10x", Speed::Times(10.0)), ("0.5", Speed::Times(0.5)), ("max", Speed::Max)] {
+        for (text, speed) in
+            [("1", Speed::Times(1.0)), ("10x", Speed::Times(10.0)), ("0.5", Speed::Times(0.5)), ("max", Speed::Max)]
+        {
             assert_eq!(text.parse(), Ok(speed));
         }
         for text in ["", "0", "-1", "x", "fast", "inf", "NaN"] {

@@ -285,6 +285,11 @@ fn duration(ms: u64) -> String {
     }
 }
 
+/// A number of things: `1 message`, `2 messages`.
+fn many(count: u64, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+}
+
 /// A position as people read it.
 fn position(seq: Seq) -> String {
     seq.0.to_string()

@@ -50,7 +50,7 @@ pub(super) fn run(
             let goes_on = match how {
                 // Without a terminal there may be no Enter: then it ends.
                 How::Step => matches!(interrupt.or(desk.runtime, enter.next_line()), Some(Ok(Some(_)))),
-                How::Paced(..) => interrupt.or(desk.runtime, tokio::time::sleep(pause.wait)).is_some(),
+                How::Paced(..) => interrupt.or(desk.runtime, async { tokio::time::sleep(pause.wait).await }).is_some(),
             };
             if !goes_on {
                 return Ok(());

@@ -8,7 +8,9 @@ use antiphon_schemas::{
 };
 use serde_json::json;
 
-use super::{Desk, LogArgument, Output, Paint, Progress, cat, duration, each_stored, json_line, out, plain, play};
+use super::{
+    Desk, LogArgument, Output, Paint, Progress, cat, duration, each_stored, json_line, many, out, plain, play,
+};
 use crate::{
     cli::{DONE, screen},
     replay::{
@@ -123,8 +125,8 @@ impl Screen {
         }
         let count = match (messages.len(), then.said()) {
             (_, 0) => "nothing had been said".into(),
-            (shown, said) if shown as u64 == said => format!("{said} messages"),
-            (shown, said) => format!("the last {shown} of {said} messages"),
+            (shown, said) if shown as u64 == said => many(said, "message"),
+            (shown, said) => format!("the last {shown} of {}", many(said, "message")),
         };
         let head = format!("{room} at {}, position {position}: {count}", time::rfc3339(at_ms));
         writeln!(self.out, "{}", self.paint.bold(&head))?;

@@ -42,9 +42,8 @@ impl Tail {
         let mut lines = Lines::new(&self.part, self.wanted);
         let tail = source.tail()?;
         let until = span.until.map_or(tail, |until| until.min(tail));
-        let last = newest(&mut *source, (span.after, until), self.count, |stored| {
-            anyhow::Ok(lines.take(stored)?.is_some())
-        })?;
+        let last =
+            newest(&mut *source, (span.after, until), self.count, |stored| anyhow::Ok(lines.take(stored)?.is_some()))?;
         if let Some(first) = last.first() {
             lines.look_ahead(&mut *source, first.seq())?;
         }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     Desk, LogArgument, Paint, Progress,
     cat::{as_json, text_line},
-    duration, each_stored, json_line, out, plain,
+    duration, each_stored, json_line, many, out, plain,
 };
 use crate::{
     cli::{DONE, FAILED, complain},
@@ -222,14 +222,15 @@ fn made(made: &Made) -> Vec<String> {
         format!(", {} tokens read and {} written", usage.prompt_tokens, usage.completion_tokens)
     });
     let finish = plain(&made.finish, 40);
-    let mut lines = vec![format!("{first}, {} deltas, ended by {finish}{usage}", made.deltas)];
+    let mut lines = vec![format!("{first}, {}, ended by {finish}{usage}", many(made.deltas.into(), "delta"))];
     let options = if made.options.is_empty() { "none".into() } else { json!(made.options).to_string() };
     lines.push(format!("model {}, options {}", plain(&made.model, 100), plain(&options, 300)));
     lines.push(format!("prompt sha256 {}", plain(&made.prompt_sha256, 64)));
     let ids: Vec<_> = made.context.iter().rev().take(IDS_MAX).map(ToString::to_string).collect();
     if !ids.is_empty() {
         let more = if made.context.len() > ids.len() { ", …" } else { "" };
-        lines.push(format!("context: {} messages, newest first: {}{more}", made.context.len(), ids.join(", ")));
+        let count = many(made.context.len() as u64, "message");
+        lines.push(format!("context: {count}, newest first: {}{more}", ids.join(", ")));
     }
     lines
 }
