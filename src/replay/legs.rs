@@ -210,8 +210,8 @@ mod tests {
                     at_ms += leg.ms;
                     tries += u32::from(matches!(leg.leg, What::Writing | What::Answering | What::LostTry));
                 }
-                let moves = about().filter(|e| crate::replay::lanes::Lanes::are_moved_by(&e.header.kind));
-                let last_ms = moves.last().map_or(0, |e| e.header.at_ms);
+                let mut moves = about().filter(|e| crate::replay::lanes::Lanes::are_moved_by(&e.header.kind));
+                let last_ms = moves.next_back().map_or(0, |e| e.header.at_ms);
                 if way.outcome == Outcome::NotAsked {
                     prop_assert!(way.legs.is_empty());
                 } else {
