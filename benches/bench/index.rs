@@ -143,14 +143,14 @@ fn report(what: &str, count: usize, start: Instant) {
 }
 
 /// `count` entries of conversations, [`OPEN`] of them under way at any time.
-fn conversations(count: usize) -> Vec<Arc<Entry>> {
+pub(crate) fn conversations(count: usize) -> Vec<Arc<Entry>> {
     let bot = BotName::new("echo").expect("a bot's name");
     let id = |n: usize, kind: u128| {
         // As a UUID of version 7: milliseconds first, then something scattered.
         let scattered = (n as u128 * 2 + kind).wrapping_mul(0x9e37_79b9_7f4a_7c15) & 0xffff_ffff_ffff;
         MessageId(Uuid::from_u128((1_795_336_020_000 + n as u128 / 20) << 80 | 0x7 << 76 | scattered))
     };
-    let mut entries = Vec::with_capacity(count);
+    let (mut entries, mut fences) = (Vec::with_capacity(count), Vec::new());
     for step in 0.. {
         // In each step conversation `step` is posted, and the ones before it go on.
         let posted = MessagePosted {
@@ -174,6 +174,7 @@ fn conversations(count: usize) -> Vec<Arc<Entry>> {
                 lease_ms: 10_000,
             };
             push(&mut entries, n, claimed.into());
+            fences.push(Seq(entries.len() as u64));
         }
         if let Some(n) = step.checked_sub(OPEN) {
             let reply = ReplyPosted {
@@ -185,7 +186,7 @@ fn conversations(count: usize) -> Vec<Arc<Entry>> {
                 made: Made::default(),
             };
             push(&mut entries, n, reply.into());
-            let completed = MessageCompleted { message_id: id(n, 0), reply_id: id(n, 1), fence: Seq(1), ms: 12 };
+            let completed = MessageCompleted { message_id: id(n, 0), reply_id: id(n, 1), fence: fences[n], ms: 12 };
             push(&mut entries, n, completed.into());
         }
         if entries.len() >= count {

@@ -8,6 +8,7 @@ mod process;
 mod redis;
 #[path = "../../tests/support/redis.rs"]
 mod redis_server;
+mod replay;
 mod server;
 mod work;
 
@@ -27,10 +28,11 @@ fn main() {
     bench("index", &index::run);
     bench("server", &|| server::run(part));
     bench("redis", &|| redis::run(part));
+    bench("replay", &|| replay::run(part));
     bench("work", &|| work::run(part));
     if !ran {
         eprintln!(
-            "no such bench; there are: log, index, server [posts|publish|fanout|echo|idle|restart], redis [append|read|publish|echo|crowd], work [waits|woken|answer]"
+            "no such bench; there are: log, index, server [posts|publish|fanout|echo|idle|restart], redis [append|read|publish|echo|crowd], replay [folder], work [waits|woken|answer]"
         );
         std::process::exit(2);
     }

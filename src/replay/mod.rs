@@ -14,6 +14,7 @@
 //! Not here: the command line and how things look there (`cli::replay`), the tree and its signatures (`audit`).
 //! Start with [`source`], then [`span`].
 
+pub mod diff;
 pub mod hidden;
 pub mod histogram;
 pub mod lanes;
@@ -27,3 +28,4 @@ pub mod span;
 pub mod stats;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod verify;

@@ -4,12 +4,14 @@
 //! terminal; a finding ends with exit code 1. Not here: what the commands find (`crate::replay`).
 
 mod cat;
+mod diff;
 mod follow;
 mod play;
 mod show;
 mod stats;
 mod table;
 mod tail;
+mod verify;
 mod why;
 
 use std::{
@@ -64,6 +66,10 @@ enum Command {
     Why(why::Why),
     /// Waiting times, first words, totals and failures, by bot, room, hour, model or worker
     Stats(stats::Stats),
+    /// Fold the log afresh and compare with the running server's state, snapshot, views and index
+    Diff(diff::Diff),
+    /// Whether the log is what it was: every rule of it, and what its notary has signed
+    Verify(verify::Verify),
 }
 
 impl Replay {
@@ -76,6 +82,8 @@ impl Replay {
             Command::Show(show) => show.run(&desk),
             Command::Why(why) => why.run(&desk),
             Command::Stats(stats) => stats.run(&desk),
+            Command::Diff(diff) => diff.run(&desk),
+            Command::Verify(verify) => verify.run(&desk),
         };
         runtime.shutdown_background();
         done
@@ -122,7 +130,7 @@ impl LogArgument {
         let Some(text) = &self.place else {
             let config = Config::load(&Flags::default(), env, Path::new("."))?;
             return Ok(match config.log {
-                LogKind::Redis(address) => Where::Redis(address),
+                LogKind::Redis(address) => Where::Redis(Box::new(address)),
                 LogKind::File => Where::Folder(config.data),
                 LogKind::Memory => {
                     return Err(Usage("the configuration says `log = \"memory\"`, which nobody can read from outside; name another with --log".into()).into());
@@ -131,7 +139,7 @@ impl LogArgument {
         };
         if text.contains("://") {
             return match crate::log::redis::address::Address::parse(text) {
-                Ok(address) => Ok(Where::Redis(address)),
+                Ok(address) => Ok(Where::Redis(Box::new(address))),
                 Err(why) => Err(Usage(format!("--log: {why}")).into()),
             };
         }

@@ -12,7 +12,8 @@ use antiphon_schemas::{Epoch, Seq, Stored};
 use tokio::runtime::Handle;
 
 pub use self::{folder::FolderSource, redis::RedisSource};
-use crate::log::{self, redis::address::Address};
+use crate::log;
+use crate::log::redis::address::Address;
 
 /// Which log is meant.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,7 +21,7 @@ pub enum Where {
     /// The data folder of a server.
     Folder(PathBuf),
     /// The log in a Redis.
-    Redis(Address),
+    Redis(Box<Address>),
 }
 
 /// Why entries cannot be read.

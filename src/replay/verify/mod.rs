@@ -1,0 +1,130 @@
+//! Whether a log is what it was and what it may be: its invariants, and the checkpoints that a notary has signed.
+//!
+//! ```text
+//!  source ─ pages ─▶ leaves hashed (a thread) ─▶ rules: what each entry may say   ┐
+//!                                              └▶ tree: what was signed of them    ┴▶ findings, in order
+//! ```
+//!
+//! Promises: every finding names the position that it is about; memory is bounded by the number of messages, at most 64
+//! bytes each, and of the open ones; nothing is written.
+//! Not here: how it looks (`cli::replay`). Start with [`verify`].
+
+pub mod rules;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::mpsc::sync_channel, thread};
+
+use antiphon_schemas::{MessageId, Seq, Stored};
+
+use self::rules::Rules;
+use super::source::{Error, Source};
+
+/// Pages on their way from the reader: enough that neither side waits for long.
+const PAGES_AHEAD: usize = 4;
+/// Findings that are kept; further ones are counted.
+pub const FINDINGS_MAX: usize = 1_000;
+
+/// Something that is not as it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The entry that it is about.
+    pub at: Seq,
+    /// A stable kebab code.
+    pub code: &'static str,
+    /// What is wrong, as a sentence.
+    pub why: String,
+}
+
+/// What a look through a log came to.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// The last position that was read.
+    pub tail: Seq,
+    /// What is wrong, in the order of positions; at most [`FINDINGS_MAX`].
+    pub findings: Vec<Finding>,
+    /// Further findings.
+    pub more: u64,
+    /// Messages and replies.
+    pub messages: usize,
+    /// Messages that still wait for their answer: at most [`rules::OPEN_LISTED_MAX`] of them.
+    pub open: Vec<MessageId>,
+    /// How many there are.
+    pub open_count: usize,
+    /// Entries of kinds that this version does not know.
+    pub unknown: u64,
+    /// Entries whose bodies were erased.
+    pub erased: u64,
+    /// Bytes kept for messages at the end.
+    pub table_bytes: usize,
+}
+
+/// A page with the leaves of its entries.
+type Hashed = (Vec<Stored>, Vec<[u8; 32]>);
+
+/// Reads a log from its beginning to its end for now and looks at everything. `progress` is told how many entries more.
+///
+/// # Errors
+/// [`Error::Io`]; damage is a finding.
+pub fn verify(source: &mut dyn Source, mut progress: impl FnMut(usize)) -> Result<Report, Error> {
+    source.seek(Seq::ZERO)?;
+    let (mut rules, mut report, mut findings) = (Rules::default(), Report::default(), Vec::new());
+    thread::scope(|scope| {
+        let (send, pages) = sync_channel::<Result<Hashed, Error>>(PAGES_AHEAD);
+        scope.spawn(move || {
+            loop {
+                let page = source.read().map(|page| {
+                    let leaves = page.iter().map(Stored::leaf).collect();
+                    (page, leaves)
+                });
+                let last = page.as_ref().map_or(true, |(page, _)| page.is_empty());
+                // Whoever listens may have had enough.
+                if send.send(page).is_err() || last {
+                    return;
+                }
+            }
+        });
+        for page in pages {
+            let (page, _leaves) = match page {
+                Ok(page) => page,
+                Err(Error::Damaged { at, place, why }) => {
+                    findings.push(Finding { at, code: "damaged", why: format!("{place}: {why}") });
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
+            progress(page.len());
+            for stored in page {
+                match stored.entry() {
+                    Ok(entry) => {
+                        report.tail = entry.header.seq;
+                        rules.check(&entry, &mut findings);
+                    }
+                    Err(why) => {
+                        findings.push(Finding { at: report.tail.next(), code: "unreadable", why: why.to_string() })
+                    }
+                }
+            }
+            report.keep(&mut findings);
+        }
+        Ok(())
+    })?;
+    rules.end(&mut findings);
+    report.keep(&mut findings);
+    report.findings.sort_by_key(|finding| finding.at);
+    (report.messages, report.table_bytes) = (rules.messages(), rules.table_bytes());
+    (report.open, report.open_count) = rules.open();
+    (report.unknown, report.erased) = (rules.unknown, rules.erased_bodies);
+    Ok(report)
+}
+
+impl Report {
+    /// Keeps what there is room for.
+    fn keep(&mut self, findings: &mut Vec<Finding>) {
+        let room = FINDINGS_MAX - self.findings.len();
+        self.more += findings.len().saturating_sub(room) as u64;
+        findings.truncate(room);
+        self.findings.append(findings);
+    }
+}
