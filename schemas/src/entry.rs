@@ -170,6 +170,11 @@ impl Stored {
         self.header.get(9..17).map_or(0, |at_ms| u64::from_le_bytes(at_ms.try_into().expect("8 bytes")))
     }
 
+    /// The append that wrote it, as the header says.
+    pub fn request(&self) -> RequestId {
+        RequestId(self.header.get(17..33).map_or(Uuid::nil(), |id| Uuid::from_bytes(id.try_into().expect("16 bytes"))))
+    }
+
     /// Its kind, without decoding the header; empty if that is not one.
     pub fn kind(&self) -> &str {
         std::str::from_utf8(self.part(0)).unwrap_or_default()
@@ -299,6 +304,7 @@ mod tests {
             prop_assert_eq!(Header::decode(&bytes), Ok(header.clone()));
             let stored = Stored { header: bytes.clone().freeze(), body: Bytes::new() };
             prop_assert_eq!((stored.seq(), stored.at_ms(), stored.kind()), (header.seq, header.at_ms, &*header.kind));
+            prop_assert_eq!(stored.request(), header.request);
             prop_assert_eq!(stored.room(), header.room.as_ref().map_or("", |room| room.as_str()));
             prop_assert!(stored.subjects().eq(header.subjects.iter().copied()));
             prop_assert!(Header::decode(&bytes[..cut.index(bytes.len())]).is_err());
@@ -308,7 +314,7 @@ mod tests {
         fn bytes_from_anywhere_never_panic(bytes: Vec<u8>) {
             let _ = Entry::decode(&bytes, Bytes::from(bytes.clone()));
             let stored = Stored { header: bytes.into(), body: Bytes::new() };
-            let _ = (stored.seq(), stored.at_ms(), stored.kind(), stored.room(), stored.subjects().count());
+            let _ = (stored.seq(), stored.at_ms(), stored.request(), stored.kind(), stored.room(), stored.subjects().count());
         }
     }
 

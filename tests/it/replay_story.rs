@@ -229,6 +229,15 @@ async fn show(story: &Story) {
     let before = story.json(&["show", "lobby", "--at", "1", "-n", "1", "--with-redacted"]).remove(0);
     assert_eq!(list(&before["messages"], "status"), ["none"]);
 
+    let answered = story.json(&["cat", "--kind", "reply.posted", "--message", &story.ids["answer"]]).remove(0);
+    let position = answered["position"].as_u64().unwrap();
+    let whole = story.json(&["show", "lobby", "--at", &position.to_string()]).remove(0);
+    assert_eq!(
+        (&whole["position"], &whole["unanswered"]),
+        (&json!(position + 1), &json!([])),
+        "an append is one moment"
+    );
+
     let words = story.replay(&["show", "lobby", "--at", &at, "-n", "2"]);
     let lines: Vec<_> = words.lines().collect();
     assert!(lines[0].ends_with(&format!("position {at}: the last 2 of 6 messages")), "{words}");

@@ -73,20 +73,29 @@ impl Show {
             None => source.tail()?,
         };
         let mut then = RoomThen::new(source.epoch(), self.room.clone(), self.count);
-        let mut hidden = Hidden::default();
+        let (mut hidden, mut append) = (Hidden::default(), None);
         source.seek(Seq::ZERO)?;
         // To the end: what was hidden later is hidden now.
-        let whole = Span { after: Seq::ZERO, until: self.with_redacted.then_some(until) };
+        let whole = Span { after: Seq::ZERO, until: None };
         let progress = Progress::of(&mut *source, whole)?;
         each_stored(&mut *source, whole, &progress, |stored| {
-            if stored.seq() <= until {
-                then.apply(stored)?;
-            } else {
-                hidden.apply(stored);
+            if stored.seq() > until {
+                // An append is one moment: nobody saw an answer whose question was still open.
+                if append.is_none_or(|append| stored.request() != append) {
+                    append = None;
+                    hidden.apply(stored);
+                    return Ok(!self.with_redacted);
+                }
+            } else if stored.seq() == until {
+                append = Some(stored.request());
             }
+            then.apply(stored)?;
             Ok(true)
         })?;
         progress.done();
+        if self.with_redacted {
+            hidden = Hidden::default();
+        }
         let (position, entry_ms) = then.at();
         let at_ms = match self.at {
             Some(Moment::Time(ms)) => ms.max(entry_ms),
