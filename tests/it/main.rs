@@ -20,6 +20,7 @@ mod proxy;
 #[path = "../support/redis.rs"]
 mod redis;
 mod replay_bundle;
+mod replay_story;
 mod start;
 mod tidy;
 mod workers;

@@ -196,6 +196,19 @@ impl History {
         Ok(page)
     }
 
+    /// Whether there may be more than was read: bytes stand where the next entry will, or a later segment begins. Segments
+    /// are written ahead with zeros, so a file's length says nothing. Cost: a short read and a look at the folder.
+    ///
+    /// # Errors
+    /// As [`History::read`].
+    pub fn may_go_on(&self) -> Result<bool, Error> {
+        let last = self.list()?.pop();
+        let Some(segment) = &self.segment else { return Ok(last.is_some()) };
+        let mut head = [0; HEAD_BYTES];
+        let read = segment.file.read_at(&mut head, segment.offset).map_err(|error| segment.io(&error))?;
+        Ok(head[..read].iter().any(|byte| *byte != 0) || last > Some(segment.first))
+    }
+
     /// The last position for now. Cost: walks over the last segment.
     ///
     /// # Errors

@@ -4,12 +4,18 @@ use std::{
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use antiphon_schemas::{Epoch, Seq, Stored};
 
 use super::{Error, Source};
 use crate::{log::file::History, replay::bundle::CHECKPOINTS};
+
+/// How often somebody who follows looks whether there is more: nobody sees the difference, and it costs next to nothing.
+/// A folder could wake us by inotify, which would be one more crate for one command.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The log of a data folder.
 #[derive(Debug)]
@@ -44,6 +50,18 @@ impl Source for FolderSource {
 
     fn read(&mut self) -> Result<Vec<Stored>, Error> {
         self.history.read().map_err(|error| Error::at(self.history.next(), error))
+    }
+
+    fn wait(&mut self, at_most: Duration) -> Result<bool, Error> {
+        let until = Instant::now() + at_most;
+        loop {
+            // Also at first: a batch that is being written is there already, but not whole.
+            thread::sleep(LOOK);
+            let more = self.history.may_go_on().map_err(|error| Error::at(self.history.next(), error))?;
+            if more || Instant::now() >= until {
+                return Ok(true);
+            }
+        }
     }
 
     fn tail(&mut self) -> Result<Seq, Error> {

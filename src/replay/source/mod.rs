@@ -7,7 +7,7 @@ mod bundle;
 mod folder;
 mod redis;
 
-use std::{io::Read, path::PathBuf};
+use std::{io::Read, path::PathBuf, time::Duration};
 
 use antiphon_schemas::{Epoch, Seq, Stored};
 use tokio::runtime::Handle;
@@ -82,6 +82,14 @@ pub trait Source: Send {
     /// # Errors
     /// [`Error`]; what is sound before the damage was given first.
     fn read(&mut self) -> Result<Vec<Stored>, Error>;
+
+    /// Waits until there may be more, at most so long; `false` if this source does not grow.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    fn wait(&mut self, _at_most: Duration) -> Result<bool, Error> {
+        Ok(false)
+    }
 
     /// The last position for now.
     ///

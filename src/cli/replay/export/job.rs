@@ -126,7 +126,7 @@ impl<'a> Job<'a> {
         let mut left_out = 0;
         let mut to = to;
         let done = self.each(|stored| {
-            let mut value = as_json(&stored.entry()?);
+            let mut value = as_json(&stored.entry()?, false);
             if hidden.text_of(stored).is_some() {
                 left_out += 1;
                 value["redacted"] = json!(true);
