@@ -4,6 +4,7 @@ mod client;
 mod index;
 mod log;
 mod measure;
+mod notary;
 mod process;
 mod redis;
 #[path = "../../tests/support/redis.rs"]
@@ -28,9 +29,10 @@ fn main() {
     bench("server", &|| server::run(part));
     bench("redis", &|| redis::run(part));
     bench("work", &|| work::run(part));
+    bench("notary", &notary::run);
     if !ran {
         eprintln!(
-            "no such bench; there are: log, index, server [posts|publish|fanout|echo|idle|restart], redis [append|read|publish|echo|crowd], work [waits|woken|answer]"
+            "no such bench; there are: log, index, server [posts|publish|fanout|echo|idle|restart], redis [append|read|publish|echo|crowd], work [waits|woken|answer], notary"
         );
         std::process::exit(2);
     }
