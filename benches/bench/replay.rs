@@ -70,7 +70,7 @@ fn from_folder() {
     });
     let mut table = 0.0;
     let verified = times(|| {
-        let report = verify::verify(&mut *open(dir.path()), |_| {}).expect("a report");
+        let report = verify::verify(&mut *open(dir.path()), &verify::Witness::default(), |_| {}).expect("a report");
         assert!(report.findings.is_empty() && report.tail == Seq(ENTRIES as u64));
         table = report.table_bytes as f64 / report.messages as f64;
     });

@@ -14,18 +14,24 @@
 //! Not here: the command line and how things look there (`cli::replay`), the tree and its signatures (`audit`).
 //! Start with [`source`], then [`span`].
 
+pub mod aside;
+pub mod bundle;
+pub mod copy;
+pub mod csv;
 pub mod diff;
 pub mod hidden;
 pub mod histogram;
 pub mod lanes;
 pub mod legs;
 pub mod life;
+pub mod messages;
 pub mod newest;
 pub mod pace;
 pub mod room;
 pub mod source;
 pub mod span;
 pub mod stats;
+pub mod target;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod verify;

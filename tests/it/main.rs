@@ -19,6 +19,7 @@ mod openapi;
 mod proxy;
 #[path = "../support/redis.rs"]
 mod redis;
+mod replay_bundle;
 mod replay_story;
 mod start;
 mod tidy;

@@ -5,7 +5,10 @@
 
 mod cat;
 mod diff;
+mod export;
 mod follow;
+mod into;
+mod load;
 mod play;
 mod show;
 mod stats;
@@ -23,12 +26,14 @@ use std::{
 use antiphon_schemas::{RoomName, Seq};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::runtime::{Handle, Runtime};
+use tokio_util::sync::CancellationToken;
 
-use super::Usage;
+use super::{FAILED, Usage};
 use crate::{
     clock::Clock,
     config::{Config, Env, Flags, LogKind},
     replay::{
+        copy::Stop,
         source::{self, Source, Where},
         span::{Moment, Span},
     },
@@ -68,6 +73,12 @@ enum Command {
     Stats(stats::Stats),
     /// Fold the log afresh and compare with the running server's state, snapshot, views and index
     Diff(diff::Diff),
+    /// Take the log, or a part of it, along: as JSON Lines, as a table, or as a bundle that an auditor can check
+    Export(export::Export),
+    /// Copy a log into another, empty one, as fast as it goes or at the speed at which it came
+    Into(into::Into),
+    /// Load a bundle into an empty log: the same entries at the same positions
+    Load(load::Load),
     /// Whether the log is what it was: every rule of it, and what its notary has signed
     Verify(verify::Verify),
 }
@@ -83,6 +94,9 @@ impl Replay {
             Command::Why(why) => why.run(&desk),
             Command::Stats(stats) => stats.run(&desk),
             Command::Diff(diff) => diff.run(&desk),
+            Command::Export(export) => export.run(&desk),
+            Command::Into(into) => into.run(&desk),
+            Command::Load(load) => load.run(&desk),
             Command::Verify(verify) => verify.run(&desk),
         };
         runtime.shutdown_background();
@@ -137,19 +151,39 @@ impl LogArgument {
                 }
             });
         };
-        if text.contains("://") {
-            return match crate::log::redis::address::Address::parse(text) {
-                Ok(address) => Ok(Where::Redis(Box::new(address))),
-                Err(why) => Err(Usage(format!("--log: {why}")).into()),
-            };
-        }
-        Ok(Where::Folder(PathBuf::from(text)))
+        place_of(text, "--log")
     }
+}
+
+/// The log that a text means: an address, or a path.
+fn place_of(text: &str, argument: &str) -> anyhow::Result<Where> {
+    if text.contains("://") {
+        return match crate::log::redis::address::Address::parse(text) {
+            Ok(address) => Ok(Where::Redis(Box::new(address))),
+            Err(why) => Err(Usage(format!("{argument}: {why}")).into()),
+        };
+    }
+    Ok(Where::of_path(PathBuf::from(text)))
 }
 
 impl Desk<'_> {
     fn handle(&self) -> &Handle {
         self.runtime.handle()
+    }
+
+    /// The wish to stop: Ctrl-C. A second one ends the process at once; what was written by then is sound.
+    fn stop(&self) -> Stop {
+        let token = CancellationToken::new();
+        let told = token.clone();
+        self.runtime.spawn(async move {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                if told.is_cancelled() {
+                    std::process::exit(FAILED.into());
+                }
+                told.cancel();
+            }
+        });
+        Stop::new(token, self.handle().clone())
     }
 
     /// Opens the log that is meant.

@@ -3,15 +3,17 @@
 //! Promise: [`Source::read`] gives the stored bytes in the order in which they are stored, whole batches, and is asked again
 //! for more; a source is never written to.
 
+mod bundle;
 mod folder;
 mod redis;
 
-use std::{path::PathBuf, time::Duration};
+use std::{io::Read, path::PathBuf, time::Duration};
 
 use antiphon_schemas::{Epoch, Seq, Stored};
 use tokio::runtime::Handle;
 
-pub use self::{folder::FolderSource, redis::RedisSource};
+pub(crate) use self::folder::checkpoint_file;
+pub use self::{bundle::BundleSource, folder::FolderSource, redis::RedisSource};
 use crate::log;
 use crate::log::redis::address::Address;
 
@@ -22,6 +24,15 @@ pub enum Where {
     Folder(PathBuf),
     /// The log in a Redis.
     Redis(Box<Address>),
+    /// A file that `replay export` made.
+    Bundle(PathBuf),
+}
+
+impl Where {
+    /// What a path means: a file is a bundle, anything else a data folder.
+    pub fn of_path(path: PathBuf) -> Where {
+        if path.is_file() { Where::Bundle(path) } else { Where::Folder(path) }
+    }
 }
 
 /// Why entries cannot be read.
@@ -89,9 +100,17 @@ pub trait Source: Send {
     /// Where the entry at a position is stored, for people: file and offset, key and id.
     fn place(&self, seq: Seq) -> String;
 
-    /// The folder in which its checkpoints are, if it has one.
-    fn checkpoints(&self) -> Option<PathBuf> {
-        None
+    /// Whether it is a part of a log: its positions may begin later than 1 and have holes.
+    fn is_part(&self) -> bool {
+        false
+    }
+
+    /// A file of its checkpoints (`latest`, `history`, `leaves`, `notary.pub`), if it has that one.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: it is there, but cannot be read or is not what was written.
+    fn checkpoint_file(&mut self, _name: &str) -> Result<Option<Box<dyn Read + Send>>, Error> {
+        Ok(None)
     }
 }
 
@@ -102,6 +121,7 @@ pub trait Source: Send {
 pub fn open(place: &Where, runtime: &Handle) -> Result<Box<dyn Source>, Error> {
     Ok(match place {
         Where::Folder(folder) => Box::new(FolderSource::open(folder)?),
+        Where::Bundle(path) => Box::new(BundleSource::open(path)?),
         Where::Redis(address) => Box::new(RedisSource::open(address, runtime.clone())?),
     })
 }

@@ -1,5 +1,7 @@
 //! The file log as its callers see it: the conformance suite, reopening, rotation, refusals, salvage; power in `power`.
 
+mod filling;
+mod history;
 mod power;
 mod refusal;
 
