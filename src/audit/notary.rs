@@ -385,7 +385,7 @@ impl Task {
             checkpoint = origin,
             size,
             root,
-            "the log is not what the notary signed: {why}; nothing more is signed and the files in `checkpoints` stay as they              are; run `antiphon replay verify`, which names the first entry that differs"
+            "the log is not what the notary signed: {why}; nothing more is signed and the files in `checkpoints` stay as they are; run `antiphon replay verify`, which names the first entry that differs"
         );
         self.shared.shown.send_modify(|shown| shown.refuses = true);
         while !self.shared.stop.is_cancelled() && self.node.built().is_none_or(|(now, _)| now == epoch) {

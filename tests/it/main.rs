@@ -14,6 +14,7 @@ mod import;
 mod keys;
 mod models;
 mod nodes;
+mod notary;
 mod openapi;
 #[path = "../support/proxy.rs"]
 mod proxy;

@@ -268,6 +268,24 @@ async fn a_store_that_lost_its_end_begins_a_new_tree_and_what_was_signed_is_kept
     assert_eq!((0..kept.len()).map(|at| kept.get(at).unwrap()).collect::<Vec<_>>(), old);
 }
 
+#[tokio::test]
+async fn a_checkpoint_of_another_epoch_or_for_a_store_that_is_away_is_not_written_ever() {
+    let rig = Away::new(policy()).await;
+    let noted = || LogCheckpoint { size: 1, note: "a note".into() };
+    assert!(!rig.node.note_checkpoint(Epoch(6), noted()).await.unwrap());
+    let tail = post(&rig.node, 1).await;
+    rig.log.away();
+    // Until the node has seen it, the append itself fails.
+    assert!(rig.node.note_checkpoint(Epoch(7), noted()).await.is_err());
+    assert!(rig.node.stored(Epoch(7), Seq::ZERO, 10).await.is_err());
+    rig.log.back();
+    timeout(PATIENCE, async { while rig.node.note_checkpoint(Epoch(7), noted()).await.is_err() {} }).await.unwrap();
+    let entries = rig.node.stored(Epoch(7), Seq::ZERO, 10).await.unwrap();
+    let kinds: Vec<_> = entries.iter().map(|entry| entry.event.kind()).collect();
+    assert_eq!((tail, kinds), (1, vec!["message.posted", "log.checkpoint"]));
+    assert!(rig.node.stored(Epoch(6), Seq::ZERO, 10).await.is_err());
+}
+
 fn entry(seq: u64, at_ms: u64, event: Event) -> Entry {
     let header = antiphon_schemas::Header {
         seq: Seq(seq),
