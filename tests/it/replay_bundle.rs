@@ -11,16 +11,13 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use antiphon::{
-    log::file::History,
-    replay::source::{BundleSource, FolderSource, Source},
-};
+use antiphon::replay::source::{BundleSource, FolderSource, Source};
 use antiphon_schemas::Stored;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    harness::{Server, antiphon, assert_same, everything_shown},
+    harness::{Server, antiphon},
     redis::Redis,
 };
 
@@ -77,98 +74,67 @@ async fn lived_in() -> (TempDir, Server, String) {
     (dir, server, secret)
 }
 
-/// Puts checkpoints beside a log, as a notary would: of its first entries, with the leaves of all.
-fn sign(data: &Path, covers: usize) {
-    let leaves: Vec<[u8; 32]> = entries(&mut FolderSource::open(data).unwrap()).iter().map(Stored::leaf).collect();
-    let folder = data.join("checkpoints");
-    fs::create_dir_all(&folder).unwrap();
-    let root = base64_of(&root(&leaves[..covers]));
-    let epoch = History::open(data).unwrap().epoch();
-    let note = format!("antiphon/node/{epoch}\n{covers}\n{root}\n\n— antiphon/node/{epoch} c2lnbmVk\n");
-    fs::write(folder.join("latest"), &note).unwrap();
-    fs::write(folder.join("history"), note + "\n").unwrap();
-    fs::write(folder.join("leaves"), leaves.concat()).unwrap();
-    fs::write(folder.join("notary.pub"), "antiphon/node+00000000+AAAA\n").unwrap();
-    fs::write(folder.join("notary.key"), "PRIVATE+KEY+never+in+a+bundle").unwrap();
-}
-
-/// The root of RFC 6962, section 2.1, word by word.
-fn root(leaves: &[[u8; 32]]) -> [u8; 32] {
-    use sha2::{Digest, Sha256};
-    match leaves {
-        [] => Sha256::digest([]).into(),
-        [leaf] => *leaf,
-        _ => {
-            let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
-            Sha256::new().chain_update([1]).chain_update(root(left)).chain_update(root(right)).finalize().into()
-        }
-    }
-}
-
-fn base64_of(bytes: &[u8]) -> String {
-    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let piece = |three: &[u8]| {
-        let bits = three.iter().chain(&[0; 2]).take(3).fold(0u32, |bits, byte| bits << 8 | u32::from(*byte));
-        let letter = |at: usize| LETTERS[(bits >> (18 - 6 * at)) as usize & 63] as char;
-        (0..4).map(|at| if at <= three.len() { letter(at) } else { '=' }).collect::<String>()
-    };
-    bytes.chunks(3).map(piece).collect()
-}
-
 #[tokio::test]
 async fn a_bundle_makes_the_round_trip_with_the_same_bytes_through_a_folder_and_through_a_redis() {
     let (dir, server, secret) = lived_in().await;
     let here = dir.path();
-    sign(&here.join("data"), 100);
+    let messages = [server.all("lobby").await, server.all("help").await];
+    server.terminate();
     let said = done(here, &["export", "--log", "data", "--format", "bundle", "--out", "a.antiphon"]);
     assert!(said.contains("note: it holds 1 text that was redacted;"), "{said}");
-    assert!(said.contains("the newest covers the first 100 positions"), "{said}");
+    let original = entries(&mut FolderSource::open(&here.join("data")).unwrap());
+    assert!(said.contains(&format!("the newest covers the first {} positions", original.len())), "{said}");
     let bundle = fs::read(here.join("a.antiphon")).unwrap();
-    assert!(!String::from_utf8_lossy(&bundle).contains("never+in+a+bundle"));
-    assert_eq!(
-        entries(&mut BundleSource::open(&here.join("a.antiphon")).unwrap()),
-        entries(&mut FolderSource::open(&here.join("data")).unwrap())
-    );
-    let before = everything_shown(&server).await;
-    server.terminate();
+    assert!(here.join("data/checkpoints/notary.key").exists());
+    assert!(!String::from_utf8_lossy(&bundle).contains("PRIVATE+KEY"));
+    assert!(entries(&mut BundleSource::open(&here.join("a.antiphon")).unwrap()) == original);
 
     let said = done(here, &["load", "a.antiphon", "--log", "loaded"]);
     assert!(said.starts_with("loaded ") && said.contains("let only one of both take posts"), "{said}");
     done(here, &["export", "--log", "loaded", "--format", "bundle", "--out", "b.antiphon"]);
     assert!(fs::read(here.join("b.antiphon")).unwrap() == bundle, "through a folder");
-    assert!(!here.join("loaded/checkpoints/notary.key").exists());
 
     let redis = Redis::start();
     let url = redis.url();
     done(here, &["load", "a.antiphon", "--log", &url, "--checkpoints", "kept"]);
-    let again = ["export", "--log", &url, "--format", "bundle", "--out", "c.antiphon"];
-    done(here, &[&again[..], &["--checkpoints", "kept"]].concat());
+    let again = ["export", "--log", &url, "--format", "bundle", "--out", "c.antiphon", "--checkpoints", "kept"];
+    done(here, &again);
     assert!(fs::read(here.join("c.antiphon")).unwrap() == bundle, "through a Redis");
     done(here, &["export", "--log", "a.antiphon", "--format", "bundle", "--out", "d.antiphon"]);
     assert!(fs::read(here.join("d.antiphon")).unwrap() == bundle, "of a bundle");
+    let wrong = ["load", "a.antiphon", "--log", &url, "--checkpoints", "data/checkpoints"];
+    assert!(refused(here, &wrong, 2).contains("a notary's own"));
 
-    // Servers show the same, under the same positions.
-    let servers =
-        [Server::start(&here.join("loaded")), Server::start_with(&here.join("node"), &["--log", &url, "--node", "n1"])];
-    for server in servers {
-        assert_same(&before, &everything_shown(&server).await, "a loaded log");
+    // Servers show the same, under the same positions, and their notaries sign on.
+    let servers = [
+        ("loaded", Server::start(&here.join("loaded"))),
+        ("node/redis", Server::start_with(&here.join("node"), &["--log", &url, "--node", "n1"])),
+    ];
+    for (data, server) in servers {
+        assert!([server.all("lobby").await, server.all("help").await] == messages);
         let (_, message) = server.get(&format!("/api/messages/{secret}")).await;
         assert_eq!((&message["text"], &message["redacted"]), (&json!(""), &json!(true)));
+        server.post("lobby", "it goes on", json!({"to": []})).await;
+        server.terminate();
+        let latest = fs::read_to_string(here.join(data).join("checkpoints/latest")).unwrap();
+        let covers: usize = latest.lines().nth(1).unwrap().parse().unwrap();
+        assert!(covers > original.len(), "{latest}");
     }
+    done(here, &["verify", "--log", "loaded"]);
+    done(here, &["verify", "--log", "loaded", "--against", "loaded/checkpoints/loaded/latest"]);
 }
 
 #[tokio::test]
 async fn an_auditor_checks_a_bundle_with_tar_sha256sum_and_the_program_in_its_readme() {
     let (dir, server, _) = lived_in().await;
-    sign(&dir.path().join("data"), 150);
-    let exports = [
-        ("whole", &[][..], "150 of them are what antiphon/node"),
-        ("part", &["--room", "help", "--from", "3"], "of them are what antiphon/node"),
-    ];
-    for (name, part, words) in exports {
+    server.terminate();
+    done(dir.path(), &["export", "--log", "data", "--format", "bundle", "--out", "whole.antiphon"]);
+    let part = ["--room", "help", "--from", "3"];
+    let export = ["export", "--log", "data", "--format", "bundle", "--out", "part.antiphon"];
+    done(dir.path(), &[&export[..], &part].concat());
+    done(dir.path(), &["verify", "--log", "whole.antiphon"]);
+    for name in ["whole", "part"] {
         let file = format!("{name}.antiphon");
-        let export = ["export", "--log", "data", "--format", "bundle", "--out", &file];
-        done(dir.path(), &[&export[..], part].concat());
         let folder = dir.path().join(name);
         fs::create_dir(&folder).unwrap();
         let run = |program: &str, arguments: &[&str]| {
@@ -177,18 +143,17 @@ async fn an_auditor_checks_a_bundle_with_tar_sha256sum_and_the_program_in_its_re
         };
         run("tar", &["xf", &format!("../{file}")]);
         run("sha256sum", &["-c", "SHA256SUMS"]);
+        let all = entries(&mut BundleSource::open(&dir.path().join(&file)).unwrap());
         let (code, said) = checked(&folder);
-        assert!(code == 0 && said.contains(words), "{said}");
+        assert!(code == 0 && said.contains(&format!("\n{} of them are what antiphon/", all.len())), "{said}");
         // One changed byte of an entry that the notary signed over.
-        let leaves = fs::read(folder.join("checkpoints/leaves")).unwrap();
-        let at = entries(&mut BundleSource::open(&dir.path().join(&file)).unwrap())[1].seq().0 as usize;
-        let mut other = leaves.clone();
-        other[(at - 1) * 32] ^= 1;
-        fs::write(folder.join("checkpoints/leaves"), other).unwrap();
+        let mut leaves = fs::read(folder.join("checkpoints/leaves")).unwrap();
+        let at = all[1].seq().0 as usize;
+        leaves[(at - 1) * 32] ^= 1;
+        fs::write(folder.join("checkpoints/leaves"), leaves).unwrap();
         let (code, said) = checked(&folder);
-        assert!(code == 1 && said.contains("NOT what antiphon/node") && said.contains(&format!("[{at}]")), "{said}");
+        assert!(code == 1 && said.contains("NOT what antiphon/") && said.contains(&format!("[{at}]")), "{said}");
     }
-    drop(server);
 }
 
 /// Runs the program of the README in an unpacked bundle, with the entries as `zstd -dc` gives them.
@@ -252,7 +217,7 @@ async fn an_export_gets_its_name_when_it_is_whole_and_replaces_nothing_unasked()
     let export = ["export", "--log", "data", "--format", "bundle", "--out", "a.antiphon"];
     let said = done(here, &[&export[..], &["--json"]].concat());
     let said: Value = serde_json::from_str(&said).unwrap();
-    assert_eq!((&said["whole"], &said["redacted_texts"], &said["leaves"]), (&json!(true), &json!(1), &json!(null)));
+    assert_eq!((&said["whole"], &said["redacted_texts"]), (&json!(true), &json!(1)));
     fs::write(here.join("other"), "mine").unwrap();
     let refusal = refused(here, &["export", "--log", "data", "--format", "csv", "--out", "other"], 1);
     assert!(refusal.contains("`other` is there already") && refusal.contains("--force"), "{refusal}");
@@ -279,9 +244,10 @@ async fn an_export_gets_its_name_when_it_is_whole_and_replaces_nothing_unasked()
 
 #[tokio::test]
 async fn a_bundle_goes_through_a_pipe() {
-    let (dir, _server, _) = lived_in().await;
+    let (dir, server, _) = lived_in().await;
+    server.terminate();
     let piped = replay(dir.path(), &["export", "--log", "data", "--format", "bundle", "--out", "-"]);
-    assert!(String::from_utf8_lossy(&piped.stderr).contains("no checkpoints"), "{piped:?}");
+    assert!(String::from_utf8_lossy(&piped.stderr).contains("checkpoints: the newest covers"), "{piped:?}");
     done(dir.path(), &["export", "--log", "data", "--format", "bundle", "--out", "a.antiphon"]);
     let mut file = Vec::new();
     fs::File::open(dir.path().join("a.antiphon")).unwrap().read_to_end(&mut file).unwrap();

@@ -11,7 +11,10 @@ use std::{
 use antiphon_schemas::{Epoch, Seq, Stored};
 
 use super::{Error, Source};
-use crate::{log::file::History, replay::bundle::CHECKPOINTS};
+use crate::{
+    log::file::History,
+    replay::bundle::{CHECKPOINTS, LOADED},
+};
 
 /// How often somebody who follows looks whether there is more: nobody sees the difference, and it costs next to nothing.
 /// A folder could wake us by inotify, which would be one more crate for one command.
@@ -80,7 +83,8 @@ impl Source for FolderSource {
     }
 }
 
-/// A file of a folder of checkpoints, if it is there; never the notary's key.
+/// A file of a folder of checkpoints, if it is there; never the notary's key. As long as this folder's own notary has signed
+/// nothing they are those of the bundle that was loaded.
 ///
 /// # Errors
 /// As [`Source::checkpoint_file`].
@@ -88,6 +92,8 @@ pub(crate) fn checkpoint_file(folder: &Path, name: &str) -> Result<Option<Box<dy
     if !CHECKPOINTS.contains(&name) {
         return Ok(None);
     }
+    let loaded = folder.join(LOADED);
+    let folder = if !folder.join("latest").exists() && loaded.exists() { &loaded } else { folder };
     let file = folder.join(name);
     match fs::File::open(&file) {
         Ok(opened) => Ok(Some(Box::new(opened))),

@@ -9,7 +9,7 @@ use antiphon::{
     clock::Clock,
     log::{
         Log,
-        file::{FileLog, Options},
+        file::{FileLog, History, Options},
     },
     replay::source::RedisSource,
 };
@@ -164,9 +164,11 @@ async fn a_copy_at_its_own_speed_stops_at_ctrl_c_is_opened_by_nobody_and_goes_on
     stopped("copy", &|| History::open(&copied).is_ok_and(|log| log.tail().is_ok_and(|tail| tail == Seq(1))));
     let mut server = antiphon();
     server.args(["serve", "--data", "copy", "--listen", "127.0.0.1:0", "--model", "builtin"]).current_dir(here);
-    let output = server.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains("is only half filled"), "{said}");
+    let mut server = server.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    assert!(!ended(&mut server).success());
+    let mut said = String::new();
+    server.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.contains("is only half filled"), "{said}");
     done(here, &["into", "copy", "--log", "data", "--speed", "max"]);
     assert!(same_entries(&here.join("data"), &copied));
     Server::start(&copied).terminate();
