@@ -22,6 +22,7 @@ mod proxy;
 mod redis;
 mod replay_bundle;
 mod replay_story;
+mod replay_verify;
 mod start;
 mod tidy;
 mod workers;

@@ -13,7 +13,7 @@ mod checkpoints;
 pub mod rules;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tree;
 
 use std::{sync::mpsc::sync_channel, thread};
