@@ -93,6 +93,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::decide::tests::config())]
+
         #[test]
         fn percentiles_are_within_one_percent_of_the_exact_ones(mut values in values()) {
             let mut histogram = Histogram::default();

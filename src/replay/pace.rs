@@ -84,6 +84,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::decide::tests::config())]
+
         #[test]
         fn pauses_are_the_gaps_at_that_speed_and_what_is_cut_is_said(
             gaps in proptest::collection::vec(0..20_000u64, 1..20), times in 1..50u32,
