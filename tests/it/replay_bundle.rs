@@ -133,6 +133,11 @@ async fn an_auditor_checks_a_bundle_with_tar_sha256sum_and_the_program_in_its_re
     let export = ["export", "--log", "data", "--format", "bundle", "--out", "part.antiphon"];
     done(dir.path(), &[&export[..], &part].concat());
     done(dir.path(), &["verify", "--log", "whole.antiphon"]);
+    let said = done(dir.path(), &["verify", "--log", "part.antiphon"]);
+    assert!(said.starts_with("part.antiphon: sound\n") && said.contains("a part of the log"), "{said}");
+    done(dir.path(), &["export", "--log", "part.antiphon", "--format", "bundle", "--out", "again.antiphon"]);
+    let read = |name: &str| fs::read(dir.path().join(name)).unwrap();
+    assert!(read("part.antiphon") == read("again.antiphon"), "a part of a part that is all of it");
     for name in ["whole", "part"] {
         let file = format!("{name}.antiphon");
         let folder = dir.path().join(name);

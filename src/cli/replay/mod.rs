@@ -155,6 +155,15 @@ impl LogArgument {
     }
 }
 
+impl LogArgument {
+    /// For the configured log in a Redis: where the configured node has its checkpoints, if it has some.
+    fn node_checkpoints(&self, env: &Env) -> Option<PathBuf> {
+        let config = Config::load(&Flags::default(), env, Path::new(".")).ok()?;
+        let here = matches!(&config.log, LogKind::Redis(_)) && self.place.is_none();
+        here.then(|| config.data.join("redis").join("checkpoints")).filter(|folder| folder.exists())
+    }
+}
+
 /// The log that a text means: an address, or a path.
 fn place_of(text: &str, argument: &str) -> anyhow::Result<Where> {
     if text.contains("://") {

@@ -5,7 +5,7 @@ use std::{io::Read, path::Path};
 use antiphon_schemas::{Epoch, Seq, Stored};
 
 use super::{Error, Source};
-use crate::replay::bundle::{Bundle, Manifest};
+use crate::replay::bundle::{Bundle, Manifest, Portion};
 
 /// The entries of a bundle. Positions of a part have holes, or begin later than 1.
 #[derive(Debug)]
@@ -59,8 +59,8 @@ impl Source for BundleSource {
         self.bundle.place(seq)
     }
 
-    fn is_part(&self) -> bool {
-        !self.bundle.manifest().whole
+    fn part(&self) -> Option<&Portion> {
+        self.bundle.manifest().part.as_ref()
     }
 
     fn checkpoint_file(&mut self, name: &str) -> Result<Option<Box<dyn Read + Send>>, Error> {

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 
 pub(crate) use self::folder::checkpoint_file;
 pub use self::{bundle::BundleSource, folder::FolderSource, redis::RedisSource};
+use super::bundle::Portion;
 use crate::log;
 use crate::log::redis::address::Address;
 
@@ -100,9 +101,9 @@ pub trait Source: Send {
     /// Where the entry at a position is stored, for people: file and offset, key and id.
     fn place(&self, seq: Seq) -> String;
 
-    /// Whether it is a part of a log: its positions may begin later than 1 and have holes.
-    fn is_part(&self) -> bool {
-        false
+    /// Which part of a log it is, if it is one: its positions may begin later than 1 and have holes.
+    fn part(&self) -> Option<&Portion> {
+        None
     }
 
     /// A file of its checkpoints (`latest`, `history`, `leaves`, `notary.pub`), if it has that one.

@@ -33,7 +33,8 @@ pub(super) struct Job<'a> {
     /// With an end: what is appended meanwhile is not in it.
     span: Span,
     until: Seq,
-    whole: bool,
+    /// Which part of its log that is, if it is not all.
+    part: Option<Portion>,
     stop: Stop,
 }
 
@@ -52,8 +53,13 @@ pub(super) struct Done {
 }
 
 impl<'a> Job<'a> {
-    pub(super) fn new(export: &Export, source: &'a mut dyn Source, span: Span, stop: Stop) -> anyhow::Result<Job<'a>> {
-        let folder = export.checkpoints.clone();
+    pub(super) fn new(
+        export: &Export,
+        folder: Option<PathBuf>,
+        source: &'a mut dyn Source,
+        span: Span,
+        stop: Stop,
+    ) -> anyhow::Result<Job<'a>> {
         let mut checkpoints = Vec::new();
         if export.format == Format::Bundle {
             // `history` before `latest`, which is then never older; the leaves are taken last, when they cover both.
@@ -64,20 +70,28 @@ impl<'a> Job<'a> {
                     checkpoints.push((name, bytes));
                 }
             }
-            if folder.is_some() && checkpoints.is_empty() {
-                anyhow::bail!(
-                    "there are no checkpoints in `{}`",
-                    export.checkpoints.as_ref().map_or("".into(), |f| f.display().to_string())
-                );
+            if let Some(folder) = &folder
+                && checkpoints.is_empty()
+            {
+                anyhow::bail!("there are no checkpoints in `{}`", folder.display());
             }
         }
         let tail = source.tail()?;
         source.seek(span.after)?;
         let until = span.until.map_or(tail, |until| until.min(tail));
         let filter = Filter { room: export.part.room.clone(), ..Filter::default() };
-        let whole = filter.room.is_none() && span.after == Seq::ZERO && until == tail;
+        let all = filter.room.is_none() && span.after == Seq::ZERO && until == tail;
+        let part = match source.part() {
+            None => (!all).then(|| Portion { after: span.after, until, room: filter.room.clone() }),
+            // A part of a part.
+            Some(of) => Some(Portion {
+                after: of.after.max(span.after),
+                until: if all { of.until } else { of.until.min(until) },
+                room: filter.room.clone().or_else(|| of.room.clone()),
+            }),
+        };
         let span = Span { after: span.after, until: Some(until) };
-        Ok(Job { source, checkpoints, folder, filter, span, until, whole, stop })
+        Ok(Job { source, checkpoints, folder, filter, span, until, part, stop })
     }
 
     /// Calls `each` with every entry that is exported.
@@ -172,13 +186,11 @@ impl<'a> Job<'a> {
         let latest = self.checkpoints.iter().find(|(name, _)| *name == "latest");
         let covers = latest.and_then(|(_, note)| size_of(note));
         // A part is proved by the leaves around it.
-        let leaves_max = if self.whole { self.until.0 } else { self.until.0.max(covers.unwrap_or(0)) };
+        let leaves_max = if self.part.is_none() { self.until.0 } else { self.until.0.max(covers.unwrap_or(0)) };
         if let Some(mut leaves) = checkpoint(self.source, self.folder.as_deref(), "leaves")? {
             writer.checkpoint("leaves", &mut leaves, leaves_max)?;
         }
-        let portion = Portion { after: self.span.after, until: self.until, room: self.filter.room.clone() };
-        let part = (!self.whole).then_some(portion);
-        let about = About { epoch: self.source.epoch(), part, redacted_texts: told };
+        let about = About { epoch: self.source.epoch(), part: self.part.clone(), redacted_texts: told };
         let manifest = writer.finish(about, to)?;
         Ok(Done { format: "bundle", hidden: in_it, hidden_in_it: true, bundle: Some(manifest), covers, ..done })
     }

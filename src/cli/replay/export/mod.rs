@@ -77,7 +77,7 @@ impl Export {
         let place = self.place()?;
         let (mut source, span) = desk.open_part(&self.part)?;
         // Before the log's end is looked at, so that they cover no more than is exported.
-        let mut job = Job::new(&self, &mut *source, span, desk.stop())?;
+        let mut job = Job::new(&self, self.checkpoints(desk), &mut *source, span, desk.stop())?;
         let to_file = matches!(place, Place::File { .. });
         let mut to: Box<dyn Write> = match &place {
             Place::Stdout => Box::new(out()),
@@ -110,6 +110,10 @@ impl Export {
             out.flush()?;
         }
         Ok(DONE)
+    }
+
+    fn checkpoints(&self, desk: &Desk<'_>) -> Option<PathBuf> {
+        self.checkpoints.clone().or_else(|| self.part.log.node_checkpoints(desk.env))
     }
 
     fn texts(&self) -> Texts {
