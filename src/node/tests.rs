@@ -120,6 +120,12 @@ impl Log for Tricky {
     fn load(&self, entries: Vec<Arc<Entry>>) -> Pending<'_, ()> {
         self.inner.load(entries)
     }
+    fn erase(&self, positions: Vec<Seq>) -> Pending<'_, usize> {
+        self.inner.erase(positions)
+    }
+    fn forget(&self, positions: &[Seq]) {
+        self.inner.forget(positions);
+    }
     fn close(&self) -> Pending<'_, ()> {
         self.inner.close()
     }
