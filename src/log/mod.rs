@@ -25,7 +25,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use antiphon_schemas::{
     Cursor, Entry, Epoch, Event, MessageId, RequestId, RoomName, Seq,
-    entry::{BODY_BYTES_MAX, SALT_BYTES, erased, is_erased},
+    entry::{BODY_BYTES_MAX, SALT_BYTES, is_erased},
     event::CodecError,
 };
 use bytes::Bytes;
@@ -354,10 +354,7 @@ pub(crate) fn erased_entry(entry: &Entry) -> Result<Option<Arc<Entry>>, Error> {
         return Ok(None);
     }
     let seq = entry.header.seq;
-    let body = erased(&entry.body).ok_or_else(|| too_short(seq))?;
-    let entry =
-        Entry::new(entry.header.clone(), body).map_err(|why| Error::Invalid(format!("entry {seq}: {}", why.0)))?;
-    Ok(Some(Arc::new(entry)))
+    Ok(Some(Arc::new(entry.erased().ok_or_else(|| too_short(seq))?)))
 }
 
 /// The refusal of a body that has no room for its hash.
