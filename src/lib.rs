@@ -4,6 +4,7 @@
 //! `fanout`, `work`, `http`; `server` wires them, `cli` starts it. `worker` answers from other
 //! machines, through `client`. ARCHITECTURE.md is the map.
 
+pub mod audit;
 pub mod cli;
 mod client;
 pub mod clock;

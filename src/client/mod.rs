@@ -14,6 +14,7 @@ mod failure;
 #[cfg(test)]
 pub(crate) mod fake;
 mod keys;
+mod state;
 mod stream;
 mod work;
 

@@ -21,6 +21,7 @@ mod monitor;
 mod openapi;
 mod page;
 mod problem;
+mod state;
 mod work;
 mod work_events;
 
@@ -153,6 +154,11 @@ pub fn router(app: App) -> Router {
         .route("/api/work/{id}/complete", post(work::complete))
         .route("/api/work/{id}/fail", post(work::fail))
         .route("/api/work/{id}/release", post(work::release))
+        .route("/api/state/kept", get(state::kept))
+        .route("/api/state/snapshot", get(state::snapshot))
+        .route("/api/state/rooms", get(state::rooms))
+        .route("/api/state/rooms/{room}", get(state::room))
+        .route("/api/state/index", get(state::index))
         .route("/api/keys", get(keys::list).post(keys::create))
         .route("/api/keys/{id}", delete(keys::revoke))
         .route("/api/store/accept-empty", post(monitor::accept_empty))

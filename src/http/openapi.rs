@@ -322,6 +322,55 @@ const ROUTES: &[Route] = &[
     },
     Route {
         method: "get",
+        path: "/api/state/kept",
+        summary: "What the server has folded: open messages, keys, numbers; for `antiphon replay diff`, from this machine itself only.",
+        query: &[],
+        body: None,
+        answers: &[(200, "StateKept", "at one position")],
+        problems: &[(403, "this-machine-only, foreign-host"), UNAVAILABLE],
+    },
+    Route {
+        method: "get",
+        path: "/api/state/snapshot",
+        summary: "The same, of the snapshot on its disk; from this machine itself only.",
+        query: &[],
+        body: None,
+        answers: &[(200, "StateKept", "at one position"), (204, "", "there is none yet")],
+        problems: &[(403, "this-machine-only, foreign-host"), UNAVAILABLE],
+    },
+    Route {
+        method: "get",
+        path: "/api/state/rooms",
+        summary: "The rooms in memory; from this machine itself only.",
+        query: &[],
+        body: None,
+        answers: &[(200, "StateRooms", "by name")],
+        problems: &[(403, "this-machine-only, foreign-host")],
+    },
+    Route {
+        method: "get",
+        path: "/api/state/rooms/{room}",
+        summary: "The recent view of a room as it is in memory; from this machine itself only.",
+        query: &[],
+        body: None,
+        answers: &[(200, "StateRoom", "at one position; without a floor the room is not in memory")],
+        problems: &[(400, "bad-room"), (403, "this-machine-only, foreign-host")],
+    },
+    Route {
+        method: "get",
+        path: "/api/state/index",
+        summary: "Records of the index, by id; from this machine itself only.",
+        query: &[("after", "the last id of the page before")],
+        body: None,
+        answers: &[(200, "StateIndex", "at one position")],
+        problems: &[
+            (400, "bad-id, bad-query, unknown-parameter"),
+            (403, "this-machine-only, foreign-host"),
+            UNAVAILABLE,
+        ],
+    },
+    Route {
+        method: "get",
         path: "/api/keys",
         summary: "The keys of workers that are good, oldest first; from this machine itself only.",
         query: &[],
@@ -414,6 +463,7 @@ fn build() -> Value {
         wire::feed::Reset,
         wire::feed::Progress
     );
+    add!(wire::state::StateKept, wire::state::StateRooms, wire::state::StateRoom, wire::state::StateIndex);
     add!(wire::work::CreateKey, wire::work::CreatedKey, wire::work::WorkerKeys);
     add!(wire::feed::ReplySnapshot, wire::feed::Heartbeat, wire::feed::Busy, wire::feed::Restart);
     add!(

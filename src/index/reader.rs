@@ -93,6 +93,25 @@ impl Reader {
         })
     }
 
+    /// What is known of messages and replies, by id, from the first one after `after`.
+    ///
+    /// # Errors
+    /// As [`Reader::record`].
+    pub fn records(&self, after: Option<MessageId>, limit: usize) -> Result<Vec<(MessageId, Record)>, Error> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.guard(|| {
+            let mut records = Vec::new();
+            let after = after.as_ref().map(MessageId::as_bytes);
+            for row in self.0.messages.range::<&[u8; 16]>((after.map_or(Unbounded, Excluded), Unbounded))?.take(limit) {
+                let (id, stored) = row?;
+                let id = MessageId(uuid::Uuid::from_bytes(*id.value()));
+                let record = codec::decode(stored.value());
+                records.push((id, record.ok_or_else(|| Error::Damaged(format!("record of {id}")))?));
+            }
+            Ok(records)
+        })
+    }
+
     /// The positions of a room's messages and replies, oldest first.
     ///
     /// # Errors

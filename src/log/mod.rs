@@ -196,6 +196,15 @@ impl Error {
     }
 }
 
+/// Which logs that are not empty may be filled further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GoOn {
+    /// Only those whose filling broke off.
+    HalfFilled,
+    /// Those that are whole too, if no server has them.
+    Any,
+}
+
 /// The contract; see the module header for what every backend promises.
 pub trait Log: Send + Sync + 'static {
     /// Epoch, partition, backend, durability. Fixed while the log is open; before it was open for the first time the

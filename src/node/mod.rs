@@ -36,6 +36,7 @@ mod read;
 mod repair;
 mod snapshot;
 mod start;
+mod state;
 #[cfg(test)]
 mod tests;
 mod timer;

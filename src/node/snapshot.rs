@@ -79,6 +79,12 @@ pub fn remembered(data: &Path) -> Option<(Epoch, Seq, [u8; 32])> {
     (stored.kept.position > Seq::ZERO).then_some((stored.epoch, stored.kept.position, stored.hash))
 }
 
+/// What the snapshot holds, if there is one of this epoch and version.
+pub(super) fn kept(data: &Path, epoch: Epoch) -> Option<Kept> {
+    let stored = parse(&fs::read(path(data)).ok()?)?;
+    (stored.epoch == epoch && stored.kept.version == KEPT_VERSION).then_some(stored.kept)
+}
+
 fn parse(bytes: &[u8]) -> Option<Stored> {
     let (crc, body) = bytes.strip_prefix(MAGIC)?.split_first_chunk::<4>()?;
     (crc32c::crc32c(body) == u32::from_le_bytes(*crc)).then(|| rmp_serde::from_slice(body).ok())?

@@ -25,7 +25,8 @@ pub struct Recent {
     messages_max: usize,
     rooms_max: usize,
     rooms: HashMap<RoomName, Room>,
-    by_last: BTreeMap<Seq, RoomName>,
+    /// By their last positions; kept from when there are as many as may be, because only then one must go.
+    by_last: Option<BTreeMap<Seq, RoomName>>,
 }
 
 #[derive(Debug, Clone)]
@@ -33,7 +34,17 @@ struct Room {
     floor: Seq,
     last: Seq,
     messages: VecDeque<Shown>,
-    places: HashMap<MessageId, Seq>,
+    /// How many messages were before the first one here.
+    gone: u64,
+    /// The how-manieth message each is, counted from the first that was ever here.
+    places: HashMap<MessageId, u64>,
+}
+
+impl Room {
+    /// Where a message is in `messages`.
+    fn place(&self, id: &MessageId) -> Option<usize> {
+        usize::try_from(self.places.get(id)? - self.gone).ok()
+    }
 }
 
 /// A message, and where it stands.
@@ -73,7 +84,7 @@ impl Recent {
             messages_max: messages_max.max(1),
             rooms_max: rooms_max.max(1),
             rooms: HashMap::new(),
-            by_last: BTreeMap::new(),
+            by_last: None,
         }
     }
 
@@ -85,9 +96,7 @@ impl Recent {
         }
         let Some(room) = self.rooms.get_mut(room_name) else { return };
         for (id, change) in Change::of(entry) {
-            let Some(seq) = room.places.get(&id) else { continue };
-            let place = room.messages.binary_search_by_key(seq, Shown::seq);
-            let Some(shown) = place.ok().and_then(|i| room.messages.get_mut(i)) else { continue };
+            let Some(shown) = room.place(&id).and_then(|at| room.messages.get_mut(at)) else { continue };
             if let Some(status) = change.status {
                 (shown.status, shown.reason) = (status, change.reason);
             }
@@ -107,11 +116,15 @@ impl Recent {
         Window { messages: messages.collect(), floor: Some(room.floor) }
     }
 
+    /// The rooms in memory.
+    pub fn rooms(&self) -> impl Iterator<Item = &RoomName> {
+        self.rooms.keys()
+    }
+
     /// A message, if it is in memory.
     pub fn message(&self, room: &RoomName, id: &MessageId) -> Option<Arc<Message>> {
         let room = self.rooms.get(room)?;
-        let seq = room.places.get(id)?;
-        room.messages.get(room.messages.binary_search_by_key(seq, Shown::seq).ok()?)?.message(self.epoch)
+        room.messages.get(room.place(id)?)?.message(self.epoch)
     }
 
     fn push(&mut self, name: &RoomName, id: MessageId, posted: &Arc<Entry>) {
@@ -120,24 +133,31 @@ impl Recent {
             floor: Seq(seq.0 - 1),
             last: Seq::ZERO,
             messages: VecDeque::new(),
+            gone: 0,
             places: HashMap::new(),
         });
-        self.by_last.remove(&room.last);
-        self.by_last.insert(seq, name.clone());
+        if let Some(by_last) = &mut self.by_last {
+            by_last.remove(&room.last);
+            by_last.insert(seq, name.clone());
+        }
         room.last = seq;
-        room.places.insert(id, seq);
+        room.places.insert(id, room.gone + room.messages.len() as u64);
         let posted = posted.clone();
         room.messages.push_back(Shown { posted, id, status: Status::None, reason: None, redacted: false });
         if room.messages.len() > self.messages_max
             && let Some(oldest) = room.messages.pop_front()
         {
+            room.gone += 1;
             room.places.remove(&oldest.id);
             room.floor = oldest.seq();
         }
-        if self.rooms.len() > self.rooms_max
-            && let Some((_, silent)) = self.by_last.pop_first()
-        {
-            self.rooms.remove(&silent);
+        if self.rooms.len() > self.rooms_max {
+            let by_last = self
+                .by_last
+                .get_or_insert_with(|| self.rooms.iter().map(|(name, room)| (room.last, name.clone())).collect());
+            if let Some((_, silent)) = by_last.pop_first() {
+                self.rooms.remove(&silent);
+            }
         }
     }
 }

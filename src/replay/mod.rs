@@ -14,6 +14,13 @@
 //! Not here: the command line and how things look there (`cli::replay`), the tree and its signatures (`audit`).
 //! Start with [`source`], then [`span`].
 
+pub mod aside;
+pub mod bundle;
+pub mod copy;
+pub mod csv;
+pub mod diff;
+pub mod messages;
 pub mod source;
 pub mod span;
+pub mod target;
 pub mod verify;

@@ -129,11 +129,12 @@ fn first_since(source: &mut dyn Source, ms: u64) -> Result<Seq, Error> {
             high = middle;
         } else {
             // The page is there anyway: what it says spares some steps.
-            let older = page.iter().take_while(|stored| at_ms(stored) < ms).count() as u64;
-            low = Seq(middle.0 + older);
-            if older < page.len() as u64 {
-                return Ok(low);
+            // Positions of a part may have holes.
+            let older = page.partition_point(|stored| at_ms(stored) < ms);
+            if let Some(found) = page.get(older) {
+                return Ok(found.seq());
             }
+            low = page[older - 1].seq().next();
         }
     }
     Ok(low)

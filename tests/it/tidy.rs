@@ -37,6 +37,7 @@ const ABSENT: &[(&str, &[&str], &str)] = &[
         &["axum", "StatusCode", "crate::node", "crate::http", "reqwest"],
         "a worker is a program on another machine",
     ),
+    ("src/replay", &["axum", "crate::node", "crate::http", "crate::cli"], "the audit trail needs no server"),
     ("consumers", &["redis::", "axum", "antiphon::"], "consumers see deliveries, not the log or HTTP"),
 ];
 

@@ -4,6 +4,10 @@
 //! terminal; a finding ends with exit code 1. Not here: what the commands find (`crate::replay`).
 
 mod cat;
+mod diff;
+mod export;
+mod into;
+mod load;
 mod verify;
 
 use std::{
@@ -15,12 +19,14 @@ use std::{
 use antiphon_schemas::{RoomName, Seq};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::runtime::{Handle, Runtime};
+use tokio_util::sync::CancellationToken;
 
-use super::Usage;
+use super::{FAILED, Usage};
 use crate::{
     clock::Clock,
     config::{Config, Env, Flags, LogKind},
     replay::{
+        copy::Stop,
         source::{self, Source, Where},
         span::{Moment, Span},
     },
@@ -46,6 +52,14 @@ pub(super) struct Replay {
 enum Command {
     /// The entries as they are
     Cat(cat::Cat),
+    /// Fold the log afresh and compare with the running server's state, snapshot, views and index
+    Diff(diff::Diff),
+    /// Take the log, or a part of it, along: as JSON Lines, as a table, or as a bundle that an auditor can check
+    Export(export::Export),
+    /// Copy a log into another, empty one, as fast as it goes or at the speed at which it came
+    Into(into::Into),
+    /// Load a bundle into an empty log: the same entries at the same positions
+    Load(load::Load),
     /// Whether the log is what it was: every rule of it, and what its notary has signed
     Verify(verify::Verify),
 }
@@ -56,6 +70,10 @@ impl Replay {
         let desk = Desk { env, runtime: &runtime, clock: Clock::system() };
         let done = match self.command {
             Command::Cat(cat) => cat.run(&desk),
+            Command::Diff(diff) => diff.run(&desk),
+            Command::Export(export) => export.run(&desk),
+            Command::Into(into) => into.run(&desk),
+            Command::Load(load) => load.run(&desk),
             Command::Verify(verify) => verify.run(&desk),
         };
         runtime.shutdown_background();
@@ -103,26 +121,46 @@ impl LogArgument {
         let Some(text) = &self.place else {
             let config = Config::load(&Flags::default(), env, Path::new("."))?;
             return Ok(match config.log {
-                LogKind::Redis(address) => Where::Redis(address),
+                LogKind::Redis(address) => Where::Redis(Box::new(address)),
                 LogKind::File => Where::Folder(config.data),
                 LogKind::Memory => {
                     return Err(Usage("the configuration says `log = \"memory\"`, which nobody can read from outside; name another with --log".into()).into());
                 }
             });
         };
-        if text.contains("://") {
-            return match crate::log::redis::address::Address::parse(text) {
-                Ok(address) => Ok(Where::Redis(address)),
-                Err(why) => Err(Usage(format!("--log: {why}")).into()),
-            };
-        }
-        Ok(Where::Folder(PathBuf::from(text)))
+        place_of(text, "--log")
     }
+}
+
+/// The log that a text means: an address, or a path.
+fn place_of(text: &str, argument: &str) -> anyhow::Result<Where> {
+    if text.contains("://") {
+        return match crate::log::redis::address::Address::parse(text) {
+            Ok(address) => Ok(Where::Redis(Box::new(address))),
+            Err(why) => Err(Usage(format!("{argument}: {why}")).into()),
+        };
+    }
+    Ok(Where::of_path(PathBuf::from(text)))
 }
 
 impl Desk<'_> {
     fn handle(&self) -> &Handle {
         self.runtime.handle()
+    }
+
+    /// The wish to stop: Ctrl-C. A second one ends the process at once; what was written by then is sound.
+    fn stop(&self) -> Stop {
+        let token = CancellationToken::new();
+        let told = token.clone();
+        self.runtime.spawn(async move {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                if told.is_cancelled() {
+                    std::process::exit(FAILED.into());
+                }
+                told.cancel();
+            }
+        });
+        Stop::new(token, self.handle().clone())
     }
 
     /// Opens the log that is meant.

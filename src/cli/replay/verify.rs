@@ -1,15 +1,24 @@
 //! `antiphon replay verify`: whether the log is what it was and what it may be.
 
-use std::io::Write;
+use std::{
+    fs,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
 
+use antiphon_schemas::{Epoch, Seq, Stored};
+use anyhow::Context;
 use serde_json::json;
 
 use super::{Desk, Paint, Part, Progress, json_line, out, position};
 use crate::{
-    cli::{DONE, FAILED},
+    audit::note::NOTE_BYTES_MAX,
+    cli::{DONE, FAILED, Usage},
+    config::{Config, Flags, LogKind},
     replay::{
+        source::{Error, Source, checkpoint_file},
         span::Span,
-        verify::{Report, verify},
+        verify::{Report, Witness, verify},
     },
 };
 
@@ -28,6 +37,15 @@ and --room say which findings are shown.";
 pub(super) struct Verify {
     #[command(flatten)]
     part: Part,
+    /// A checkpoint that was kept elsewhere: a file, or `-` for stdin; may be given several times
+    #[arg(long, value_name = "FILE")]
+    against: Vec<PathBuf>,
+    /// The notary's key that you noted when the server started, or a file that holds it [default: the one beside the log]
+    #[arg(long = "key", value_name = "KEY|FILE")]
+    keys: Vec<String>,
+    /// The folder `checkpoints` of a node, for a log in Redis
+    #[arg(long, value_name = "FOLDER")]
+    checkpoints: Option<PathBuf>,
 }
 
 impl Verify {
@@ -35,7 +53,11 @@ impl Verify {
         let (mut source, span) = desk.open_part(&self.part)?;
         let progress = Progress::of(&mut *source, Span { after: antiphon_schemas::Seq::ZERO, until: None })?;
         let started = std::time::Instant::now();
-        let mut report = verify(&mut *source, |entries| progress.more(entries))?;
+        if let Some(folder) = self.checkpoints.clone().or_else(|| self.node_checkpoints(desk)) {
+            source = Box::new(WithCheckpoints { source, folder });
+        }
+        let witness = self.witness()?;
+        let mut report = verify(&mut *source, &witness, |entries| progress.more(entries))?;
         progress.done();
         report.findings.retain(|f| f.at > span.after && span.until.is_none_or(|until| f.at <= until));
         let mut out = out();
@@ -57,6 +79,71 @@ impl Verify {
     }
 }
 
+impl Verify {
+    /// For the configured log in Redis: the checkpoints of the configured node.
+    fn node_checkpoints(&self, desk: &Desk<'_>) -> Option<PathBuf> {
+        let config = Config::load(&Flags::default(), desk.env, Path::new(".")).ok()?;
+        let here = matches!(&config.log, LogKind::Redis(_)) && self.part.log.place.is_none();
+        here.then(|| config.data.join("checkpoints"))
+    }
+
+    fn witness(&self) -> anyhow::Result<Witness> {
+        let key = |text: &String| -> anyhow::Result<_> {
+            let read = if text.contains('+') { text.clone() } else { read(Path::new(text))? };
+            read.trim().parse().map_err(|why| Usage(format!("--key: {why}")).into())
+        };
+        let keys = self.keys.iter().map(key).collect::<anyhow::Result<_>>()?;
+        let note = |path: &PathBuf| -> anyhow::Result<_> { Ok((format!("--against {}", path.display()), read(path)?)) };
+        let against = self.against.iter().map(note).collect::<anyhow::Result<_>>()?;
+        Ok(Witness { keys, against })
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    if path == Path::new("-") {
+        let mut text = String::new();
+        io::stdin().take(NOTE_BYTES_MAX as u64).read_to_string(&mut text)?;
+        return Ok(text);
+    }
+    fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))
+}
+
+/// A log whose checkpoints lie elsewhere.
+struct WithCheckpoints {
+    source: Box<dyn Source>,
+    folder: PathBuf,
+}
+
+impl Source for WithCheckpoints {
+    fn shown(&self) -> String {
+        self.source.shown()
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.source.epoch()
+    }
+
+    fn seek(&mut self, after: Seq) -> Result<(), Error> {
+        self.source.seek(after)
+    }
+
+    fn read(&mut self) -> Result<Vec<Stored>, Error> {
+        self.source.read()
+    }
+
+    fn tail(&mut self) -> Result<Seq, Error> {
+        self.source.tail()
+    }
+
+    fn place(&self, seq: Seq) -> String {
+        self.source.place(seq)
+    }
+
+    fn checkpoint_file(&mut self, name: &str) -> Result<Option<Box<dyn Read + Send>>, Error> {
+        checkpoint_file(&self.folder, name)
+    }
+}
+
 fn print(out: &mut impl Write, shown: &str, report: &Report, seconds: f64) -> anyhow::Result<()> {
     let paint = Paint::stdout();
     let verdict = match report.findings.len() as u64 + report.more {
@@ -68,6 +155,22 @@ fn print(out: &mut impl Write, shown: &str, report: &Report, seconds: f64) -> an
     let rate = report.tail.0 as f64 / seconds.max(1e-9) / 1e3;
     writeln!(out, "  entries     {} ({rate:.0} k/s)", report.tail)?;
     writeln!(out, "  messages    {}, of which {} wait for an answer", report.messages, report.open_count)?;
+    match (report.agreed, report.keys.first()) {
+        (0, None) => writeln!(out, "  checkpoints none beside the log: only its rules were looked at")?,
+        (agreed, key) => {
+            let unsigned = report.tail.0 - report.signed.min(report.tail.0);
+            writeln!(
+                out,
+                "  checkpoints {agreed} agree, over {} entries; {unsigned} are not signed yet",
+                report.signed
+            )?;
+            if let Some(key) = key {
+                let note =
+                    if report.own_keys { " (as it lies beside the log: compare it with what you noted)" } else { "" };
+                writeln!(out, "  key         {key}{note}")?;
+            }
+        }
+    }
     if report.unknown > 0 {
         writeln!(out, "  carried     {} entries of kinds that this version does not know", report.unknown)?;
     }
@@ -86,6 +189,10 @@ fn as_json(report: &Report) -> serde_json::Value {
         "open_count": report.open_count,
         "unknown": report.unknown,
         "erased": report.erased,
+        "checkpoints": report.agreed,
+        "signed": report.signed,
+        "keys": report.keys,
+        "own_keys": report.own_keys,
         "findings": findings.collect::<Vec<_>>(),
         "more": report.more,
     })

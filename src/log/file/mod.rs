@@ -6,6 +6,7 @@
 //!               log/0000000000000001.seg, …   segments, named by their first position
 //!               erasing       while bodies are erased: what stands in their place
 //!               salvaged-…/   what `--salvage` set aside
+//!               filling       there while entries of another log are brought in
 //! ```
 //!
 //! Promises, besides those of `log` (checked by the conformance suite, by the tests here on a disk that tears, forgets and
@@ -23,6 +24,7 @@
 
 pub mod disk;
 mod erasing;
+mod filling;
 mod format;
 mod history;
 mod meta;
@@ -43,11 +45,10 @@ use std::{
     thread,
 };
 
-use antiphon_schemas::{Entry, Seq};
+use antiphon_schemas::{Entry, Epoch, Seq};
 use bytes::BytesMut;
 use tokio::sync::{oneshot, watch};
 
-pub use self::history::History;
 use self::{
     disk::{Disk, Lock, LockError, RealDisk},
     erasing::Target,
@@ -55,6 +56,7 @@ use self::{
     reader::Reader,
     writer::{Segment, Writer},
 };
+pub use self::{filling::Filling, history::History};
 use super::{Append, Error, Info, Judge, Log, Pending, Verdict, check_batch, check_entries, check_positions};
 use crate::clock::Clock;
 
@@ -110,6 +112,17 @@ pub enum OpenError {
         /// Where in it.
         offset: u64,
         /// What is wrong.
+        why: String,
+    },
+    /// Entries of another log are being brought in, or that broke off.
+    #[error("the data folder `{}` is only half filled: let `antiphon replay load` or `into` go on to their end, or remove the folder", .0.display())]
+    HalfFilled(PathBuf),
+    /// It cannot be filled: something is there that may not be added to.
+    #[error("`{}` cannot be filled: {why}; name a folder that is empty or not there yet", folder.display())]
+    NotFillable {
+        /// The data folder.
+        folder: PathBuf,
+        /// What is there.
         why: String,
     },
     /// Another version of this program wrote it.
@@ -175,7 +188,21 @@ impl FileLog {
         options: Options,
         clock: Clock,
     ) -> Result<FileLog, OpenError> {
-        let folder = path.as_ref().to_path_buf();
+        FileLog::open_after(disk, path.as_ref(), options, clock, |disk, folder| {
+            filling::refuse(disk, folder)?;
+            Ok(Epoch(rand::random()))
+        })
+    }
+
+    /// As [`FileLog::open`]; `look` sees the locked folder first, and says which epoch a log has that is made.
+    fn open_after(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        options: Options,
+        clock: Clock,
+        look: impl FnOnce(&dyn Disk, &Path) -> Result<Epoch, OpenError>,
+    ) -> Result<FileLog, OpenError> {
+        let folder = path.to_path_buf();
         let unusable = |why| OpenError::Folder { folder: folder.clone(), why };
         disk.create_folder(&folder).map_err(unusable)?;
         let lock = match disk.lock(&folder.join("lock")) {
@@ -183,7 +210,8 @@ impl FileLog {
             Err(LockError::Held { pid }) => return Err(OpenError::Locked { folder, pid }),
             Err(LockError::Io(why)) => return Err(unusable(why)),
         };
-        let opened = recovery::open(&*disk, &folder, options.salvage)?;
+        let fresh = look(&*disk, &folder)?;
+        let opened = recovery::open(&*disk, &folder, options.salvage, fresh)?;
         let recovery = opened.recovery;
         if recovery.cut_bytes > 0 {
             tracing::warn!(
@@ -228,7 +256,7 @@ impl FileLog {
             backend: "file",
             durability: "an acknowledged entry is on this machine's disk (fdatasync)".into(),
         };
-        let thread = Mutex::new(Some(thread.map_err(|why| OpenError::Folder { folder: path.as_ref().into(), why })?));
+        let thread = Mutex::new(Some(thread.map_err(|why| OpenError::Folder { folder: path.into(), why })?));
         Ok(FileLog { info, recovery, queue, reader, tail, thread, lock: Mutex::new(Some(lock)) })
     }
 

@@ -51,9 +51,11 @@ pub(super) struct Opened {
 }
 
 /// Opens the log in a folder that we hold the lock of, or makes one.
-pub(super) fn open(disk: &dyn Disk, folder: &Path, may_salvage: bool) -> Result<Opened, OpenError> {
+///
+/// A log that is made gets the epoch `fresh`.
+pub(super) fn open(disk: &dyn Disk, folder: &Path, may_salvage: bool, fresh: Epoch) -> Result<Opened, OpenError> {
     let mut recovery = Recovery::default();
-    let mut meta = find_meta(disk, folder, may_salvage)?;
+    let mut meta = find_meta(disk, folder, may_salvage, fresh)?;
     erasing::redo(disk, folder).map_err(|source| OpenError::Io { file: folder.join(erasing::NAME), source })?;
     let mut segments = list(disk, folder)?;
     drop_blank(disk, folder, &mut segments)?;
@@ -109,7 +111,7 @@ pub(super) fn create_first(disk: &dyn Disk, folder: &Path, epoch: Epoch) -> io::
     disk.sync_folder(&folder.join(segment::FOLDER))
 }
 
-fn find_meta(disk: &dyn Disk, folder: &Path, may_salvage: bool) -> Result<Meta, OpenError> {
+fn find_meta(disk: &dyn Disk, folder: &Path, may_salvage: bool, fresh: Epoch) -> Result<Meta, OpenError> {
     let file = || folder.join("meta");
     let unusable = |why| OpenError::Folder { folder: folder.into(), why };
     match Meta::load(disk, folder) {
@@ -134,7 +136,7 @@ fn find_meta(disk: &dyn Disk, folder: &Path, may_salvage: bool) -> Result<Meta, 
     };
     let meta = if unfinished {
         disk.create_folder(&folder.join(segment::FOLDER)).map_err(unusable)?;
-        let meta = Meta { epochs: vec![Epoch(rand::random())] };
+        let meta = Meta { epochs: vec![fresh] };
         create_first(disk, folder, meta.epoch()).map_err(unusable)?;
         sync_parent(disk, folder).map_err(unusable)?;
         meta

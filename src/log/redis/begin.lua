@@ -4,6 +4,9 @@
 --
 -- KEYS: meta, live.  ARGV: node, session, an epoch in case there is none, the format version, live words kept.
 local meta, live = KEYS[1], KEYS[2]
+if redis.call('HEXISTS', meta, 'w:(filling)') == 1 then
+  return redis.error_reply('FILLING entries of another log are being brought in')
+end
 redis.call('HSETNX', meta, 'version', ARGV[4])
 redis.call('HSET', meta, 'w:' .. ARGV[1], ARGV[2])
 if redis.call('HSETNX', meta, 'epoch', ARGV[3]) == 1 then

@@ -27,7 +27,7 @@ pub(super) const READ_ENTRIES_MAX: usize = 1_000;
 /// Bytes of bodies in one call of a script; a larger batch is several calls, one after the other.
 const CALL_BYTES_MAX: usize = 4 << 20;
 /// Entries in one call of the load script.
-const LOAD_ENTRIES_MAX: usize = 512;
+pub(super) const LOAD_ENTRIES_MAX: usize = 512;
 
 impl Inner {
     fn now_ms(&self) -> u64 {
@@ -139,7 +139,7 @@ impl Inner {
 }
 
 /// Something in parts of so many and of at most [`CALL_BYTES_MAX`], one at least.
-fn parts<T>(all: Vec<T>, count_max: usize, bytes_of: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+pub(super) fn parts<T>(all: Vec<T>, count_max: usize, bytes_of: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
     let mut parts = vec![Vec::with_capacity(all.len().min(count_max))];
     let (mut count, mut bytes) = (0, 0);
     for one in all {

@@ -89,6 +89,11 @@ async fn begin(inner: &Inner) -> Result<Session, NotYet> {
         return Err(refused);
     }
     let store = lineage::look(&mut appends.connection, keys).await?;
+    if store.filling {
+        return Err(NotYet::Away(
+            "entries of another log are being brought in; it opens when `antiphon replay` is done with that".into(),
+        ));
+    }
     // Before the first write: a person may be putting the data back. A node without a history may have begun a new log in
     // the store meanwhile; that is not a person's word.
     if let Some((epoch, _)) = inner.history()

@@ -23,6 +23,9 @@ const PAGE: usize = 256;
 /// A node that begins has so many of the newest entries at once: what it can give back if the store loses them soon.
 const NEWEST: u64 = 1_000;
 
+/// The field of meta that keeps nodes away; its value is the session of whoever brings entries in.
+const FILLING: &str = "w:(filling)";
+
 /// Why a session cannot begin.
 pub(super) enum NotYet {
     /// It is tried again.
@@ -64,6 +67,8 @@ pub(super) struct Store {
     pub(super) accepted: Option<Epoch>,
     /// The last position.
     pub(super) tail: Seq,
+    /// Entries of another log are being brought in, or that broke off.
+    pub(super) filling: bool,
 }
 
 /// Looks at meta and at the log's end.
@@ -72,10 +77,10 @@ pub(super) struct Store {
 /// [`NotYet::Away`] also for keys that this program cannot have written.
 pub(super) async fn look(connection: &mut MultiplexedConnection, keys: &Keys) -> Result<Store, NotYet> {
     let mut command = ::redis::cmd("HMGET");
-    let command = command.arg(&keys.meta).arg("epoch").arg("version").arg("accepted");
+    let command = command.arg(&keys.meta).arg("epoch").arg("version").arg("accepted").arg(FILLING);
     let answer = ask(connection, command, &keys.meta).await?;
-    let values = codec::array(answer).and_then(|values| <[Value; 3]>::try_from(values).ok());
-    let [epoch, version, accepted] =
+    let values = codec::array(answer).and_then(|values| <[Value; 4]>::try_from(values).ok());
+    let [epoch, version, accepted, filling] =
         values.ok_or_else(|| away("the store answered HMGET with what it cannot answer"))?;
     if let Some(version) = codec::text(version).filter(|version| version != FORMAT) {
         let key = &keys.meta;
@@ -94,7 +99,7 @@ pub(super) async fn look(connection: &mut MultiplexedConnection, keys: &Keys) ->
     }
     let tail = codec::seq_of(tail.as_bytes())
         .ok_or_else(|| away(format!("the log is damaged: `{}` ends with {tail}, which is not a position", keys.log)))?;
-    Ok(Store { epoch, accepted, tail })
+    Ok(Store { epoch, accepted, tail, filling: codec::text(filling).is_some() })
 }
 
 /// An epoch as it stands in meta.

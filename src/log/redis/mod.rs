@@ -3,7 +3,8 @@
 //! ```text
 //! {ns:0}:log               the log: ids <seq>-0, see `codec`
 //! {ns:0}:live              live words, see `live`
-//! {ns:0}:meta              a hash: epoch, version (of this layout), w:<node> the session whose appends count
+//! {ns:0}:meta              a hash: epoch, version (of this layout), w:<node> the session whose appends count; w:(filling)
+//!                          while entries of another log are brought in, and no node begins a session
 //! {ns:0}:lanes  …:work:…   the lanes, see `lanes`
 //! ```
 //!
@@ -24,6 +25,7 @@ mod calls;
 mod codec;
 pub mod connect;
 pub mod facts;
+mod filling;
 mod history;
 mod keeper;
 mod lanes;
@@ -59,7 +61,6 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::history::History;
 use self::{
     address::Address,
     cache::Cache,
@@ -67,6 +68,7 @@ use self::{
     link::Link,
     live::Live,
 };
+pub use self::{filling::Filling, history::History};
 use super::{Access, Append, Error, Info, Lane, Log, Mended, Pending, Verdict, check_batch, check_entries};
 use crate::clock::Clock;
 

@@ -26,6 +26,8 @@ scripts! {
     LOAD = "load.lua";
     /// Begins a session.
     BEGIN = "begin.lua";
+    /// Begins and ends filling.
+    FILL = "fill.lua";
     /// Starts an epoch.
     EPOCH = "epoch.lua";
     /// What stands on lanes.

@@ -1,11 +1,15 @@
 //! A data folder as a source.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
 
 use antiphon_schemas::{Epoch, Seq, Stored};
 
 use super::{Error, Source};
-use crate::log::file::History;
+use crate::{log::file::History, replay::bundle::CHECKPOINTS};
 
 /// The log of a data folder.
 #[derive(Debug)]
@@ -53,7 +57,23 @@ impl Source for FolderSource {
         }
     }
 
-    fn checkpoints(&self) -> Option<PathBuf> {
-        Some(self.folder.join("checkpoints"))
+    fn checkpoint_file(&mut self, name: &str) -> Result<Option<Box<dyn Read + Send>>, Error> {
+        checkpoint_file(&self.folder.join("checkpoints"), name)
+    }
+}
+
+/// A file of a folder of checkpoints, if it is there; never the notary's key.
+///
+/// # Errors
+/// As [`Source::checkpoint_file`].
+pub(crate) fn checkpoint_file(folder: &Path, name: &str) -> Result<Option<Box<dyn Read + Send>>, Error> {
+    if !CHECKPOINTS.contains(&name) {
+        return Ok(None);
+    }
+    let file = folder.join(name);
+    match fs::File::open(&file) {
+        Ok(opened) => Ok(Some(Box::new(opened))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::Io(format!("`{}`: {error}", file.display()))),
     }
 }

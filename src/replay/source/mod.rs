@@ -3,16 +3,19 @@
 //! Promise: [`Source::read`] gives the stored bytes in the order in which they are stored, whole batches, and is asked again
 //! for more; a source is never written to.
 
+mod bundle;
 mod folder;
 mod redis;
 
-use std::path::PathBuf;
+use std::{io::Read, path::PathBuf};
 
 use antiphon_schemas::{Epoch, Seq, Stored};
 use tokio::runtime::Handle;
 
-pub use self::{folder::FolderSource, redis::RedisSource};
-use crate::log::{self, redis::address::Address};
+pub(crate) use self::folder::checkpoint_file;
+pub use self::{bundle::BundleSource, folder::FolderSource, redis::RedisSource};
+use crate::log;
+use crate::log::redis::address::Address;
 
 /// Which log is meant.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,7 +23,16 @@ pub enum Where {
     /// The data folder of a server.
     Folder(PathBuf),
     /// The log in a Redis.
-    Redis(Address),
+    Redis(Box<Address>),
+    /// A file that `replay export` made.
+    Bundle(PathBuf),
+}
+
+impl Where {
+    /// What a path means: a file is a bundle, anything else a data folder.
+    pub fn of_path(path: PathBuf) -> Where {
+        if path.is_file() { Where::Bundle(path) } else { Where::Folder(path) }
+    }
 }
 
 /// Why entries cannot be read.
@@ -80,9 +92,12 @@ pub trait Source: Send {
     /// Where the entry at a position is stored, for people: file and offset, key and id.
     fn place(&self, seq: Seq) -> String;
 
-    /// The folder in which its checkpoints are, if it has one.
-    fn checkpoints(&self) -> Option<PathBuf> {
-        None
+    /// A file of its checkpoints (`latest`, `history`, `leaves`, `notary.pub`), if it has that one.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: it is there, but cannot be read or is not what was written.
+    fn checkpoint_file(&mut self, _name: &str) -> Result<Option<Box<dyn Read + Send>>, Error> {
+        Ok(None)
     }
 }
 
@@ -93,6 +108,7 @@ pub trait Source: Send {
 pub fn open(place: &Where, runtime: &Handle) -> Result<Box<dyn Source>, Error> {
     Ok(match place {
         Where::Folder(folder) => Box::new(FolderSource::open(folder)?),
+        Where::Bundle(path) => Box::new(BundleSource::open(path)?),
         Where::Redis(address) => Box::new(RedisSource::open(address, runtime.clone())?),
     })
 }

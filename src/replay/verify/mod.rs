@@ -9,16 +9,19 @@
 //! bytes each, and of the open ones; nothing is written.
 //! Not here: how it looks (`cli::replay`). Start with [`verify`].
 
+mod checkpoints;
 pub mod rules;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::{sync::mpsc::sync_channel, thread};
 
-use antiphon_schemas::{MessageId, Seq, Stored};
+use antiphon_schemas::{Event, MessageId, Seq, Stored};
 
-use self::rules::Rules;
+pub use self::checkpoints::Witness;
+use self::{checkpoints::gather, rules::Rules, tree::Tree};
 use super::source::{Error, Source};
 
 /// Pages on their way from the reader: enough that neither side waits for long.
@@ -58,18 +61,31 @@ pub struct Report {
     pub erased: u64,
     /// Bytes kept for messages at the end.
     pub table_bytes: usize,
+    /// Checkpoints whose root is the log's.
+    pub agreed: u64,
+    /// Checkpoints in the log that could not be compared, because they stand too far behind what they cover.
+    pub passed: u64,
+    /// So many entries were signed, and are what was signed.
+    pub signed: u64,
+    /// The keys with which checkpoints were opened.
+    pub keys: Vec<String>,
+    /// They lie beside the log, where whoever alters it can alter them, too.
+    pub own_keys: bool,
 }
 
 /// A page with the leaves of its entries.
 type Hashed = (Vec<Stored>, Vec<[u8; 32]>);
 
-/// Reads a log from its beginning to its end for now and looks at everything. `progress` is told how many entries more.
+/// Reads a log from its beginning to its end for now and looks at everything, also at what was signed of it: what lies beside it,
+/// and what the caller has as `witness`. `progress` is told how many entries more.
 ///
 /// # Errors
 /// [`Error::Io`]; damage is a finding.
-pub fn verify(source: &mut dyn Source, mut progress: impl FnMut(usize)) -> Result<Report, Error> {
-    source.seek(Seq::ZERO)?;
+pub fn verify(source: &mut dyn Source, witness: &Witness, mut progress: impl FnMut(usize)) -> Result<Report, Error> {
     let (mut rules, mut report, mut findings) = (Rules::default(), Report::default(), Vec::new());
+    let (found, epoch) = (gather(source, witness, &mut findings)?, source.epoch());
+    let (keys, mut tree) = (found.keys, Tree::new(found.signed, found.leaves));
+    source.seek(Seq::ZERO)?;
     thread::scope(|scope| {
         let (send, pages) = sync_channel::<Result<Hashed, Error>>(PAGES_AHEAD);
         scope.spawn(move || {
@@ -86,7 +102,7 @@ pub fn verify(source: &mut dyn Source, mut progress: impl FnMut(usize)) -> Resul
             }
         });
         for page in pages {
-            let (page, _leaves) = match page {
+            let (page, leaves) = match page {
                 Ok(page) => page,
                 Err(Error::Damaged { at, place, why }) => {
                     findings.push(Finding { at, code: "damaged", why: format!("{place}: {why}") });
@@ -95,10 +111,16 @@ pub fn verify(source: &mut dyn Source, mut progress: impl FnMut(usize)) -> Resul
                 Err(error) => return Err(error),
             };
             progress(page.len());
-            for stored in page {
+            for (stored, leaf) in page.iter().zip(leaves) {
+                tree.push(leaf, &mut findings);
                 match stored.entry() {
                     Ok(entry) => {
                         report.tail = entry.header.seq;
+                        if let Event::LogCheckpoint(e) = &entry.event
+                            && let Some(signed) = checkpoints::in_log(&e.note, report.tail, &keys, epoch, &mut findings)
+                        {
+                            tree.in_log(&signed, &mut findings);
+                        }
                         rules.check(&entry, &mut findings);
                     }
                     Err(why) => {
@@ -111,6 +133,8 @@ pub fn verify(source: &mut dyn Source, mut progress: impl FnMut(usize)) -> Resul
         Ok(())
     })?;
     rules.end(&mut findings);
+    (report.agreed, report.passed, report.signed) = tree.end(&mut findings);
+    (report.keys, report.own_keys) = (keys.iter().map(ToString::to_string).collect(), found.own_keys);
     report.keep(&mut findings);
     report.findings.sort_by_key(|finding| finding.at);
     (report.messages, report.table_bytes) = (rules.messages(), rules.table_bytes());

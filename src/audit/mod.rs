@@ -1,0 +1,15 @@
+//! What makes the log an audit trail: a Merkle tree over its entries, checkpoints of it, and the notary that signs them.
+//!
+//! ```text
+//! entries ─ Stored::leaf ─▶ merkle ─ root ─▶ checkpoint ─ notary.key ─▶ note ─▶ <data>/checkpoints, log.checkpoint
+//! ```
+//!
+//! Promises: whoever has the verifier key and a checkpoint that was kept elsewhere finds any entry that was altered, removed,
+//! added or moved since, in the log or in a copy of it; nothing here is on the way of an append.
+//! Not here: going through a log and naming what is wrong (`replay verify`).
+//! Start with `merkle` and `note`, then `checkpoint`; `store` and `keys` are the files, `notary` the task of a server.
+
+pub mod checkpoint;
+pub mod merkle;
+pub mod note;
+pub mod store;

@@ -1,0 +1,151 @@
+//! `antiphon replay diff`: the log folded afresh beside what a running server has folded.
+
+use std::io::Write;
+
+use serde_json::json;
+
+use super::{Desk, LogArgument, Paint, Progress, json_line, out, plain};
+use crate::{
+    cli::{
+        DONE, FAILED,
+        client::{Client, Server},
+    },
+    projection::Limits,
+    replay::{
+        diff::{Difference, Fresh, of_epoch},
+        span::Span,
+    },
+};
+
+/// Characters of each side that are shown to people.
+const SIDE_CHARS_MAX: usize = 300;
+
+const EXAMPLES: &str = "\
+Examples:
+  antiphon replay diff                                             the log of the configuration, the server on this machine
+  antiphon replay diff --log redis://127.0.0.1:6379 --server http://127.0.0.1:8081
+
+Run it on the machine of the server, which goes on meanwhile. Exit code 1 if something differs; the first difference is shown.";
+
+/// Fold the log afresh and compare with the running server's state, snapshot, views and index
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Diff {
+    #[command(flatten)]
+    log: LogArgument,
+    #[command(flatten)]
+    server: Server,
+    /// For programs: one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was compared, and the first difference.
+#[derive(Default)]
+struct Compared {
+    position: u64,
+    snapshot: Option<u64>,
+    rooms: usize,
+    records: usize,
+    messages: usize,
+    difference: Option<Difference>,
+}
+
+impl Diff {
+    pub(super) fn run(self, desk: &Desk<'_>) -> anyhow::Result<u8> {
+        let client = Client::new(&self.server)?;
+        let mut source = desk.open(&self.log)?;
+        let progress = Progress::of(&mut *source, Span { after: antiphon_schemas::Seq::ZERO, until: None })?;
+        let compared = compare(desk, &client, &mut *source, &progress)?;
+        progress.done();
+        let mut out = out();
+        if self.json {
+            let difference = compared
+                .difference
+                .as_ref()
+                .map(|d| json!({"of": d.of, "about": d.about, "position": d.at.0, "log": d.log, "server": d.server}));
+            let line = json!({
+                "position": compared.position, "snapshot": compared.snapshot, "rooms": compared.rooms,
+                "records": compared.records, "difference": difference,
+            });
+            json_line(&mut out, &line)?;
+        } else {
+            print(&mut out, &compared)?;
+        }
+        out.flush()?;
+        Ok(if compared.difference.is_none() { DONE } else { FAILED })
+    }
+}
+
+fn compare(
+    desk: &Desk<'_>,
+    client: &Client,
+    source: &mut dyn crate::replay::source::Source,
+    progress: &Progress,
+) -> anyhow::Result<Compared> {
+    let more = |entries| progress.more(entries);
+    let mut compared = Compared::default();
+    // The older one first: the fold passes it on its way.
+    let snapshot = desk.handle().block_on(client.state_snapshot())?;
+    let live = desk.handle().block_on(client.state_kept())?;
+    let live_at = of_epoch(source, live.position)?;
+    let snapshot_at = snapshot.as_ref().and_then(|s| s.kept.get("position").and_then(serde_json::Value::as_u64));
+    let limits = Limits { recent_messages: live.recent_messages, rooms: live.rooms };
+    let epoch = source.epoch();
+    let mut fresh = Fresh::new(source, limits)?;
+    if let (Some(snapshot), Some(at)) = (&snapshot, snapshot_at)
+        && at <= live_at.0
+    {
+        fresh.to(antiphon_schemas::Seq(at), more)?;
+        compared.snapshot = Some(at);
+        compared.difference = fresh.kept("snapshot", snapshot);
+    }
+    if compared.difference.is_none() {
+        fresh.to(live_at, more)?;
+        compared.difference = fresh.kept("state", &live);
+    }
+    if compared.difference.is_none() {
+        for room in desk.handle().block_on(client.state_rooms())?.rooms {
+            let view = desk.handle().block_on(client.state_room(&room))?;
+            if view.position.0.epoch != epoch {
+                anyhow::bail!("the server began another epoch meanwhile; ask again");
+            }
+            fresh.to(view.position.0.seq, more)?;
+            compared.rooms += 1;
+            compared.difference = fresh.room(&room, &view);
+            if compared.difference.is_some() {
+                break;
+            }
+        }
+    }
+    let mut after = None;
+    while compared.difference.is_none() {
+        let page = desk.handle().block_on(client.state_index(after))?;
+        fresh.to(page.position.0.seq, more)?;
+        compared.records += page.records.len();
+        compared.difference = fresh.index(after, &page);
+        match page.records.last() {
+            Some(last) if page.more => after = Some(last.id),
+            _ => break,
+        }
+    }
+    (compared.position, compared.messages) = (fresh.position().0, fresh.messages());
+    Ok(compared)
+}
+
+fn print(out: &mut impl Write, compared: &Compared) -> anyhow::Result<()> {
+    let paint = Paint::stdout();
+    if let Some(d) = &compared.difference {
+        writeln!(out, "{} at position {}", paint.bold(&format!("{} differs: {}", d.of, d.about)), d.at)?;
+        writeln!(out, "  by the log  {}", plain(&d.log.to_string(), SIDE_CHARS_MAX))?;
+        writeln!(out, "  the server  {}", plain(&d.server.to_string(), SIDE_CHARS_MAX))?;
+        return Ok(());
+    }
+    writeln!(out, "{} at position {}", paint.bold("no difference"), compared.position)?;
+    let snapshot = compared.snapshot.map_or("none yet".into(), |at| format!("at position {at}"));
+    writeln!(out, "  state       open messages, keys, numbers")?;
+    writeln!(out, "  snapshot    {snapshot}")?;
+    writeln!(out, "  views       {} rooms in memory", compared.rooms)?;
+    writeln!(out, "  index       {} records of {} messages", compared.records, compared.messages)?;
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! `antiphon replay load`: makes a log again of the bundle that was made of it.
+//!
+//! Promise: the log has the bundle's entries under their positions, times and epoch, so that positions that were given out and
+//! checkpoints that were signed stay good; until it has all of them no server opens it.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use serde_json::json;
+
+use super::{Desk, LogArgument, Progress, json_line};
+use crate::{
+    cli::{DONE, FAILED, Usage, complain},
+    log::GoOn,
+    replay::{
+        bundle::CHECKPOINTS,
+        copy::{self, Ended, Speed},
+        source::{BundleSource, Source, Where},
+        span::Span,
+        target::Target,
+    },
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  antiphon replay load chat.antiphon --log ./antiphon-data          then: antiphon --data ./antiphon-data
+  antiphon replay load chat.antiphon --log redis://127.0.0.1:6379 --checkpoints ./antiphon-data/redis/checkpoints
+
+The log must be empty: a folder that is not there, or a Redis on which no server has begun. What breaks off is gone on with
+by the same command. Both logs have the same epoch, hence the same positions: let only one of them take posts.";
+
+/// Load a bundle into an empty log: the same entries at the same positions
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Load {
+    /// A bundle of a whole log
+    bundle: PathBuf,
+    #[command(flatten)]
+    log: LogArgument,
+    /// For a Redis: put the bundle's checkpoints into this folder
+    #[arg(long, value_name = "FOLDER")]
+    checkpoints: Option<PathBuf>,
+    /// For programs: say what was done as a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Load {
+    pub(super) fn run(self, desk: &Desk<'_>) -> anyhow::Result<u8> {
+        let place = self.log.place(desk.env)?;
+        let mut source = BundleSource::open(&self.bundle)?;
+        let (whole, what) = (source.manifest().whole, source.manifest().what());
+        if !whole {
+            bail!(
+                "`{}` is {what}: only a whole log can be loaded, since positions stand inside of entries; `antiphon replay` reads it with --log {}",
+                self.bundle.display(),
+                self.bundle.display()
+            );
+        }
+        let checkpoints = match (&place, &self.checkpoints) {
+            (Where::Folder(_), Some(_)) => {
+                return Err(Usage("--checkpoints is for a Redis; those of a data folder lie in it".into()).into());
+            }
+            (Where::Folder(folder), None) => Some(folder.join("checkpoints")),
+            (_, folder) => folder.clone(),
+        };
+        let (epoch, tail) = (source.epoch(), source.tail()?);
+        let mut target = Target::open(&place, epoch, GoOn::HalfFilled, desk.handle())?;
+        let stop = desk.stop();
+        let span = Span { after: antiphon_schemas::Seq::ZERO, until: Some(tail) };
+        let progress = Progress::of(&mut source, span)?;
+        let again = format!("antiphon replay load {} --log {}", self.bundle.display(), shown(&place));
+        let checked = copy::check_prefix(&mut source, &target, &stop, |n| progress.more(n))?;
+        let ended = match checked {
+            Ended::Whole => copy::copy(&mut source, &mut target, tail, Speed::Max, &stop, |n| progress.more(n))
+                .with_context(|| format!("{} is only half loaded", shown(&place)))?,
+            stopped => stopped,
+        };
+        progress.done();
+        if let Ended::Stopped(at) = ended {
+            complain(&format!("stopped at position {at} of {tail}; go on with: {again}"));
+            return Ok(FAILED);
+        }
+        let signed = take_checkpoints(&mut source, checkpoints.as_deref())?;
+        target.finish()?;
+        let to = shown(&place);
+        let mut out = io::stdout().lock();
+        if self.json {
+            let said = json!({"log": to, "entries": tail.0, "epoch": epoch.to_string(), "checkpoints": signed});
+            json_line(&mut out, &said)?;
+            return Ok(DONE);
+        }
+        writeln!(out, "loaded {tail} entries of the epoch {epoch} into {to}")?;
+        if !signed && source.manifest().leaves.is_some() {
+            writeln!(
+                out,
+                "note: a Redis has no place for checkpoints: keep the bundle, or name a folder with --checkpoints"
+            )?;
+        }
+        writeln!(out, "note: the log that the bundle was made of has the same epoch; let only one of both take posts")?;
+        Ok(DONE)
+    }
+}
+
+/// A log as it is named on a command line.
+pub(super) fn shown(place: &Where) -> String {
+    match place {
+        Where::Folder(path) | Where::Bundle(path) => path.display().to_string(),
+        Where::Redis(address) => address.to_string(),
+    }
+}
+
+/// Puts the bundle's checkpoints into a folder; whether there are any and there is one.
+fn take_checkpoints(source: &mut BundleSource, folder: Option<&Path>) -> anyhow::Result<bool> {
+    let mut any = false;
+    for name in CHECKPOINTS {
+        let Some(mut content) = source.checkpoint_file(name)? else { continue };
+        let Some(folder) = folder else { return Ok(false) };
+        let file = folder.join(name);
+        let mut write = || {
+            fs::create_dir_all(folder)?;
+            let mut to = fs::File::create(&file)?;
+            io::copy(&mut content, &mut to)?;
+            to.sync_all()
+        };
+        write().with_context(|| format!("cannot write `{}`", file.display()))?;
+        any = true;
+    }
+    if let (true, Some(folder)) = (any, folder) {
+        fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(any)
+}

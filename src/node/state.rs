@@ -1,0 +1,45 @@
+//! What this node has folded, for whoever folds the log afresh and compares (`replay diff`).
+//!
+//! Not here: what people see of it (`read`).
+
+use antiphon_schemas::{MessageId, Seq};
+
+use super::{Error, Node, read::index_error, snapshot};
+use crate::projection::{Kept, Limits, record::Record};
+
+impl Node {
+    /// How much the recent view keeps.
+    pub fn limits(&self) -> Limits {
+        self.inner.limits
+    }
+
+    /// What a snapshot of now would hold.
+    ///
+    /// # Errors
+    /// [`Error::Log`] while the log has never been reached.
+    pub fn kept(&self) -> Result<Kept, Error> {
+        let state = self.state();
+        state.check_built()?;
+        Ok(state.projections.keep())
+    }
+
+    /// What the snapshot on disk holds, if there is one of this epoch.
+    pub async fn snapshot(&self) -> Option<Kept> {
+        let (data, epoch) = (self.inner.data.clone()?, self.epoch());
+        let read = tokio::task::spawn_blocking(move || snapshot::kept(&data, epoch));
+        read.await.ok().flatten()
+    }
+
+    /// Records of the index, by id, from the first one after `after`; and the position at which they stand.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    pub fn index_records(
+        &self,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<(Seq, Vec<(MessageId, Record)>), Error> {
+        let reader = self.inner.index().index.reader();
+        Ok((reader.position(), reader.records(after, limit).map_err(index_error)?))
+    }
+}
