@@ -145,6 +145,13 @@ fn erases(entry: &Entry) -> Vec<Seq> {
     }
 }
 
+/// An event as the log stores it, at as many ms as its position.
+pub(crate) fn stored(seq: u64, room: &RoomName, event: &Event) -> antiphon_schemas::Stored {
+    let entry = roomless(seq, event.clone());
+    let header = Header { room: Some(room.clone()), ..entry.header.clone() };
+    antiphon_schemas::Stored::from(&Entry { header, ..(*entry).clone() })
+}
+
 /// An entry of no room, at as many ms as its position.
 pub(crate) fn roomless(seq: u64, event: Event) -> Arc<Entry> {
     let header = Header {
@@ -414,7 +421,7 @@ impl Model {
             Step::EraseReply { .. } => unreachable!("not among these steps"),
             Step::Post { message, room, bot, priority } => {
                 if let Some(known) = self.messages.get(&message) {
-                    let same = (known.room, known.bot) == (room, bot) && !known.erased;
+                    let same = known.room == room && (known.erased || known.bot == bot);
                     return if same { Already } else { Refused(Refusal::IdTaken(id(message))) };
                 }
                 if let Some(full) = bot.and_then(|bot| self.full(bot)) {

@@ -77,6 +77,9 @@ impl Conductor {
         for entry in &batch {
             if let Event::MessageErased(e) = &entry.event {
                 self.inner.log.forget(&e.positions);
+                if let Some(outbox) = &self.outbox {
+                    outbox.purge();
+                }
                 self.inner.erasing.note(entry.header.seq);
             }
             for (id, _) in Change::of(entry) {

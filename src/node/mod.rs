@@ -427,6 +427,9 @@ impl Node {
             Answer::Parked(at_ms) => return Ok(Placed::Parked(Parked { id, room, at: time::rfc3339(at_ms) })),
             _ => (None, false),
         };
+        if let Some(Entry { event: Event::Erased(_), .. }) = entry.as_deref() {
+            return Err(Refusal::IdTaken(id).into());
+        }
         let Some(Entry { header, event: Event::MessagePosted(posted), .. }) = entry.as_deref() else {
             return Err(Error::Busy);
         };

@@ -20,6 +20,7 @@ pub mod copy;
 pub mod csv;
 pub mod diff;
 pub mod messages;
+pub mod places;
 pub mod source;
 pub mod span;
 pub mod target;
