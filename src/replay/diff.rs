@@ -12,7 +12,7 @@ use std::{
 };
 
 use antiphon_schemas::{
-    MessageId, RoomName, Seq,
+    Event, MessageId, RoomName, Seq,
     wire::{
         Position,
         state::{IndexRecord, StateIndex, StateKept, StateRoom},
@@ -48,6 +48,8 @@ pub struct Fresh<'a> {
     records: BTreeMap<MessageId, Record>,
     /// What was read and not folded yet, the next one last.
     ahead: Vec<antiphon_schemas::Stored>,
+    /// The `message.erased` so far, and the first position that each names.
+    erasures: Vec<(Seq, Seq)>,
 }
 
 impl<'a> Fresh<'a> {
@@ -58,7 +60,7 @@ impl<'a> Fresh<'a> {
     pub fn new(source: &'a mut dyn Source, limits: Limits) -> Result<Fresh<'a>, Error> {
         source.seek(Seq::ZERO)?;
         let projections = Projections::resume(source.epoch(), limits, Kept::default());
-        Ok(Fresh { source, projections, records: BTreeMap::new(), ahead: Vec::new() })
+        Ok(Fresh { source, projections, records: BTreeMap::new(), ahead: Vec::new(), erasures: Vec::new() })
     }
 
     /// The last entry that is folded in.
@@ -90,6 +92,9 @@ impl<'a> Fresh<'a> {
                 return Err(self.damaged(at, format!("it comes after position {}", self.position())));
             }
             let entry = Arc::new(entry);
+            if let Event::MessageErased(e) = &entry.event {
+                self.erasures.extend(e.positions.iter().min().map(|first| (at, *first)));
+            }
             self.projections.apply(&entry);
             // What the index has is in the records; two are too many.
             self.projections.newest.forget(at);
@@ -98,6 +103,12 @@ impl<'a> Fresh<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether something that was there at this position was erased later, as far as this fold has come. Then nobody can
+    /// fold the log to what it was at that position; from the `message.erased` on all folds are the same again.
+    pub fn erased_after(&self, at: Seq) -> bool {
+        self.erasures.iter().any(|(erased, first)| *erased > at && *first <= at)
     }
 
     fn damaged(&self, at: Seq, why: String) -> Error {
@@ -169,6 +180,7 @@ fn record(id: MessageId, record: &Record) -> IndexRecord {
         status: record.status,
         reason: record.reason.clone(),
         redacted: record.redacted,
+        erased: record.erased,
     }
 }
 

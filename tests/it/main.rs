@@ -8,6 +8,7 @@
 mod compose;
 mod contract;
 mod crash;
+mod erase;
 mod feed;
 mod harness;
 mod import;

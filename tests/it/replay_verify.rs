@@ -125,7 +125,7 @@ fn copy(from: &Path, to: &Path) {
         if file.file_type().unwrap().is_dir() {
             copy(&file.path(), &target)
         } else {
-            drop(fs::copy(file.path(), target).unwrap())
+            fs::copy(file.path(), target).unwrap();
         }
     }
 }
