@@ -155,7 +155,7 @@ impl Erase {
         writeln!(
             out,
             "{}",
-            paint.bold(&format!("{} hold the {what}, in {}", entries(places.texts.len()), source.shown()))
+            paint.bold(&format!("the {what}: {}, in {}", entries(places.texts.len()), source.shown()))
         )?;
         for text in &places.texts {
             let gone = match (text.gone, text.noted) {
