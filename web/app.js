@@ -101,6 +101,13 @@ const on = {
       if (hidden) touch(message.id);
     }
   },
+  'message.erased'({ message_id }) {
+    for (const { message, replies } of items.values()) {
+      const erased = [message, ...replies].find(({ id }) => id === message_id);
+      if (erased) Object.assign(erased, { author: { ...erased.author, name: 'erased', color: undefined }, model: undefined });
+      if (erased) touch(message.id);
+    }
+  },
   'reply.started': (event) => drafted(event, () => {}),
   'reply.delta': (event) =>
     drafted(event, (draft, item) => {
@@ -236,7 +243,7 @@ function draw() {
 
 /** Everything about an item but the words of its draft: while that stays, only those are drawn. */
 const shape = (item) =>
-  JSON.stringify([words(item), item.error, item.replies.length, item.draft?.reply_id, item.message.redacted]);
+  JSON.stringify([words(item), item.error, item.replies.length, item.draft?.reply_id, item.message.redacted, item.message.author.name]);
 
 // ---- asking the server
 

@@ -274,6 +274,11 @@ impl Entry {
         out.freeze()
     }
 
+    /// The entry once its body is erased; itself if that was done before. `None` if its body is too short for that.
+    pub fn erased(&self) -> Option<Entry> {
+        Entry::new(self.header.clone(), erased(&self.body)?).ok()
+    }
+
     /// SHA-256 of header ‖ SHA-256(body): what snapshots, checkpoints and proofs name an entry by.
     pub fn hash(&self) -> [u8; 32] {
         let mut hash = Sha256::new();

@@ -428,7 +428,7 @@ pub mod feed {
         pub reason: Arc<str>,
     }
 
-    /// `message.cancelled` and `message.redacted`.
+    /// `message.cancelled`, `message.redacted` and `message.erased`.
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
     pub struct About {
         /// The message.
@@ -556,7 +556,7 @@ pub fn json_schemas() -> Vec<(&'static str, schemars::Schema)> {
         "timeline" Timeline "changed" Changed "problem" Problem
         "feed.snapshot" feed::Snapshot "feed.message.claimed" feed::Claimed "feed.message.released" feed::Released
         "feed.message.failed" feed::Failed "feed.message.dead" feed::Dead "feed.message.cancelled" feed::About
-        "feed.message.redacted" feed::About "feed.message.completed" feed::Completed "feed.reply.started" feed::Started
+        "feed.message.redacted" feed::About "feed.message.erased" feed::About "feed.message.completed" feed::Completed "feed.reply.started" feed::Started
         "feed.reply.delta" feed::Delta "feed.reply.reset" feed::Reset "feed.reply.progress" feed::Progress
         "feed.reply.snapshot" feed::ReplySnapshot "feed.heartbeat" feed::Heartbeat "feed.state" feed::State "feed.busy" feed::Busy "feed.reset" feed::Restart
         "work.claim" work::ClaimWork "work.work" work::Work "work.bots" work::BotProfiles "work.delta" work::WorkDelta

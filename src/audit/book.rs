@@ -20,6 +20,9 @@ use super::{
     store::{Leaves, Paths, Rebuilt, Store, read_history, read_latest},
 };
 
+/// Leaves between two looks whether to stop: some ten milliseconds.
+const LOOK_EVERY: u64 = 65_536;
+
 /// A checkpoint with its signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signed {
@@ -130,7 +133,7 @@ impl Book {
 
     /// Grows the tree to what was signed from the file `leaves`. Returns the last leaf, or `None` if the file is short or
     /// its leaves are not those that were signed: then they are to be made again.
-    pub(super) fn regrow(&mut self) -> Result<Option<Hash>, Error> {
+    pub(super) fn regrow(&mut self, is_stopping: impl Fn() -> bool) -> Result<Option<Hash>, Error> {
         let Some(signed) = &self.signed else { return Ok(None) };
         let (size, root) = (signed.checkpoint.size, signed.checkpoint.root);
         let Some(mut leaves) = Leaves::open(self.store.paths())?.filter(|leaves| leaves.len() >= size) else {
@@ -138,6 +141,9 @@ impl Book {
         };
         let (mut range, mut last) = (CompactRange::new(), Hash::default());
         for index in 0..size {
+            if index % LOOK_EVERY == 0 && is_stopping() {
+                return Err(io::Error::from(io::ErrorKind::Interrupted).into());
+            }
             last = leaves.get(index)?;
             range.append(last);
         }

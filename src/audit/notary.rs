@@ -37,7 +37,10 @@ use super::{
     note::{Signer, Verifier},
     store::paths,
 };
-use crate::node::{self, Node};
+use crate::{
+    log,
+    node::{self, Node},
+};
 
 #[cfg(test)]
 mod tests;
@@ -228,6 +231,7 @@ impl Task {
             match self.begin(epoch).await {
                 Ok(()) => self.follow(epoch).await,
                 Err(Error::Book(book::Error::Refused(why))) => self.refuse(epoch, &why).await,
+                Err(_) if self.shared.stop.is_cancelled() => {}
                 Err(why) => {
                     self.trouble(&why);
                     self.wait(Some(Instant::now() + RETRY)).await;
@@ -247,7 +251,8 @@ impl Task {
         if tail < size {
             return refused(format!("the log ends with entry {tail}"));
         }
-        match self.work(Book::regrow).await? {
+        let stop = self.shared.stop.clone();
+        match self.work(move |book| book.regrow(|| stop.is_cancelled())).await? {
             Some(leaf) if size > 0 => {
                 let last = self.node.stored(epoch, Seq(size - 1), 1).await?;
                 if last.first().is_none_or(|last| Stored::from(&**last).leaf() != leaf) {
@@ -293,7 +298,9 @@ impl Task {
                 return;
             }
             let is_stopping = self.shared.stop.is_cancelled();
-            let done = self.turn(epoch, is_stopping).await;
+            // What was taken before the log could not be read any further is signed all the same.
+            let taken = self.take(epoch, is_stopping).await;
+            let done = taken.and(self.write_what_is_due(epoch, is_stopping).await);
             let next = match &done {
                 Ok(()) => self.schedule.next(self.signed()),
                 Err(why) => {
@@ -311,38 +318,38 @@ impl Task {
         }
     }
 
-    /// Takes what is there, and does what is due.
-    async fn turn(&mut self, epoch: Epoch, is_stopping: bool) -> Result<(), Error> {
+    /// Takes what is there.
+    async fn take(&mut self, epoch: Epoch, is_stopping: bool) -> Result<(), Error> {
         let until = Instant::now() + STOP_MAX;
         loop {
             let began = Instant::now();
-            let position = self.node.stored_until(epoch)?;
-            if self.size >= position.0 || (is_stopping && began >= until) {
-                break;
+            let position = self.node.built().filter(|(now, _)| *now == epoch).map_or(0, |(_, position)| position.0);
+            if self.size >= position || (is_stopping && began >= until) {
+                return Ok(());
             }
             let entries = self.node.stored(epoch, Seq(self.size), PAGE_ENTRIES).await?;
-            let Some(last) = entries.last().map(|entry| entry.header.seq.0) else { break };
+            let Some(last) = entries.last().map(|entry| entry.header.seq.0) else { return Ok(()) };
+            let entries = self.work(move |book| book.take(&entries).map(|()| entries)).await?;
+            self.size = last;
             let now_ms = self.node.clock().now_ms();
             entries.iter().for_each(|entry| self.schedule.see(entry, began, now_ms));
-            self.work(move |book| book.take(&entries)).await?;
-            self.size = last;
-            if last < position.0 && !is_stopping {
+            if last < position && !is_stopping {
                 self.sign_if_due(false).await?;
                 if !self.rest(began).await {
-                    break;
+                    return Ok(());
                 }
             }
         }
+    }
+
+    async fn write_what_is_due(&mut self, epoch: Epoch, is_stopping: bool) -> Result<(), Error> {
         self.sign_if_due(is_stopping).await?;
         if self.signed() > self.schedule.kept && (is_stopping || Instant::now() >= self.schedule.keep_at) {
             self.work(Book::keep).await?;
-            (self.schedule.kept, self.schedule.keep_at) =
-                (self.signed(), Instant::now() + self.schedule.pace.note_every);
+            let next = Instant::now() + self.schedule.pace.note_every;
+            (self.schedule.kept, self.schedule.keep_at) = (self.signed(), next);
         }
-        if is_stopping {
-            return self.work(Book::close).await;
-        }
-        self.note_if_due(epoch).await
+        if is_stopping { self.work(Book::close).await } else { self.note_if_due(epoch).await }
     }
 
     async fn sign_if_due(&mut self, at_once: bool) -> Result<(), Error> {
@@ -437,7 +444,9 @@ impl Task {
     }
 
     fn trouble(&mut self, why: &Error) {
-        if !std::mem::replace(&mut self.troubled, true) {
+        // That the store is away was said already.
+        let is_away = matches!(why, Error::Node(node::Error::Log(log::Error::Away(_))));
+        if !is_away && !std::mem::replace(&mut self.troubled, true) {
             warn!(%why, "the notary cannot go on; it tries again until it can");
         }
     }

@@ -46,7 +46,7 @@ impl Failure {
     }
 
     /// Whether it is certain that nothing was done, and another server may do it.
-    pub(super) fn untaken(&self) -> bool {
+    pub(crate) fn untaken(&self) -> bool {
         match self {
             Failure::Unreachable { .. } => true,
             Failure::Refused(problem) => problem.status == 503,

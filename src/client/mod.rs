@@ -28,7 +28,7 @@ use std::{
 
 use antiphon_schemas::{
     MessageId, RoomName,
-    wire::{Message, PostMessage, Posted},
+    wire::{Changed, Message, PostMessage, Posted},
 };
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
@@ -110,6 +110,14 @@ impl Client {
         let path = ["api", "messages", &id.to_string()];
         let response = self.send(&path, |http, url| http.get(url).timeout(ANSWER_MAX)).await?;
         self.json(response).await
+    }
+
+    /// Has a message's text and its author's name taken out of the log; `false`: that is noted, and takes longer.
+    pub(crate) async fn erase(&self, id: MessageId) -> Result<(Changed, bool), Failure> {
+        let path = ["api", "messages", &id.to_string(), "erase"];
+        let response = self.send(&path, |http, url| http.post(url).timeout(ANSWER_MAX)).await?;
+        let gone = response.status() == StatusCode::OK;
+        Ok((self.json(response).await?, gone))
     }
 
     /// Says that the server's empty store is the right one.

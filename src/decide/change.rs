@@ -1,8 +1,8 @@
-//! What people may do to a message afterwards: cancel it, have it tried again, hide it.
+//! What people may do to a message afterwards: cancel it, have it tried again, hide it, erase it.
 
 use antiphon_schemas::{
-    Event, MessageId,
-    event::{MessageCancelled, MessageRedacted, MessageReleased, release},
+    BotName, Event, MessageId,
+    event::{ErasedReply, MessageCancelled, MessageErased, MessageRedacted, MessageReleased, release},
     wire::Status,
 };
 
@@ -18,6 +18,8 @@ pub enum Change {
     Retry,
     /// Hide it.
     Redact,
+    /// Take its text and its author's name out of the log.
+    Erase,
 }
 
 /// Decides a change.
@@ -59,6 +61,27 @@ pub fn change(
             let redacted = Event::from(MessageRedacted { message_id });
             open.then_some(cancelled).into_iter().chain([redacted]).collect()
         }
+        (Change::Erase, status) if fact.record.erased => return Ok(Decision::Stands(status)),
+        (Change::Erase, _) => {
+            let redacted = (!fact.record.redacted).then(|| MessageRedacted { message_id }.into());
+            let (positions, reply) = (vec![fact.posted.header.seq], erased_reply(&fact.posted.event));
+            let erased = Event::from(MessageErased { message_id, positions, reply });
+            open.then_some(cancelled).into_iter().chain(redacted).chain([erased]).collect()
+        }
     };
     Ok(Decision::Append { room, subjects: vec![message_id], events })
+}
+
+/// What is to be known of a reply after its entry was erased; `None` for other messages.
+fn erased_reply(posted: &Event) -> Option<ErasedReply> {
+    match posted {
+        Event::ReplyPosted(e) => Some(ErasedReply {
+            bot: BotName::new(&e.author.name).ok(),
+            total_ms: e.made.total_ms,
+            first_token_ms: e.made.first_token_ms,
+        }),
+        // Its `message.erased` was lost: what it said is lost, too.
+        Event::Erased(e) if &*e.kind == "reply.posted" => Some(ErasedReply::default()),
+        _ => None,
+    }
 }

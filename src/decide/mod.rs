@@ -3,7 +3,7 @@
 //! Promises: no clock, no randomness, no I/O: time, jitter and fresh ids are arguments; the same arguments give the
 //! same events, so a command whose append met a conflict is simply decided again.
 //! Not here: appending, waiting, timers (`node`).
-//! Start with [`post`], then [`work`] (claims and their ends), [`change`] (cancel, retry, redact), [`key`] (who may answer from
+//! Start with [`post`], then [`work`] (claims and their ends), [`change`] (cancel, retry, redact, erase), [`key`] (who may answer from
 //! outside) and [`repair`] (entries that a store has lost).
 
 pub mod change;

@@ -50,7 +50,11 @@ pub fn post(state: &Projections, facts: &Facts, policy: &Policy, post: &Post) ->
     if !post.fresh
         && let Some(known) = facts.look(state, &post.id)
     {
-        return if same(&known.posted, post) {
+        // What was said under an erased id nobody knows any more: whoever keeps posts until they are in the log need not
+        // keep this one, and whoever asks is told that the id is taken (`node`).
+        let erased =
+            matches!(known.posted.event, Event::Erased(_)) && known.posted.header.room.as_ref() == Some(&post.room);
+        return if erased || same(&known.posted, post) {
             Ok(Decision::Already(known.posted))
         } else {
             Err(Refusal::IdTaken(post.id))

@@ -9,6 +9,8 @@
 //! - a post comes back word for word, `reply_to` too, even if what it names did not come back: it is what the person
 //!   said, the same post repeated must find it, and `log.repaired` says what is missing;
 //! - a message that was hidden comes back and is hidden in one append, so that no feed shows it in between;
+//! - a text that was erased never comes back: in its place comes a message without text by nobody, so that its answer has
+//!   something to stand under, and it is erased again;
 //! - a key that was revoked is not good again, whichever node offers what first;
 //! - offering the same again, by this node or another, changes nothing.
 //!
@@ -28,14 +30,17 @@ use std::{
 use antiphon_schemas::{
     Entry, Epoch, Event, MessageId, RoomName, Seq,
     event::{
-        LogRepaired, MessageCancelled, MessageCompleted, MessageDead, MessagePosted, MessageRedacted, MessageReleased,
-        NotRepaired, REFUSED_MAX, REFUSED_REASON_BYTES_MAX, ReplyPosted, release,
+        Author, AuthorKind, LogRepaired, Made, MessageCancelled, MessageCompleted, MessageDead, MessagePosted,
+        MessageRedacted, MessageReleased, NotRepaired, REFUSED_MAX, REFUSED_REASON_BYTES_MAX, ReplyPosted, release,
     },
     wire::Status,
 };
 
 use super::{Decision, Facts, Refusal, change::Change, key::KeyWish, lane};
 use crate::projection::Projections;
+
+/// Who says what comes back of an erased message. No bot can have this name, and nobody can post an empty text.
+const NOBODY: &str = "(erased)";
 
 /// What is to be offered, in the order in which it happened.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -139,6 +144,7 @@ pub fn refused_change(id: MessageId, change: Change, why: &Refusal) -> NotRepair
         Change::Cancel => "message.cancelled",
         Change::Retry => "message.released",
         Change::Redact => "message.redacted",
+        Change::Erase => "message.erased",
     };
     not_repaired(kind, Some(id), &why.to_string())
 }
@@ -159,10 +165,7 @@ pub fn plan(lost: &[Arc<Entry>]) -> Plan {
                 plan.refused.push(not_repaired(kind, id, "this version does not know what it says"));
             }
             (Event::MessageRedacted(e), _) => fold.redacted.push(e.message_id),
-            (Event::MessageErased(e), _) => fold.redacted.push(e.message_id),
-            (Event::Erased(erased), _) => {
-                plan.refused.push(not_repaired(kind, erased.subjects.first().copied(), "it was erased"));
-            }
+            (Event::MessageErased(e), _) => fold.erased.push(e.message_id),
             (event, None) => {
                 plan.refused.push(not_repaired(kind, event.subjects().first().copied(), "it names no room"));
             }
@@ -173,13 +176,25 @@ pub fn plan(lost: &[Arc<Entry>]) -> Plan {
         not_repaired("reply.posted", Some(reply.message_id), "it came without the end of its message; it is done anew")
     });
     plan.refused.extend(unfinished);
-    plan.changes = fold.redacted.iter().map(|id| (*id, Change::Redact)).collect();
-    let redacted: HashSet<MessageId> = fold.redacted.into_iter().collect();
+    let erased: HashSet<MessageId> = fold.erased.iter().copied().collect();
+    // To erase is to hide, too.
+    let hide = fold.redacted.iter().filter(|id| !erased.contains(id)).map(|id| (*id, Change::Redact));
+    plan.changes = hide.chain(fold.erased.iter().map(|id| (*id, Change::Erase))).collect();
+    let redacted: HashSet<MessageId> = fold.redacted.into_iter().chain(fold.erased).collect();
     let says_something = |r: &Restore| r.posted.is_some() || r.reopened || r.end != RestoredEnd::Open;
     plan.restores = fold.restores.into_iter().filter(says_something).collect();
     for restore in &mut plan.restores {
         let shown = [Some(restore.id), restore.reply_id()].into_iter().flatten();
         restore.hidden = shown.filter(|id| redacted.contains(id)).collect();
+        // This node may still have had its text.
+        if erased.contains(&restore.id) {
+            restore.posted = restore.posted.as_ref().map(|posted| erased_post(posted.id));
+        }
+        if let RestoredEnd::Answered { reply: Some(reply), .. } = &mut restore.end
+            && erased.contains(&reply.id)
+        {
+            **reply = erased_reply(reply.id, reply.message_id);
+        }
     }
     plan
 }
@@ -192,6 +207,7 @@ struct Fold {
     /// Replies whose `message.completed` has not come yet, by their ids.
     replies: HashMap<MessageId, ReplyPosted>,
     redacted: Vec<MessageId>,
+    erased: Vec<MessageId>,
 }
 
 impl Fold {
@@ -213,7 +229,12 @@ impl Fold {
                 (message.reopened, message.end) = (true, RestoredEnd::Open);
             }
             Event::MessageClaimed(_) | Event::MessageReleased(_) | Event::MessageFailed(_) => {}
-            Event::MessageRedacted(_) | Event::MessageErased(_) | Event::Erased(_) | Event::Unknown(_) => {}
+            Event::Erased(e) => match (&*e.kind, e.subjects.as_slice()) {
+                ("message.posted", [id]) => self.message(*id, room).posted = Some(erased_post(*id)),
+                ("reply.posted", [id, message_id]) => drop(self.replies.insert(*id, erased_reply(*id, *message_id))),
+                _ => {}
+            },
+            Event::MessageRedacted(_) | Event::MessageErased(_) | Event::Unknown(_) => {}
             Event::LogRepaired(_) | Event::LogCheckpoint(_) | Event::KeyCreated(_) | Event::KeyRevoked(_) => {}
         }
     }
@@ -238,7 +259,11 @@ impl Fold {
 pub fn restore(state: &Projections, facts: &Facts, restore: &Restore) -> Result<Decision, Refusal> {
     let id = restore.id;
     let reply = restore.reply_id().and_then(|reply_id| Some((reply_id, facts.look(state, &reply_id)?)));
-    let answers = |event: &Event| matches!(event, Event::ReplyPosted(reply) if reply.message_id == id);
+    let answers = |event: &Event| match event {
+        Event::ReplyPosted(reply) => reply.message_id == id,
+        Event::Erased(erased) => &*erased.kind == "reply.posted" && erased.subjects.last() == Some(&id),
+        _ => false,
+    };
     if let Some((reply_id, fact)) = &reply
         && !answers(&fact.posted.event)
     {
@@ -280,6 +305,8 @@ pub fn restore(state: &Projections, facts: &Facts, restore: &Restore) -> Result<
                 }
                 (status, RestoredEnd::Open) => return Ok(Decision::Stands(status)),
                 (Status::Waiting | Status::Claimed, _) => restore.end_events(),
+                // Whether it had asked somebody was erased; since it had ended, it had.
+                (Status::None, _) if matches!(fact.posted.event, Event::Erased(_)) => restore.end_events(),
                 (Status::Answered, RestoredEnd::Answered { .. }) if reply.is_some() => {
                     return Ok(Decision::Stands(status));
                 }
@@ -320,9 +347,34 @@ fn not_repaired(kind: &str, id: Option<MessageId>, reason: &str) -> NotRepaired 
     NotRepaired { kind: kind.into(), id, reason }
 }
 
-/// Whether the entry posted this: same room, text, author's name, `reply_to` and `to`, as for a repeated post.
+/// What comes back of a message that was erased: nobody says nothing.
+fn erased_post(id: MessageId) -> MessagePosted {
+    let (author, text) = (nobody(AuthorKind::Human), "".into());
+    MessagePosted { id, author, text, to: None, ask: None, reply_to: None, hops: 0 }
+}
+
+/// The same of a reply.
+fn erased_reply(id: MessageId, message_id: MessageId) -> ReplyPosted {
+    let (author, text) = (nobody(AuthorKind::Bot), "".into());
+    ReplyPosted { id, message_id, author, text, hops: 1, made: Made::default() }
+}
+
+fn nobody(kind: AuthorKind) -> Author {
+    Author { name: NOBODY.into(), kind, color: None }
+}
+
+/// Whether the entry posted this: same room, text, author's name, `reply_to` and `to`, as for a repeated post. Of what was
+/// erased, here or there, room and id are left.
 fn same(entry: &Entry, room: &RoomName, lost: &MessagePosted) -> bool {
-    let Event::MessagePosted(posted) = &entry.event else { return false };
+    let erased = |posted: &MessagePosted| &*posted.author.name == NOBODY && posted.text.is_empty();
+    let posted = match &entry.event {
+        Event::MessagePosted(posted) => posted,
+        Event::Erased(e) => return &*e.kind == "message.posted" && entry.header.room.as_ref() == Some(room),
+        _ => return false,
+    };
+    if erased(posted) || erased(lost) {
+        return entry.header.room.as_ref() == Some(room);
+    }
     entry.header.room.as_ref() == Some(room)
         && posted.text == lost.text
         && posted.author.name == lost.author.name

@@ -39,12 +39,34 @@ pub(crate) const EPOCH: Epoch = Epoch(7);
 /// A wish, or time that passes.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
-    Post { message: usize, room: usize, bot: Option<usize>, priority: u8 },
-    Claim { bot: usize },
-    End { message: usize, stale: bool, how: How },
-    Due { message: usize },
-    Change { message: usize, change: Change },
-    Wait { ms: u64 },
+    Post {
+        message: usize,
+        room: usize,
+        bot: Option<usize>,
+        priority: u8,
+    },
+    Claim {
+        bot: usize,
+    },
+    End {
+        message: usize,
+        stale: bool,
+        how: How,
+    },
+    Due {
+        message: usize,
+    },
+    Change {
+        message: usize,
+        change: Change,
+    },
+    /// Erases one of the replies so far; not among [`steps`], whose model knows no replies.
+    EraseReply {
+        nth: usize,
+    },
+    Wait {
+        ms: u64,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -65,7 +87,12 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(How::Released(release::RESTARTED)),
         2 => Just(How::Released(release::LEASE_OVER)),
     ];
-    let change = prop_oneof![3 => Just(Change::Retry), 1 => Just(Change::Cancel), 2 => Just(Change::Redact)];
+    let change = prop_oneof![
+        3 => Just(Change::Retry),
+        1 => Just(Change::Cancel),
+        2 => Just(Change::Redact),
+        1 => Just(Change::Erase),
+    ];
     let busy = || prop_oneof![4 => Just(0usize), 1 => Just(1usize)];
     let post = (0..MESSAGES, busy(), proptest::option::weighted(0.9, busy()), 4u8..6);
     let step = prop_oneof![
@@ -79,11 +106,50 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..200)
 }
 
+/// As [`steps`], and replies are erased, too.
+pub(crate) fn steps_that_erase() -> impl Strategy<Value = Vec<Step>> {
+    let erase = prop_oneof![
+        (0..20usize).prop_map(|nth| Step::EraseReply { nth }),
+        (0..MESSAGES).prop_map(|message| Step::Change { message, change: Change::Erase }),
+    ];
+    (steps(), proptest::collection::vec((any::<prop::sample::Index>(), erase), 0..12)).prop_map(
+        |(mut steps, erasures)| {
+            for (at, erase) in erasures {
+                steps.insert(at.index(steps.len() + 1), erase);
+            }
+            steps
+        },
+    )
+}
+
 /// The log that these wishes make; each is decided on the folds of those before it.
 pub(crate) fn history(steps: &[Step]) -> Vec<Arc<Entry>> {
     let mut world = World::new();
     steps.iter().for_each(|step| drop(world.act(step)));
     world.entries
+}
+
+/// The log as it is once everything that it says is to be erased is.
+pub(crate) fn erased(entries: &[Arc<Entry>]) -> Vec<Arc<Entry>> {
+    let mut positions: Vec<Seq> = entries.iter().flat_map(|entry| erases(entry)).collect();
+    positions.sort_unstable();
+    let gone = |entry: &Arc<Entry>| positions.binary_search(&entry.header.seq).is_ok();
+    entries.iter().map(|entry| if gone(entry) { Arc::new(entry.erased().unwrap()) } else { entry.clone() }).collect()
+}
+
+/// What an entry says is to be erased.
+fn erases(entry: &Entry) -> Vec<Seq> {
+    match &entry.event {
+        Event::MessageErased(e) => e.positions.clone(),
+        _ => Vec::new(),
+    }
+}
+
+/// An event as the log stores it, at as many ms as its position.
+pub(crate) fn stored(seq: u64, room: &RoomName, event: &Event) -> antiphon_schemas::Stored {
+    let entry = roomless(seq, event.clone());
+    let header = Header { room: Some(room.clone()), ..entry.header.clone() };
+    antiphon_schemas::Stored::from(&Entry { header, ..(*entry).clone() })
 }
 
 /// An entry of no room, at as many ms as its position.
@@ -167,7 +233,12 @@ impl World {
                     room: room(*n),
                     id: id(*message),
                     fresh: false,
-                    author: Author { name: "ann".into(), kind: AuthorKind::Human, color: None },
+                    // Some are imported.
+                    author: Author {
+                        name: "ann".into(),
+                        kind: [AuthorKind::Human, AuthorKind::Bot][message % 2],
+                        color: None,
+                    },
                     text: format!("message {message}").into(),
                     to: Some(asked.map(bot).into_iter().collect()),
                     priority: *priority,
@@ -201,6 +272,15 @@ impl World {
             }
             Step::Due { message } => Ok(work::due(state, policy, id(*message), self.now_ms)),
             Step::Change { message, change } => change::change(state, &facts, policy, id(*message), *change).map(Some),
+            Step::EraseReply { nth } => {
+                let replies = self.entries.iter().filter_map(|entry| match &entry.event {
+                    Event::ReplyPosted(e) => Some(e.id),
+                    _ => None,
+                });
+                let replies: Vec<_> = replies.collect();
+                let Some(reply) = nth.checked_rem(replies.len()).map(|at| replies[at]) else { return Ok(None) };
+                change::change(state, &facts, policy, reply, Change::Erase).map(Some)
+            }
             Step::Wait { ms } => {
                 self.now_ms += ms;
                 Ok(None)
@@ -220,7 +300,10 @@ impl World {
             version: VERSION,
         };
         let body = Entry::body_of(event, [0; 16]).unwrap();
-        let entry = Arc::new(Entry { header, body, event: event.clone() });
+        self.push(Arc::new(Entry { header, body, event: event.clone() }));
+    }
+
+    pub(crate) fn push(&mut self, entry: Arc<Entry>) {
         self.projections.apply(&entry);
         self.entries.push(entry);
     }
@@ -245,6 +328,7 @@ struct Modelled {
     attempts: u32,
     stands: Stands,
     redacted: bool,
+    erased: bool,
     answers: u32,
 }
 
@@ -334,9 +418,10 @@ impl Model {
         use Expected::{Already, Kinds, Nothing, Refused};
         match *step {
             Step::Wait { .. } => Nothing,
+            Step::EraseReply { .. } => unreachable!("not among these steps"),
             Step::Post { message, room, bot, priority } => {
                 if let Some(known) = self.messages.get(&message) {
-                    let same = (known.room, known.bot) == (room, bot);
+                    let same = known.room == room && (known.erased || known.bot == bot);
                     return if same { Already } else { Refused(Refusal::IdTaken(id(message))) };
                 }
                 if let Some(full) = bot.and_then(|bot| self.full(bot)) {
@@ -344,8 +429,9 @@ impl Model {
                 }
                 let stands = Stands::Ended(Status::None);
                 let asked_at_ms = now_ms;
-                let (second, attempts, redacted, answers) = (false, 0, false, 0);
-                let new = Modelled { room, bot, priority, second, asked_at_ms, attempts, stands, redacted, answers };
+                let (second, attempts, redacted, erased, answers) = (false, 0, false, false, 0);
+                let new =
+                    Modelled { room, bot, priority, second, asked_at_ms, attempts, stands, redacted, erased, answers };
                 self.messages.insert(message, new);
                 if bot.is_some() {
                     self.back(message);
@@ -448,6 +534,16 @@ impl Model {
                         self.end(n, Status::Cancelled);
                         Kinds(vec!["message.cancelled", "message.redacted"])
                     }
+                    Change::Erase if message.erased => Expected::Stands(status),
+                    Change::Erase => {
+                        let hide = (!std::mem::replace(&mut message.redacted, true)).then_some("message.redacted");
+                        message.erased = true;
+                        if open {
+                            self.end(n, Status::Cancelled);
+                        }
+                        let cancel = open.then_some("message.cancelled");
+                        Kinds(cancel.into_iter().chain(hide).chain(["message.erased"]).collect())
+                    }
                     Change::Retry if !matches!(status, Status::Failed | Status::Dead) => {
                         Refused(Refusal::NotFailed(status))
                     }
@@ -474,7 +570,8 @@ impl Model {
         assert_eq!(queue.iter().count(), self.messages.values().filter(|m| m.is_open()).count());
         for (n, message) in &self.messages {
             let record = projections.newest.record(&id(*n), None).unwrap();
-            assert_eq!((record.status, record.redacted), (message.status(), message.redacted), "{n}");
+            let stands = (message.status(), message.redacted, message.erased);
+            assert_eq!((record.status, record.redacted, record.erased), stands, "{n}");
             let open = queue.get(&id(*n));
             assert_eq!(open.is_some(), message.is_open(), "{n}");
             let Some(open) = open else { continue };
@@ -621,15 +718,18 @@ fn the_random_wishes_reach_every_event_and_every_refusal() {
         second += world.projections.queue.iter().filter(|(_, open)| open.ask.second).count();
     }
     assert!(second > 0);
-    let expected: [&[_]; 10] = [
+    let expected: [&[_]; 13] = [
         &["message.cancelled"],
         &["message.cancelled", "message.redacted"],
+        &["message.cancelled", "message.redacted", "message.erased"],
         &["message.claimed"],
         &["message.dead"],
+        &["message.erased"],
         &["message.failed"],
         &["message.failed", "message.dead"],
         &["message.posted"],
         &["message.redacted"],
+        &["message.redacted", "message.erased"],
         &["message.released"],
         &["reply.posted", "message.completed"],
     ];

@@ -69,7 +69,7 @@ fn data(entry: &Entry, epoch: Epoch, redacted: bool) -> Option<Data> {
     let json = |value: serde_json::Result<Value>| value.ok().map(Data::Other);
     let position = |seq| view::position(epoch, seq);
     match &entry.event {
-        Event::MessagePosted(_) | Event::ReplyPosted(_) => {
+        Event::MessagePosted(_) | Event::ReplyPosted(_) | Event::Erased(_) => {
             let mut message = view::message(entry, epoch)?;
             if redacted {
                 view::redact(&mut message);
@@ -100,6 +100,7 @@ fn data(entry: &Entry, epoch: Epoch, redacted: bool) -> Option<Data> {
         }
         Event::MessageCancelled(e) => json(serde_json::to_value(feed::About { message_id: e.message_id })),
         Event::MessageRedacted(e) => json(serde_json::to_value(feed::About { message_id: e.message_id })),
+        Event::MessageErased(e) => json(serde_json::to_value(feed::About { message_id: e.message_id })),
         Event::MessageCompleted(e) => {
             json(serde_json::to_value(feed::Completed { message_id: e.message_id, reply_id: e.reply_id, ms: e.ms }))
         }
@@ -108,8 +109,6 @@ fn data(entry: &Entry, epoch: Epoch, redacted: bool) -> Option<Data> {
         | Event::LogCheckpoint(_)
         | Event::KeyCreated(_)
         | Event::KeyRevoked(_)
-        | Event::MessageErased(_)
-        | Event::Erased(_)
         | Event::Unknown(_) => None,
     }
 }

@@ -1,4 +1,4 @@
-//! Posting, reading, cancelling, retrying and hiding messages.
+//! Posting, reading, cancelling, retrying, hiding and erasing messages.
 
 use antiphon_schemas::{
     BotName,
@@ -12,7 +12,7 @@ use axum::{
     http::{HeaderMap, Response, StatusCode},
     response::IntoResponse,
 };
-use tracing::{Instrument, debug, info_span};
+use tracing::{Instrument, debug, info, info_span};
 
 use super::{
     App, Peer, Problem, guard,
@@ -132,6 +132,22 @@ pub(super) async fn retry(state: State<App>, id: IdPath) -> Result<Json<Changed>
 /// `DELETE /api/messages/{id}`
 pub(super) async fn redact(state: State<App>, id: IdPath) -> Result<Json<Changed>, Problem> {
     change(state, id, Change::Redact).await
+}
+
+/// `POST /api/messages/{id}/erase`: 202 if it is noted, and the log still has the text.
+pub(super) async fn erase(
+    State(app): State<App>,
+    IdPath(id): IdPath,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Result<(StatusCode, Json<Changed>), Problem> {
+    if !guard::from_loopback(peer, &headers) {
+        let detail = "erasing is for the operator; run `antiphon replay erase` on the machine of the server";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "this-machine-only", detail));
+    }
+    let (changed, gone) = app.node().erase(id).await?;
+    info!(message = %id, gone, "a message was erased");
+    Ok((if gone { StatusCode::OK } else { StatusCode::ACCEPTED }, Json(changed)))
 }
 
 async fn change(State(app): State<App>, IdPath(id): IdPath, change: Change) -> Result<Json<Changed>, Problem> {

@@ -154,6 +154,7 @@ pub fn router(app: App) -> Router {
         .route("/api/messages/{id}/timeline", get(messages::timeline))
         .route("/api/messages/{id}/cancel", post(messages::cancel))
         .route("/api/messages/{id}/retry", post(messages::retry))
+        .route("/api/messages/{id}/erase", post(messages::erase))
         .route("/api/queues", get(monitor::queues))
         .route("/api/work/claim", post(work::claim))
         .route("/api/work/bots", get(work::profiles))

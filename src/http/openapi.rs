@@ -147,6 +147,18 @@ const ROUTES: &[Route] = &[
         ],
     },
     Route {
+        method: "post",
+        path: "/api/messages/{id}/erase",
+        summary: "Take a message's text and its author's name out of the log, for ever; from this machine itself only. It is hidden, and open work on it is cancelled. Repeated: the same.",
+        query: &[],
+        body: None,
+        answers: &[
+            (200, "Changed", "its bytes are gone from the log"),
+            (202, "Changed", "hidden from everybody, and still in the log's bytes: that goes on by itself; ask again"),
+        ],
+        problems: &[(400, "bad-id"), (403, "this-machine-only, foreign-host, foreign-origin"), NO_MESSAGE, UNAVAILABLE],
+    },
+    Route {
         method: "get",
         path: "/api/rooms",
         summary: "The rooms by name, 500 at a time.",
@@ -509,7 +521,7 @@ fn build() -> Value {
         "x-events": {
             "snapshot": "Snapshot", "message.posted": "Message", "reply.posted": "Message", "message.claimed": "Claimed",
             "message.released": "Released", "message.failed": "Failed", "message.dead": "Dead", "message.cancelled": "About",
-            "message.redacted": "About", "message.completed": "Completed", "reply.started": "Started", "reply.delta": "Delta",
+            "message.redacted": "About", "message.erased": "About", "message.completed": "Completed", "reply.started": "Started", "reply.delta": "Delta",
             "reply.reset": "Reset", "reply.progress": "Progress", "reply.snapshot": "ReplySnapshot", "heartbeat": "Heartbeat",
             "busy": "Busy", "reset": "Restart"
         },

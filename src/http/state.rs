@@ -95,6 +95,7 @@ pub(super) async fn index(
         status: record.status,
         reason: record.reason,
         redacted: record.redacted,
+        erased: record.erased,
     });
     let position = view::position(app.node().epoch(), position);
     Ok(Json(StateIndex { position, records: records.collect(), more }))

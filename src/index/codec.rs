@@ -29,6 +29,12 @@ impl Class {
                 AuthorKind::Bot => Class::Bot,
             },
             Event::ReplyPosted(_) => Class::Bot,
+            // Who had posted it is gone with the body.
+            Event::Erased(e) => match &*e.kind {
+                "message.posted" => Class::Human,
+                "reply.posted" => Class::Bot,
+                _ => Class::Other,
+            },
             _ => Class::Other,
         }
     }
@@ -58,13 +64,15 @@ pub(super) fn run_seq(key: &[u8]) -> Option<Seq> {
 const STATUS: u8 = 0x0f;
 const REDACTED: u8 = 0x10;
 const REASON: u8 = 0x20;
+const ERASED: u8 = 0x40;
 
 /// Writes a record's bytes over `out`: flags, number of positions, the first, the distances of the rest, the reason.
 pub(super) fn encode(out: &mut Vec<u8>, record: &Record) {
     out.clear();
     let redacted = if record.redacted { REDACTED } else { 0 };
     let reason = if record.reason.is_some() { REASON } else { 0 };
-    out.push(status_code(record.status) | redacted | reason);
+    let erased = if record.erased { ERASED } else { 0 };
+    out.push(status_code(record.status) | redacted | reason | erased);
     put_varint(out, record.positions.len() as u64);
     let mut last = 0;
     for position in &record.positions {
@@ -77,7 +85,7 @@ pub(super) fn encode(out: &mut Vec<u8>, record: &Record) {
 /// The record of these bytes.
 pub(super) fn decode(mut bytes: &[u8]) -> Option<Record> {
     let flags = *bytes.split_off_first()?;
-    if flags & !(STATUS | REDACTED | REASON) != 0 {
+    if flags & !(STATUS | REDACTED | REASON | ERASED) != 0 {
         return None;
     }
     let count = varint(&mut bytes)?;
@@ -97,7 +105,19 @@ pub(super) fn decode(mut bytes: &[u8]) -> Option<Record> {
         0 => return None,
         _ => Some(text.into()),
     };
-    Some(Record { positions, status: status_of(flags & STATUS)?, reason, redacted: flags & REDACTED != 0 })
+    let (status, redacted, erased) = (status_of(flags & STATUS)?, flags & REDACTED != 0, flags & ERASED != 0);
+    Some(Record { positions, status, reason, redacted, erased })
+}
+
+/// The bytes of positions.
+pub(super) fn positions_bytes(positions: &[Seq]) -> Vec<u8> {
+    positions.iter().flat_map(|seq| seq.0.to_le_bytes()).collect()
+}
+
+/// The positions of these bytes.
+pub(super) fn positions_of(bytes: &[u8]) -> Option<Vec<Seq>> {
+    let (all, []) = bytes.as_chunks::<8>() else { return None };
+    Some(all.iter().map(|seq| Seq(u64::from_le_bytes(*seq))).collect())
 }
 
 fn status_code(status: Status) -> u8 {
@@ -155,7 +175,7 @@ mod tests {
         #[test]
         fn a_record_is_read_back(
             mut positions in proptest::collection::vec(0..=Seq::MAX.0, 0..9), status in 0..7_u8,
-            reason: Option<String>, redacted: bool,
+            reason: Option<String>, redacted: bool, erased: bool,
         ) {
             positions.sort_unstable();
             let record = Record {
@@ -163,9 +183,11 @@ mod tests {
                 status: status_of(status).unwrap(),
                 reason: reason.map(Into::into),
                 redacted,
+                erased,
             };
             let mut bytes = Vec::new();
             encode(&mut bytes, &record);
+            prop_assert_eq!(positions_of(&positions_bytes(&record.positions)), Some(record.positions.clone()));
             prop_assert_eq!(decode(&bytes), Some(record));
         }
 

@@ -12,6 +12,7 @@
 //! runs       room │ 0x00 │ class u8 │ seq u64 BE → ()            class: 0 other, 1 said by a person, 2 by a program
 //! rooms      room                                → messages u64, last seq u64, last at_ms u64
 //! times      second u64                          → first seq in it u64
+//! erasures   seq u64 of each `message.erased`    → the positions that it names, u64 LE each
 //! meta       ()                                  → version, epoch, position u64, hash of the entry there 32 B
 //! ```
 //!

@@ -12,7 +12,7 @@ use redb::{ReadOnlyTable, ReadableDatabase};
 use super::{
     codec::{self, Class},
     error::Error,
-    store::{MESSAGES, META, Meta, ROOMS, RUNS, Store, TIMES, meta_of},
+    store::{ERASURES, MESSAGES, META, Meta, ROOMS, RUNS, Store, TIMES, meta_of},
 };
 use crate::projection::record::Record;
 
@@ -53,6 +53,7 @@ struct Moment {
     runs: ReadOnlyTable<&'static [u8], ()>,
     rooms: ReadOnlyTable<&'static str, (u64, u64, u64)>,
     times: ReadOnlyTable<u64, u64>,
+    erasures: ReadOnlyTable<u64, &'static [u8]>,
     meta: Meta,
     // Last: the tables cannot be read once their database is closed.
     store: Arc<Store>,
@@ -66,6 +67,7 @@ impl Reader {
             runs: read.open_table(RUNS)?,
             rooms: read.open_table(ROOMS)?,
             times: read.open_table(TIMES)?,
+            erasures: read.open_table(ERASURES)?,
             meta: meta_of(&read.open_table(META)?)?.1,
             store: store.clone(),
         })))
@@ -144,6 +146,23 @@ impl Reader {
                 rooms.push(RoomSummary { room, messages, last_seq: Seq(last_seq), last_at_ms });
             }
             Ok(rooms)
+        })
+    }
+
+    /// What was erased after a position: where each `message.erased` stands, and what it names, oldest first.
+    ///
+    /// # Errors
+    /// As [`Reader::record`].
+    pub fn erasures(&self, after: Seq, limit: usize) -> Result<Vec<(Seq, Vec<Seq>)>, Error> {
+        self.guard(|| {
+            let mut erasures = Vec::new();
+            for row in self.0.erasures.range(after.next().0..)?.take(limit) {
+                let (seq, positions) = row?;
+                let seq = Seq(seq.value());
+                let positions = codec::positions_of(positions.value());
+                erasures.push((seq, positions.ok_or_else(|| Error::Damaged(format!("what {seq} erases")))?));
+            }
+            Ok(erasures)
         })
     }
 

@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use antiphon_schemas::{Entry, Epoch, MessageId, Seq};
+use antiphon_schemas::{Entry, Epoch, Event, MessageId, RoomName, Seq, event::MessageErased};
 use redb::{
     Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, WriteTransaction,
     backends::InMemoryBackend,
@@ -23,7 +23,8 @@ use super::{
 use crate::projection::record::{Change, Record};
 
 /// Raised with every change of what the tables mean; an index of another version is built anew.
-const VERSION: u64 = 1;
+/// 2: with the erasures.
+const VERSION: u64 = 2;
 /// Pages that redb keeps in memory, read and not yet written ones: the hot end of an index of millions of messages.
 const CACHE_BYTES: usize = 64 << 20;
 
@@ -31,6 +32,7 @@ pub(super) const MESSAGES: TableDefinition<&[u8; 16], &[u8]> = TableDefinition::
 pub(super) const RUNS: TableDefinition<&[u8], ()> = TableDefinition::new("runs");
 pub(super) const ROOMS: TableDefinition<&str, (u64, u64, u64)> = TableDefinition::new("rooms");
 pub(super) const TIMES: TableDefinition<u64, u64> = TableDefinition::new("times");
+pub(super) const ERASURES: TableDefinition<u64, &[u8]> = TableDefinition::new("erasures");
 pub(super) const META: TableDefinition<(), (u64, u64, u64, [u8; 32])> = TableDefinition::new("meta");
 
 /// What the index is of, and how far it has come.
@@ -110,18 +112,21 @@ impl Store {
     /// The database at `path`, or why it is of no use.
     fn usable(path: &Path, epoch: Epoch, tail: Seq) -> Result<Database, String> {
         let db = builder().set_check_integrity_on_open(true).open(path).map_err(|error| error.to_string())?;
-        let tables = || -> Result<(u64, Meta), Error> {
+        let meta = || -> Result<(u64, Meta), Error> { meta_of(&db.begin_read()?.open_table(META)?) };
+        let (version, meta) = meta().map_err(|error| error.to_string())?;
+        if version != VERSION {
+            return Err(format!("its version is {version}, this program's is {VERSION}"));
+        }
+        let tables = || -> Result<(), Error> {
             let read = db.begin_read()?;
             read.open_table(MESSAGES)?;
             read.open_table(RUNS)?;
             read.open_table(ROOMS)?;
             read.open_table(TIMES)?;
-            meta_of(&read.open_table(META)?)
+            read.open_table(ERASURES)?;
+            Ok(())
         };
-        let (version, meta) = tables().map_err(|error| error.to_string())?;
-        if version != VERSION {
-            return Err(format!("its version is {version}, this program's is {VERSION}"));
-        }
+        tables().map_err(|error| error.to_string())?;
         if meta.epoch != epoch {
             return Err(format!("it belongs to the log of epoch {}, not {epoch}", meta.epoch));
         }
@@ -142,6 +147,7 @@ impl Store {
         fold_runs(&write, entries)?;
         fold_rooms(&write, entries)?;
         fold_times(&write, entries)?;
+        fold_erasures(&write, entries)?;
         put_meta(&write, Meta { epoch: self.epoch, position: last.header.seq, hash: last.hash() })?;
         Ok(write.commit()?)
     }
@@ -191,7 +197,35 @@ fn fold_runs(write: &WriteTransaction, entries: &[Arc<Entry>]) -> Result<(), Err
         codec::run_key(&mut key, room, class, seq);
         table.insert(key.as_slice(), ())?;
     }
+    // Whoever folds the log after this finds nothing that says who posted it.
+    for (room, erased) in entries.iter().filter_map(erasure).filter(|(_, erased)| erased.reply.is_none()) {
+        for seq in &erased.positions {
+            codec::run_key(&mut key, room.as_str(), Class::Bot, *seq);
+            if table.remove(key.as_slice())?.is_some() {
+                codec::run_key(&mut key, room.as_str(), Class::Human, *seq);
+                table.insert(key.as_slice(), ())?;
+            }
+        }
+    }
     Ok(())
+}
+
+fn fold_erasures(write: &WriteTransaction, entries: &[Arc<Entry>]) -> Result<(), Error> {
+    let mut table = write.open_table(ERASURES)?;
+    for entry in entries {
+        if let Event::MessageErased(erased) = &entry.event {
+            table.insert(entry.header.seq.0, codec::positions_bytes(&erased.positions).as_slice())?;
+        }
+    }
+    Ok(())
+}
+
+/// What an entry erases, and in which room.
+fn erasure(entry: &Arc<Entry>) -> Option<(&RoomName, &MessageErased)> {
+    match (&entry.event, &entry.header.room) {
+        (Event::MessageErased(erased), Some(room)) => Some((room, erased)),
+        _ => None,
+    }
 }
 
 fn fold_rooms(write: &WriteTransaction, entries: &[Arc<Entry>]) -> Result<(), Error> {
@@ -232,6 +266,7 @@ fn begin(db: &Database, epoch: Epoch) -> Result<(), Error> {
     write.open_table(RUNS)?;
     write.open_table(ROOMS)?;
     write.open_table(TIMES)?;
+    write.open_table(ERASURES)?;
     put_meta(&write, Meta { epoch, position: Seq::ZERO, hash: [0; 32] })?;
     Ok(write.commit()?)
 }

@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use antiphon_schemas::{Entry, Epoch, Seq};
 use tokio::sync::watch;
 
-use super::{Append, Error, Info, Judge, Log, Pending, READ_BYTES_MAX, Verdict, check_batch, check_entries};
+use super::{
+    Append, Error, Info, Judge, Log, Pending, READ_BYTES_MAX, Verdict, check_batch, check_entries, check_positions,
+    erased_entry,
+};
 use crate::clock::Clock;
 
 /// A log that lives as long as the process.
@@ -107,6 +110,32 @@ impl Log for MemoryLog {
         }
         Box::pin(std::future::ready(result))
     }
+
+    fn erase(&self, positions: Vec<Seq>) -> Pending<'_, usize> {
+        let result = (|| {
+            let mut state = self.state();
+            if state.closed {
+                return Err(Error::Closed);
+            }
+            let positions = check_positions(positions, state.judge.tail())?;
+            let place = |seq: &Seq| usize::try_from(seq.0 - 1).unwrap_or(usize::MAX);
+            let mut gone = Vec::new();
+            for seq in &positions {
+                gone.extend(erased_entry(&state.entries[place(seq)])?);
+            }
+            let count = gone.len();
+            for entry in gone {
+                let at = place(&entry.header.seq);
+                state.entries[at] = entry;
+            }
+            state.judge.erase(&positions);
+            Ok(count)
+        })();
+        Box::pin(std::future::ready(result))
+    }
+
+    // The log itself is what it keeps in memory.
+    fn forget(&self, _positions: &[Seq]) {}
 
     fn close(&self) -> Pending<'_, ()> {
         self.state().closed = true;

@@ -6,7 +6,8 @@
 //! - an append writes nothing if an entry newer than its `after` shares a subject: the missed entries come back;
 //! - each append of a batch keeps its own verdict and sees the entries of those before it in the same batch;
 //! - the time of an entry is never earlier than that of the entry before;
-//! - entries read are byte for byte the entries appended, of unknown kinds too;
+//! - entries read are byte for byte the entries appended, of unknown kinds too, until their bodies are erased: from then on
+//!   every read gives what [`entry::erased`](antiphon_schemas::entry::erased) makes of them, and nothing else has changed;
 //! - after [`Error::Poisoned`] nothing is ever acknowledged again until the process restarts;
 //! - after [`Error::Away`] an append has happened or never will: nothing of it is written once the log is open again.
 //!
@@ -24,7 +25,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use antiphon_schemas::{
     Cursor, Entry, Epoch, Event, MessageId, RequestId, RoomName, Seq,
-    entry::{BODY_BYTES_MAX, SALT_BYTES},
+    entry::{BODY_BYTES_MAX, SALT_BYTES, is_erased},
     event::CodecError,
 };
 use bytes::Bytes;
@@ -40,6 +41,9 @@ pub const BATCH_MAX: usize = 1_024;
 pub const DRAFTS_MAX: usize = 16;
 /// Bytes of entries that one [`Log::read`] gathers before it stops (it returns at least one entry if there is one).
 pub const READ_BYTES_MAX: usize = 1 << 20;
+
+/// Positions in one [`Log::erase`]; a caller with more makes another call.
+pub const ERASE_MAX: usize = 10_000;
 
 /// A future of the log's answer.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
@@ -238,6 +242,24 @@ pub trait Log: Send + Sync + 'static {
     /// [`Error::Invalid`] on a gap or a time that runs backwards: nothing is written.
     fn load(&self, entries: Vec<Arc<Entry>>) -> Pending<'_, ()>;
 
+    /// Takes the bodies at these positions out of the log: in their place stands what
+    /// [`entry::erased`](antiphon_schemas::entry::erased) makes of them, of the same length and with the same hash. Returns
+    /// how many were not erased before.
+    ///
+    /// Guarantee: durable when this returns, here and for every node; what this process keeps in memory is erased too
+    /// (other nodes: [`Log::forget`]). Twice is once. A call that is dropped or fails may have erased some of them: call it
+    /// again. Cost: a few fsyncs for some dozens of entries (file); a copy of the whole log (Redis), so erase many at once.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]: nothing is erased, because there are more than [`ERASE_MAX`], one is 0 or beyond the tail, or its
+    /// body is too short to be replaced by its hash. [`Error::Full`]: there is no room for what it takes; the log goes on,
+    /// try again later. [`Error::Poisoned`], [`Error::Away`], [`Error::Damaged`] as elsewhere.
+    fn erase(&self, positions: Vec<Seq>) -> Pending<'_, usize>;
+
+    /// Erases the bodies at these positions from what this process keeps in memory: another node erases them in the log.
+    /// Never waits for anything.
+    fn forget(&self, positions: &[Seq]);
+
     /// Takes no more appends, finishes those under way and frees what it holds. Twice is fine.
     ///
     /// # Errors
@@ -319,6 +341,47 @@ pub(crate) fn check_entries(entries: &[Arc<Entry>]) -> Result<(), Error> {
     entries.iter().try_for_each(|e| check_entry(&e.header.kind, e.header.subjects.len(), e.body.len()))
 }
 
+/// What every backend refuses to erase; the positions in order, each once.
+pub(crate) fn check_positions(mut positions: Vec<Seq>, tail: Seq) -> Result<Vec<Seq>, Error> {
+    if positions.len() > ERASE_MAX {
+        return Err(Error::Invalid(format!(
+            "{} positions to erase in one call; {ERASE_MAX} are allowed",
+            positions.len()
+        )));
+    }
+    positions.sort_unstable();
+    positions.dedup();
+    match positions.iter().find(|seq| **seq == Seq::ZERO || **seq > tail) {
+        Some(seq) => Err(Error::Invalid(format!("there is no entry {seq} to erase; the log ends at {tail}"))),
+        None => Ok(positions),
+    }
+}
+
+/// What an entry is once it is erased; `None` if it is erased already.
+pub(crate) fn erased_entry(entry: &Entry) -> Result<Option<Arc<Entry>>, Error> {
+    if is_erased(&entry.body) {
+        return Ok(None);
+    }
+    let seq = entry.header.seq;
+    Ok(Some(Arc::new(entry.erased().ok_or_else(|| too_short(seq))?)))
+}
+
+/// The refusal of a body that has no room for its hash.
+pub(crate) fn too_short(seq: Seq) -> Error {
+    Error::Invalid(format!("the body of entry {seq} is too short to be replaced by its hash"))
+}
+
+/// Erases those of the entries that stand at one of these positions. Both are in order.
+pub(crate) fn erase_among<'a>(entries: impl IntoIterator<Item = &'a mut Arc<Entry>>, positions: &[Seq]) {
+    for entry in entries {
+        if positions.binary_search(&entry.header.seq).is_ok()
+            && let Ok(Some(gone)) = erased_entry(entry)
+        {
+            *entry = gone;
+        }
+    }
+}
+
 fn check_entry(kind: &str, subjects: usize, body_bytes: usize) -> Result<(), Error> {
     // The header counts both in one byte.
     const LEN_MAX: usize = u8::MAX as usize;
@@ -398,6 +461,11 @@ impl Judge {
             entries.push(entry);
         }
         Verdict::Appended(entries)
+    }
+
+    /// Erases what it keeps of these positions, which are in order.
+    pub(crate) fn erase(&mut self, positions: &[Seq]) {
+        erase_among(&mut self.recent, positions);
     }
 
     /// Takes over entries that must go on where the log ends.

@@ -75,6 +75,13 @@ impl Conductor {
     async fn applied(&mut self, batch: Vec<Arc<Entry>>) {
         self.publish(&batch).into_iter().for_each(Wake::wake);
         for entry in &batch {
+            if let Event::MessageErased(e) = &entry.event {
+                self.inner.log.forget(&e.positions);
+                if let Some(outbox) = &self.outbox {
+                    outbox.purge();
+                }
+                self.inner.erasing.note(entry.header.seq);
+            }
             for (id, _) in Change::of(entry) {
                 self.arm(id);
             }
@@ -170,8 +177,10 @@ impl Conductor {
                 wakes.extend(self.claim_ended(state, entry, &claim));
             }
             let Some(feed) = entry.header.room.as_ref().and_then(|room| inner.feeds.get(room)) else { continue };
-            if let Event::MessageRedacted(e) = &entry.event {
-                feed.forget(e.message_id);
+            match &entry.event {
+                Event::MessageRedacted(e) => feed.forget(e.message_id),
+                Event::MessageErased(e) => feed.forget(e.message_id),
+                _ => {}
             }
             let durable = frame::of_entry(entry, epoch, false);
             wakes.push(feed.push(rest.into_iter().chain(durable).chain(live)));

@@ -70,6 +70,7 @@ impl Conductor {
                 self.open = true;
                 self.mend_due = self.inner.log.shared();
                 self.doubts();
+                self.inner.erasing.opened(*self.inner.applied.borrow());
                 self.condition(Condition::Connected);
                 Ok(())
             }

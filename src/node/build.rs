@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use antiphon_schemas::{Entry, Epoch, MessageId, Seq, event::release};
+use antiphon_schemas::{Entry, Epoch, Event, MessageId, Seq, event::release};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -177,7 +177,12 @@ async fn fold(
         last = Some(newest);
         // The next page is read while this one is folded.
         let (next, ()) = tokio::join!(log.read(position, READ_ENTRIES), async {
-            entries.iter().for_each(|entry| projections.apply(entry));
+            for entry in &entries {
+                projections.apply(entry);
+                if let Event::MessageErased(e) = &entry.event {
+                    log.forget(&e.positions);
+                }
+            }
             projections.newest.forget(*indexer.applied().borrow());
             indexer.apply(std::mem::take(&mut entries)).await;
         });

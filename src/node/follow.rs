@@ -178,7 +178,7 @@ impl Follower {
             let (entries, mut end) = self.node.room_entries(&self.room, self.seen, joined.position).await?;
             let reader = self.node.inner.index().index.reader();
             for entry in entries {
-                let hidden = self.node.is_hidden(&reader, &entry)?;
+                let (entry, hidden) = self.node.shown(&reader, entry)?;
                 if let Some(frame) = frame::of_entry(&entry, epoch, hidden) {
                     bytes.extend_from_slice(&frame.bytes);
                 }

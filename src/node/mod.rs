@@ -18,7 +18,7 @@
 //! Not here: what may happen (`decide`), bots (`work`), HTTP.
 //! Start with [`Node`], then `conductor` (the turn), `batch` (deciding), `apply` (what is new), `away` (the store comes
 //! and goes), `parking` (the outbox), `repair` (a lost tail), `build` (the state from the log), `live` (words), `keys`
-//! (who may answer from outside); `read` and `follow` are the reading side, `stored` the
+//! (who may answer from outside), `erase` (texts out of the log); `read` and `follow` are the reading side, `stored` the
 //! auditor's.
 
 mod apply;
@@ -27,6 +27,7 @@ mod batch;
 mod build;
 mod claimers;
 mod conductor;
+mod erase;
 mod follow;
 mod keys;
 mod lanes;
@@ -167,6 +168,7 @@ struct Inner {
     /// state locked for writing; cleared when what was brought back is applied.
     keys_lost: AtomicBool,
     requests: mpsc::Sender<Request>,
+    erasing: erase::Erasing,
     incarnation: Uuid,
     /// Cancelled once everything is closed and the last snapshot written.
     stopped: CancellationToken,
@@ -428,6 +430,9 @@ impl Node {
             Answer::Parked(at_ms) => return Ok(Placed::Parked(Parked { id, room, at: time::rfc3339(at_ms) })),
             _ => (None, false),
         };
+        if let Some(Entry { event: Event::Erased(_), .. }) = entry.as_deref() {
+            return Err(Refusal::IdTaken(id).into());
+        }
         let Some(Entry { header, event: Event::MessagePosted(posted), .. }) = entry.as_deref() else {
             return Err(Error::Busy);
         };
@@ -448,7 +453,7 @@ impl Node {
         done.await.map_err(|_| Error::Stopping)?
     }
 
-    /// Cancels, retries or hides a message.
+    /// Cancels, retries or hides a message. To erase one, call [`Node::erase`].
     ///
     /// # Errors
     /// [`Error::Refused`] as `decide::change`; else as [`Node::post`].
@@ -458,7 +463,7 @@ impl Node {
             (Answer::Stands(status), _) => status,
             (_, Change::Cancel) => Status::Cancelled,
             (_, Change::Retry) => Status::Waiting,
-            (_, Change::Redact) => self.record(id).await?.map_or(Status::None, |record| record.status),
+            (_, Change::Redact | Change::Erase) => self.record(id).await?.map_or(Status::None, |record| record.status),
         };
         Ok(Changed { id, status, position: view::position(self.epoch(), self.position()) })
     }

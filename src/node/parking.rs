@@ -7,7 +7,7 @@
 
 use std::{future::Future, pin::Pin, time::Duration};
 
-use antiphon_schemas::MessageId;
+use antiphon_schemas::{Event, MessageId};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
@@ -45,6 +45,8 @@ pub(super) struct Draining {
     again_at: Option<Instant>,
     /// They are being put down as settled.
     settling: bool,
+    /// What is settled is to leave the disk at once.
+    purge: bool,
 }
 
 /// Where a post goes.
@@ -118,7 +120,11 @@ impl Conductor {
             return None;
         }
         draining.settling = true;
-        let done = self.outbox.as_ref()?.settle(settled);
+        let (outbox, purge) = (self.outbox.as_ref()?, std::mem::take(&mut draining.purge));
+        let done = outbox.settle(settled);
+        if purge {
+            outbox.purge();
+        }
         Some(Parking { items: Vec::new(), done: Box::pin(async move { done.await.map(|()| Vec::new()) }) })
     }
 
@@ -200,7 +206,12 @@ impl Conductor {
         let Some(draining) = &mut self.draining else { return };
         draining.left -= 1;
         match result {
-            Ok(Answer::Entries(_) | Answer::Already(_)) => draining.settled.push((id, Settled::Appended)),
+            Ok(Answer::Already(entry)) => {
+                // It was erased meanwhile: its text is not to stay here either.
+                draining.purge |= matches!(entry.event, Event::Erased(_));
+                draining.settled.push((id, Settled::Appended));
+            }
+            Ok(Answer::Entries(_)) => draining.settled.push((id, Settled::Appended)),
             Err(Error::Busy) => draining.again_at = Some(Instant::now() + DRAIN_AGAIN),
             Err(Error::Refused(refusal)) => {
                 warn!(message = %id, why = %refusal, "a post that was accepted while the log was away does not fit any more");

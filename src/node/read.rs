@@ -172,10 +172,9 @@ impl Node {
         let mut steps: Vec<Step> = Vec::new();
         let mut last_ms = first_ms;
         for entry in entries {
-            let shown = view::posted_id(&entry);
-            let redacted = match shown {
-                Some(shown) => self.record(shown).await?.is_some_and(|record| record.redacted),
-                None => false,
+            let (entry, redacted) = match view::posted_id(&entry) {
+                Some(shown) => shown_by(entry, self.record(shown).await?),
+                None => (entry, false),
             };
             steps.push(Step {
                 event: entry.event.kind().into(),
@@ -290,10 +289,12 @@ impl Node {
         Ok((entries, end))
     }
 
-    /// Whether the text that an entry shows is hidden.
-    pub(super) fn is_hidden(&self, reader: &Reader, entry: &Entry) -> Result<bool, Error> {
-        let Some(id) = view::posted_id(entry) else { return Ok(false) };
-        Ok(self.record_in(reader, &id)?.is_some_and(|record| record.redacted))
+    /// An entry as it may be shown, and whether the text that it shows is hidden.
+    pub(super) fn shown(&self, reader: &Reader, entry: Arc<Entry>) -> Result<(Arc<Entry>, bool), Error> {
+        Ok(match view::posted_id(&entry) {
+            Some(id) => shown_by(entry, self.record_in(reader, &id)?),
+            None => (entry, false),
+        })
     }
 
     fn record_in(&self, reader: &Reader, id: &MessageId) -> Result<Option<Record>, Error> {
@@ -329,6 +330,13 @@ impl Node {
             entries.extend(read);
         }
         Ok(entries)
+    }
+}
+
+fn shown_by(entry: Arc<Entry>, record: Option<Record>) -> (Arc<Entry>, bool) {
+    match record {
+        Some(record) => (view::as_recorded(&entry, &record), record.redacted),
+        None => (entry, false),
     }
 }
 

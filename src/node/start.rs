@@ -19,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::{Condition, Error, Inner, Node, REQUESTS_MAX, State, build::Indexed, conductor::Conductor, snapshot};
+use super::{
+    Condition, Error, Inner, Node, REQUESTS_MAX, State, build::Indexed, conductor::Conductor, erase, snapshot,
+};
 use crate::{
     clock::Clock,
     decide::Policy,
@@ -91,12 +93,14 @@ pub async fn start(settings: Settings) -> Result<Node, Error> {
         tickets: AtomicU64::new(0),
         canary: Arc::default(),
         requests,
+        erasing: erase::Erasing::new(),
         incarnation: Uuid::new_v4(),
         stopped: CancellationToken::new(),
     });
     let node = Node { inner: inner.clone() };
     let (built, is_built) = oneshot::channel();
     let conductor = tokio::spawn(Conductor::new(inner, receiver, outbox).run(built));
+    tokio::spawn(erase::run(node.clone()));
     tokio::spawn(heartbeats(node.clone()));
     tokio::spawn(snapshots(node.clone(), conductor));
     let wait = if shared { STORE_WAIT } else { Duration::MAX };

@@ -4,6 +4,7 @@
 
 pub(crate) mod away;
 mod claims;
+mod erase;
 mod keys;
 mod log;
 mod on_redis;
@@ -67,6 +68,8 @@ enum Trick {
 struct Tricky {
     inner: MemoryLog,
     tricks: Mutex<VecDeque<Trick>>,
+    /// What the next erasures come to instead.
+    unerased: Mutex<VecDeque<crate::log::Error>>,
 }
 
 impl Tricky {
@@ -120,6 +123,15 @@ impl Log for Tricky {
     fn load(&self, entries: Vec<Arc<Entry>>) -> Pending<'_, ()> {
         self.inner.load(entries)
     }
+    fn erase(&self, positions: Vec<Seq>) -> Pending<'_, usize> {
+        match self.unerased.lock().unwrap().pop_front() {
+            Some(why) => Box::pin(std::future::ready(Err(why))),
+            None => self.inner.erase(positions),
+        }
+    }
+    fn forget(&self, positions: &[Seq]) {
+        self.inner.forget(positions);
+    }
     fn close(&self) -> Pending<'_, ()> {
         self.inner.close()
     }
@@ -162,7 +174,7 @@ impl Rig {
     async fn with(policy: Policy) -> Rig {
         let (clock, wall) = Clock::manual(START_MS);
         let inner = MemoryLog::new(Epoch(7), clock.clone());
-        let log = Arc::new(Tricky { inner, tricks: Mutex::default() });
+        let log = Arc::new(Tricky { inner, tricks: Mutex::default(), unerased: Mutex::default() });
         Rig { node: node_on(log.clone(), clock.clone(), policy).await, log, clock, wall }
     }
 

@@ -298,6 +298,12 @@ impl Outbox {
         answered(answer)
     }
 
+    /// Takes what is settled off the disk: among it may be a text that was erased since. Waits for nothing; if it fails, what
+    /// is settled goes with the next time that the folder is made small, at the latest when it is opened with nothing pending.
+    pub fn purge(&self) {
+        self.send(Call::Purge);
+    }
+
     /// Finishes what was asked for, then lets the next process in. Twice is fine; calls after it answer
     /// [`log::Error::Closed`].
     ///

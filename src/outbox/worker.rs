@@ -28,6 +28,7 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, Error>>;
 pub(super) enum Call {
     Park(Vec<Post>, Answer<Vec<Parked>>),
     Settle(Vec<(MessageId, Settled)>, Answer<()>),
+    Purge,
     Close(Answer<()>),
 }
 
@@ -54,6 +55,11 @@ impl Worker {
                 Call::Settle(ends, answer) => {
                     drop(answer.send(self.settle(ends).await));
                     self.make_small_if_large().await;
+                }
+                Call::Purge => {
+                    if self.shared.picture().dead_bytes() > 0 {
+                        self.make_small().await;
+                    }
                 }
                 Call::Close(answer) => {
                     calls.close();

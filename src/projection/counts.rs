@@ -1,10 +1,12 @@
 //! How many of each event there were, and how long answers took.
 //!
+//! Promise: a reply that was erased counts once, whether it was folded before or after: its numbers stand in its
+//! `message.erased` too.
 //! Not here: requests, connections, disk (metrics of the parts that own them).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use antiphon_schemas::{BotName, Entry, Event};
+use antiphon_schemas::{BotName, Entry, Event, MessageId};
 use serde::{Deserialize, Serialize};
 
 /// Upper ends of the latency buckets, in ms; the last bucket takes the rest.
@@ -52,25 +54,44 @@ pub struct Counts {
     pub entries: BTreeMap<String, u64>,
     /// By bot.
     pub bots: BTreeMap<BotName, BotCounts>,
+    /// Erased replies whose `message.erased` is still to come.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub uncounted: BTreeSet<MessageId>,
 }
 
 impl Counts {
     /// Folds one entry in.
     pub fn apply(&mut self, entry: &Entry) {
-        let kind = if matches!(entry.event, Event::Unknown(_)) { "other" } else { entry.event.kind() };
+        let kind = match &entry.event {
+            Event::Unknown(_) => "other",
+            Event::Erased(e) if !Event::KINDS.contains(&&*e.kind) => "other",
+            event => event.kind(),
+        };
         match self.entries.get_mut(kind) {
             Some(count) => *count += 1,
             None => drop(self.entries.insert(kind.to_string(), 1)),
         }
-        if let Event::ReplyPosted(e) = &entry.event
-            && let Ok(bot) = BotName::new(&e.author.name)
-        {
-            let bot = self.bots.entry(bot).or_default();
-            bot.answered += 1;
-            bot.total.add(e.made.total_ms);
-            if let Some(ms) = e.made.first_token_ms {
-                bot.first_token.add(ms);
+        match &entry.event {
+            Event::ReplyPosted(e) => {
+                self.answered(BotName::new(&e.author.name).ok(), e.made.total_ms, e.made.first_token_ms);
             }
+            Event::Erased(e) if &*e.kind == "reply.posted" => self.uncounted.extend(e.subjects.first()),
+            Event::MessageErased(e) if self.uncounted.remove(&e.message_id) => {
+                if let Some(reply) = &e.reply {
+                    self.answered(reply.bot.clone(), reply.total_ms, reply.first_token_ms);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn answered(&mut self, bot: Option<BotName>, total_ms: u64, first_token_ms: Option<u64>) {
+        let Some(bot) = bot else { return };
+        let bot = self.bots.entry(bot).or_default();
+        bot.answered += 1;
+        bot.total.add(total_ms);
+        if let Some(ms) = first_token_ms {
+            bot.first_token.add(ms);
         }
     }
 

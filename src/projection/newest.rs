@@ -8,9 +8,12 @@ use std::{
     sync::Arc,
 };
 
-use antiphon_schemas::{Entry, Event, MessageId, Seq};
+use antiphon_schemas::{Entry, MessageId, Seq};
 
-use super::record::{Change, Record};
+use super::{
+    record::{Change, Record},
+    view,
+};
 
 /// Entries kept even when the index has them: a command's facts, read a moment ago, then rarely need a second look.
 const KEEP: usize = 4_096;
@@ -53,15 +56,14 @@ impl Newest {
     /// Folds one entry in.
     pub fn apply(&mut self, entry: &Arc<Entry>) {
         let seq = entry.header.seq;
-        let made = match &entry.event {
-            Event::MessagePosted(e) => Some(e.id),
-            Event::ReplyPosted(e) => Some(e.id),
-            _ => None,
-        };
+        let made = view::posted_id(entry);
         for (id, change) in Change::of(entry) {
             let message = self.messages.entry(id).or_default();
             if made == Some(id) {
                 message.posted = Some(entry.clone());
+            }
+            if change.erased {
+                message.posted = message.posted.take().map(|posted| view::erased(&posted));
             }
             message.changes.push((seq, change));
             self.order.push_back((seq, id));

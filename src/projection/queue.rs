@@ -2,6 +2,7 @@
 //!
 //! Lanes of a bot are read in this order: priority 9 first lane, 9 second, 8 first … 0 second; within a lane the
 //! oldest first. On the memory and file backends this projection *is* the lanes.
+//! A post that was erased does not say whom it asked; if it was claimed, its claims do (`claimed_unseen`), and it ended.
 //! Not here: who may claim, when a lease is over (`decide`, `node`).
 
 use std::{
@@ -11,10 +12,13 @@ use std::{
 
 use antiphon_schemas::{
     BotName, Entry, Event, MessageId, RoomName, Seq,
-    event::{Ask, release},
+    event::{Ask, MessageClaimed, release},
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+/// The priority of a message whose post was erased; nobody waits for it any more.
+const PRIORITY_UNKNOWN: u8 = 5;
 
 /// A message that wants an answer and has not ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -109,6 +113,13 @@ pub struct Queue {
     promised: HashMap<MessageId, MessageId>,
 }
 
+/// What is known of a message whose post was erased when it is claimed: enough until it ends, as it did before somebody
+/// could erase it.
+fn claimed_unseen(e: &MessageClaimed, room: RoomName, at_ms: u64, seq: Seq) -> Open {
+    let ask = Ask { bot: e.bot.clone(), priority: PRIORITY_UNKNOWN, second: false };
+    Open { room, ask, asked_at_ms: at_ms, attempts: 0, state: State::Waiting { since: seq, since_ms: at_ms } }
+}
+
 impl PartialEq for Queue {
     /// Equal when the same messages are open in the same state; the rest follows from that.
     fn eq(&self, other: &Queue) -> bool {
@@ -135,7 +146,10 @@ impl Queue {
                 }
             }
             (Event::MessageClaimed(e), _) => {
-                if let Some(open) = self.take(&e.message_id) {
+                let open = self
+                    .take(&e.message_id)
+                    .or_else(|| Some(claimed_unseen(e, entry.header.room.clone()?, at_ms, seq)));
+                if let Some(open) = open {
                     let since = match &open.state {
                         State::Waiting { since, .. } => *since,
                         _ => seq,

@@ -101,6 +101,9 @@ impl Recent {
                 (shown.status, shown.reason) = (status, change.reason);
             }
             shown.redacted |= change.redacted;
+            if change.erased {
+                shown.posted = view::erased(&shown.posted);
+            }
         }
     }
 

@@ -19,6 +19,8 @@ pub struct Record {
     pub reason: Option<Arc<str>>,
     /// Hidden on somebody's wish.
     pub redacted: bool,
+    /// Its text and its author's name are out of the log, or about to be: whatever still has them shows neither.
+    pub erased: bool,
 }
 
 impl Record {
@@ -38,6 +40,7 @@ impl Record {
             self.reason = change.reason.clone();
         }
         self.redacted |= change.redacted;
+        self.erased |= change.erased;
     }
 }
 
@@ -50,6 +53,8 @@ pub struct Change {
     pub reason: Option<Arc<str>>,
     /// It is hidden from now on.
     pub redacted: bool,
+    /// It is erased from now on.
+    pub erased: bool,
 }
 
 impl Change {
@@ -58,7 +63,7 @@ impl Change {
     }
 
     fn because(status: Status, reason: &Arc<str>) -> Change {
-        Change { status: Some(status), reason: Some(reason.clone()), redacted: false }
+        Change { status: Some(status), reason: Some(reason.clone()), ..Change::default() }
     }
 
     /// The records that an entry changes: at most two.
@@ -78,12 +83,22 @@ impl Change {
             Event::MessageRedacted(e) => ((e.message_id, Change { redacted: true, ..Change::default() }), None),
             Event::ReplyPosted(e) => ((e.id, Change::to(Status::None)), Some((e.message_id, Change::default()))),
             Event::MessageCompleted(e) => ((e.message_id, Change::to(Status::Answered)), None),
-            Event::MessageErased(e) => ((e.message_id, Change { redacted: true, ..Change::default() }), None),
+            Event::MessageErased(e) => {
+                ((e.message_id, Change { redacted: true, erased: true, ..Change::default() }), None)
+            }
+            // Whether it asked somebody is gone with its body. A message is erased once it has ended, so another entry
+            // says where it stands.
+            Event::Erased(e) => match (&*e.kind, e.subjects.as_slice()) {
+                ("message.posted", [id]) => ((*id, Change::to(Status::None)), None),
+                ("reply.posted", [id, message_id]) => {
+                    ((*id, Change::to(Status::None)), Some((*message_id, Change::default())))
+                }
+                _ => return None.into_iter().chain(None),
+            },
             Event::LogRepaired(_)
             | Event::LogCheckpoint(_)
             | Event::KeyCreated(_)
             | Event::KeyRevoked(_)
-            | Event::Erased(_)
             | Event::Unknown(_) => {
                 return None.into_iter().chain(None);
             }

@@ -8,8 +8,8 @@ use antiphon_schemas::{
 };
 use proptest::prelude::*;
 
-use super::{KEPT_VERSION, Kept, Projections};
-use crate::decide::tests::{EPOCH, LIMITS, config, history, steps};
+use super::{KEPT_VERSION, Kept, Projections, view};
+use crate::decide::tests::{EPOCH, LIMITS, config, erased, history, steps, steps_that_erase};
 
 fn beginning() -> Projections {
     Projections::resume(EPOCH, LIMITS, Kept::default())
@@ -61,6 +61,58 @@ proptest! {
         for room in ["one", "two"].map(|name| RoomName::new(name).unwrap()) {
             for priority in 0..=9 {
                 prop_assert_eq!(live.queue.waiting_in_room(&room, priority), resumed.queue.waiting_in_room(&room, priority));
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    /// Goal: whoever folds the log after texts were erased comes to what everybody has who folded it before, wherever that
+    /// was kept and resumed, and however many of the texts are still there.
+    #[test]
+    fn an_erased_log_folds_to_what_a_living_node_has(
+        steps in steps_that_erase(),
+        cut in any::<prop::sample::Index>(),
+        act in any::<prop::sample::Index>(),
+    ) {
+        let entries = history(&steps);
+        let mut live = beginning();
+        entries.iter().for_each(|entry| live.apply(entry));
+        // Kept at some point, and resumed when everything was erased; and with some of it erased only.
+        let (cut, act) = (cut.index(entries.len() + 1), act.index(entries.len() + 1));
+        let mut kept = beginning();
+        entries[..cut].iter().for_each(|entry| kept.apply(entry));
+        let gone = erased(&entries);
+        let half: Vec<_> = gone[..act].iter().chain(&entries[act..]).cloned().collect();
+        let mut others = [Projections::resume(EPOCH, LIMITS, kept.keep()), beginning(), beginning()];
+        for (other, log) in others.iter_mut().zip([&gone, &gone, &half]) {
+            log.iter().for_each(|entry| other.apply(entry));
+            prop_assert_eq!(live.keep(), other.keep());
+            prop_assert_eq!(&live.queue, &other.queue);
+            for (id, seq) in gone.iter().filter_map(|entry| Some((view::posted_id(entry)?, entry.header.seq))) {
+                if seq.0 > cut as u64 {
+                    let record = |p: &Projections| p.newest.record(&id, None);
+                    prop_assert_eq!(record(&live), record(other));
+                    prop_assert_eq!(live.newest.posted(&id), other.newest.posted(&id));
+                }
+            }
+        }
+        for room in ["one", "two"].map(|name| RoomName::new(name).unwrap()) {
+            let window = |p: &Projections| p.recent.window(&room, Seq::ZERO, usize::MAX).messages;
+            for other in &others[1..] {
+                prop_assert_eq!(window(&live), window(other));
+            }
+            for message in window(&live) {
+                let hidden = message.text.is_empty() && message.redacted;
+                prop_assert!(hidden == message.redacted && (&*message.author.name != "erased" || hidden));
+            }
+        }
+        let told = format!("{live:?}");
+        for entry in entries.iter().filter(|entry| gone[entry.header.seq.0 as usize - 1].body != entry.body) {
+            if let Event::MessagePosted(e) = &entry.event {
+                prop_assert!(!told.contains(&format!("{:?}", e.text)), "nothing in memory has it");
             }
         }
     }

@@ -1,15 +1,22 @@
 //! A message as everybody sees it, from the entry that posted it and its record.
 //!
-//! Promise: the one place where a redacted text is taken out; feeds, history, snapshots and prompts all come by here.
+//! Promise: the one place where a redacted text is taken out, and an erased author's name; feeds, history, snapshots and
+//! prompts all come by here.
 
 use std::sync::Arc;
 
 use antiphon_schemas::{
-    Cursor, Entry, Epoch, Event, MessageId, time,
-    wire::{Author, Message, Position, Status},
+    Cursor, Entry, Epoch, Event, MessageId,
+    event::Erased,
+    time,
+    wire::{Author, AuthorKind, Message, Position, Status},
 };
+use bytes::Bytes;
 
 use super::record::Record;
+
+/// Who has said what was erased.
+pub const ERASED_AUTHOR: &str = "erased";
 
 /// A position of this log as given out.
 pub fn position(epoch: Epoch, seq: antiphon_schemas::Seq) -> Position {
@@ -19,11 +26,18 @@ pub fn position(epoch: Epoch, seq: antiphon_schemas::Seq) -> Position {
 /// The message that an entry posts, as it was when it was posted; `None` for other entries.
 pub fn message(entry: &Entry, epoch: Epoch) -> Option<Message> {
     let header = &entry.header;
+    let nobody = |kind| Author { name: ERASED_AUTHOR.into(), kind, color: None };
+    let nothing: Arc<str> = "".into();
     let author =
         |a: &antiphon_schemas::event::Author| Author { name: a.name.clone(), kind: a.kind, color: a.color.clone() };
     let (id, who, text, reply_to) = match &entry.event {
         Event::MessagePosted(e) => (e.id, author(&e.author), &e.text, e.reply_to),
         Event::ReplyPosted(e) => (e.id, author(&e.author), &e.text, Some(e.message_id)),
+        Event::Erased(e) => match (&*e.kind, e.subjects.as_slice()) {
+            ("message.posted", [id]) => (*id, nobody(AuthorKind::Human), &nothing, None),
+            ("reply.posted", [id, message_id]) => (*id, nobody(AuthorKind::Bot), &nothing, Some(*message_id)),
+            _ => return None,
+        },
         _ => return None,
     };
     let mut message = Message {
@@ -36,7 +50,7 @@ pub fn message(entry: &Entry, epoch: Epoch) -> Option<Message> {
         position: position(epoch, header.seq),
         status: Status::None,
         reason: None,
-        redacted: false,
+        redacted: matches!(entry.event, Event::Erased(_)),
         bot: None,
         model: None,
         options: None,
@@ -71,8 +85,26 @@ pub fn message(entry: &Entry, epoch: Epoch) -> Option<Message> {
 }
 
 /// The message that an entry posts, as it stands by its record.
-pub fn message_now(entry: &Entry, epoch: Epoch, record: &Record) -> Option<Message> {
-    message_as(entry, epoch, record.status, record.reason.clone(), record.redacted)
+pub fn message_now(entry: &Arc<Entry>, epoch: Epoch, record: &Record) -> Option<Message> {
+    message_as(&as_recorded(entry, record), epoch, record.status, record.reason.clone(), record.redacted)
+}
+
+/// The entry that posted a message, erased if its record says so: the log may not have come to it yet.
+pub fn as_recorded(posted: &Arc<Entry>, record: &Record) -> Arc<Entry> {
+    if record.erased { erased(posted) } else { posted.clone() }
+}
+
+/// The entry without its body.
+pub fn erased(entry: &Arc<Entry>) -> Arc<Entry> {
+    if matches!(entry.event, Event::Erased(_)) {
+        return entry.clone();
+    }
+    // Whoever appends keeps to the length; the last resort is an entry without a body that could be read.
+    Arc::new(entry.erased().unwrap_or_else(|| Entry {
+        header: entry.header.clone(),
+        body: Bytes::new(),
+        event: Event::Erased(Erased { kind: (&*entry.header.kind).into(), subjects: entry.header.subjects.clone() }),
+    }))
 }
 
 /// The message that an entry posts, with a status, and hidden if it is redacted.
@@ -95,6 +127,7 @@ pub fn posted_id(entry: &Entry) -> Option<MessageId> {
     match &entry.event {
         Event::MessagePosted(e) => Some(e.id),
         Event::ReplyPosted(e) => Some(e.id),
+        Event::Erased(e) if matches!(&*e.kind, "message.posted" | "reply.posted") => e.subjects.first().copied(),
         _ => None,
     }
 }

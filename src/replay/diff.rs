@@ -12,7 +12,7 @@ use std::{
 };
 
 use antiphon_schemas::{
-    MessageId, RoomName, Seq,
+    Event, MessageId, RoomName, Seq,
     wire::{
         Position,
         state::{IndexRecord, StateIndex, StateKept, StateRoom},
@@ -48,6 +48,8 @@ pub struct Fresh<'a> {
     records: BTreeMap<MessageId, Record>,
     /// What was read and not folded yet, the next one last.
     ahead: Vec<antiphon_schemas::Stored>,
+    /// The `message.erased` so far, and the first position that each names.
+    erasures: Vec<(Seq, Seq)>,
 }
 
 impl<'a> Fresh<'a> {
@@ -58,7 +60,7 @@ impl<'a> Fresh<'a> {
     pub fn new(source: &'a mut dyn Source, limits: Limits) -> Result<Fresh<'a>, Error> {
         source.seek(Seq::ZERO)?;
         let projections = Projections::resume(source.epoch(), limits, Kept::default());
-        Ok(Fresh { source, projections, records: BTreeMap::new(), ahead: Vec::new() })
+        Ok(Fresh { source, projections, records: BTreeMap::new(), ahead: Vec::new(), erasures: Vec::new() })
     }
 
     /// The last entry that is folded in.
@@ -90,6 +92,9 @@ impl<'a> Fresh<'a> {
                 return Err(self.damaged(at, format!("it comes after position {}", self.position())));
             }
             let entry = Arc::new(entry);
+            if let Event::MessageErased(e) = &entry.event {
+                self.erasures.extend(e.positions.iter().min().map(|first| (at, *first)));
+            }
             self.projections.apply(&entry);
             // What the index has is in the records; two are too many.
             self.projections.newest.forget(at);
@@ -98,6 +103,12 @@ impl<'a> Fresh<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether something that was there at this position was erased later, as far as this fold has come. Then nobody can
+    /// fold the log to what it was at that position; from the `message.erased` on all folds are the same again.
+    pub fn erased_after(&self, at: Seq) -> bool {
+        self.erasures.iter().any(|(erased, first)| *erased > at && *first <= at)
     }
 
     fn damaged(&self, at: Seq, why: String) -> Error {
@@ -169,6 +180,7 @@ fn record(id: MessageId, record: &Record) -> IndexRecord {
         status: record.status,
         reason: record.reason.clone(),
         redacted: record.redacted,
+        erased: record.erased,
     }
 }
 
@@ -204,4 +216,73 @@ pub fn of_epoch(source: &dyn Source, position: Position) -> Result<Seq, Error> {
     }
     let (server, log) = (position.0.epoch, source.epoch());
     Err(Error::Io(format!("the server's log has epoch {server}, this one {log}: name the server's log with --log")))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        decide::tests::{LIMITS, World, config, steps},
+        replay::verify::tests::Listed,
+    };
+
+    /// What a server that has folded these entries says.
+    fn server(world: &World) -> (StateKept, StateRoom, StateIndex) {
+        let position = crate::projection::view::position(crate::decide::tests::EPOCH, world.projections.position);
+        let kept = serde_json::to_value(world.projections.keep()).unwrap();
+        let kept = StateKept { position, recent_messages: LIMITS.recent_messages, rooms: LIMITS.rooms, kept };
+        let window = world.projections.recent.window(&crate::decide::tests::room(0), Seq::ZERO, usize::MAX);
+        let floor = window.floor.map(|seq| crate::projection::view::position(crate::decide::tests::EPOCH, seq));
+        let view = StateRoom { position, floor, messages: window.messages };
+        let mut records: BTreeMap<MessageId, Record> = BTreeMap::new();
+        for entry in &world.entries {
+            for (id, change) in Change::of(entry) {
+                records.entry(id).or_default().apply(entry.header.seq, &change);
+            }
+        }
+        let records = records.iter().map(|(id, ours)| record(*id, ours)).collect();
+        (kept, view, StateIndex { position, records, more: false })
+    }
+
+    proptest! {
+        #![proptest_config(config())]
+
+        #[test]
+        fn a_server_that_folded_the_same_log_does_not_differ_and_one_that_did_not_is_told_where(
+            steps in steps(), which in 0..4u8, at: prop::sample::Index,
+        ) {
+            let mut world = World::new();
+            steps.iter().for_each(|step| drop(world.act(step)));
+            let (mut kept, view, mut index) = server(&world);
+            let mut source = Listed::of(&world.entries);
+            let mut fresh = Fresh::new(&mut source, LIMITS).unwrap();
+            fresh.to(world.projections.position, |_| {}).unwrap();
+            let room = crate::decide::tests::room(0);
+            prop_assert_eq!(fresh.kept("state", &kept), None);
+            prop_assert_eq!(fresh.room(&room, &view), None);
+            prop_assert_eq!(fresh.index(None, &index), None);
+            let beyond = matches!(fresh.to(world.projections.position.next(), |_| {}), Err(Error::Io(_)));
+            prop_assert!(beyond, "the server knows more than this log");
+
+            prop_assume!(!index.records.is_empty());
+            let n = at.index(index.records.len());
+            let id = index.records[n].id;
+            match which {
+                0 => drop(index.records.remove(n)),
+                1 => index.records[n].redacted ^= true,
+                2 => index.records[n].positions.push(1_000_000),
+                _ => {
+                    kept.kept["open"] = json!("something else");
+                    let difference = fresh.kept("state", &kept).unwrap();
+                    prop_assert_eq!(difference.about, "/open");
+                    return Ok(());
+                }
+            }
+            let difference = fresh.index(None, &index).unwrap();
+            prop_assert_eq!((difference.of, difference.about), ("index", id.to_string()));
+        }
+    }
 }

@@ -27,6 +27,7 @@ pub mod life;
 pub mod messages;
 pub mod newest;
 pub mod pace;
+pub mod places;
 pub mod room;
 pub mod source;
 pub mod span;

@@ -8,6 +8,7 @@
 mod compose;
 mod contract;
 mod crash;
+mod erase;
 mod feed;
 mod harness;
 mod import;
@@ -22,6 +23,7 @@ mod proxy;
 mod redis;
 mod replay_bundle;
 mod replay_story;
+mod replay_verify;
 mod start;
 mod tidy;
 mod workers;

@@ -160,6 +160,9 @@ async fn answers_and_events_fit_their_schemas() {
     fits(&document, "Changed", &changed);
     let url = server.url(&format!("/api/messages/{}", ids[1]));
     fits(&document, "Changed", &server.ask(server.client().delete(url)).await.body);
+    let (status, erased) = server.send_json(&format!("/api/messages/{}/erase", ids[0]), &json!({})).await;
+    assert_eq!(status, 200);
+    fits(&document, "Changed", &erased);
     server.post("lobby", "the end", json!({"to": []})).await;
 
     // Everything that was said live and everything that is said on a replay.
@@ -185,6 +188,7 @@ async fn answers_and_events_fit_their_schemas() {
         "message.released",
         "message.cancelled",
         "message.redacted",
+        "message.erased",
         "message.completed",
         "reply.posted",
         "reply.started",

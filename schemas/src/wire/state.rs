@@ -62,4 +62,7 @@ pub struct IndexRecord {
     /// Hidden on somebody's wish.
     #[serde(default)]
     pub redacted: bool,
+    /// Erased, or about to be.
+    #[serde(default)]
+    pub erased: bool,
 }

@@ -8,9 +8,9 @@ use antiphon_schemas::{
     BotName, Entry, Epoch, Event, Header, MessageId, RequestId, RoomName, Seq,
     entry::VERSION,
     event::{
-        Ask, Author, AuthorKind, KeyCreated, KeyRevoked, LogCheckpoint, LogRepaired, Made, MessageCancelled,
-        MessageClaimed, MessageCompleted, MessageDead, MessageErased, MessageFailed, MessagePosted, MessageRedacted,
-        MessageReleased, NotRepaired, ReplyPosted, Unknown, Usage, release,
+        Ask, Author, AuthorKind, ErasedReply, KeyCreated, KeyRevoked, LogCheckpoint, LogRepaired, Made,
+        MessageCancelled, MessageClaimed, MessageCompleted, MessageDead, MessageErased, MessageFailed, MessagePosted,
+        MessageRedacted, MessageReleased, NotRepaired, ReplyPosted, Unknown, Usage, release,
     },
 };
 use bytes::Bytes;
@@ -30,7 +30,11 @@ pub(crate) fn all() -> Vec<(String, Entry)> {
         (name, entry(1 + i as u64, 0, None, [i as u8; 16], event))
     });
     let unknown = entry(7, 1_000, Some("r"), [0xcc; 16], unknown());
-    full.chain(minimal).chain([("weather.changed.unknown".into(), unknown)]).collect()
+    let reply = ErasedReply { bot: Some(bot("echo")), total_ms: Seq::MAX.0, first_token_ms: Some(17) };
+    let of_a_reply = MessageErased { message_id: id(3), positions: vec![Seq(4)], reply: Some(reply) };
+    let of_a_reply = entry(9, 2_000, Some("r"), [0xdd; 16], of_a_reply.into());
+    let others = [("weather.changed.unknown".into(), unknown), ("message.erased.reply".into(), of_a_reply)];
+    full.chain(minimal).chain(others).collect()
 }
 
 fn full() -> Vec<Event> {
@@ -120,7 +124,7 @@ fn full() -> Vec<Event> {
         .into(),
         KeyRevoked { key_id: "e3b0c44298fc".into() }.into(),
         LogCheckpoint { size: Seq::MAX.0, note: "antiphon/node-1\n5\nAAAA\n\n— antiphon/node-1 AAAA\n".into() }.into(),
-        MessageErased { message_id: id(1), positions: vec![Seq(1), Seq::MAX] }.into(),
+        MessageErased { message_id: id(1), positions: vec![Seq(1), Seq::MAX], reply: None }.into(),
     ]
 }
 
@@ -175,7 +179,7 @@ fn minimal() -> Vec<Event> {
         KeyCreated { key_id: "".into(), worker: "".into(), bots: vec![], key_sha256: "".into() }.into(),
         KeyRevoked { key_id: "".into() }.into(),
         LogCheckpoint { size: 0, note: "".into() }.into(),
-        MessageErased { message_id: id(0), positions: vec![] }.into(),
+        MessageErased { message_id: id(0), positions: vec![], reply: None }.into(),
     ]
 }
 

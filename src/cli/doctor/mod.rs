@@ -12,6 +12,7 @@ mod store;
 
 use std::path::Path;
 
+pub(super) use self::outbox::copied;
 use super::{DONE, FAILED, tail::print};
 use crate::config::{Config, Env, Flags};
 

@@ -51,7 +51,8 @@ async fn look(copy: &Path) -> Result<Check, String> {
     Ok(Check::warn(WHAT, says, mend))
 }
 
-fn copied(from: &Path, to: &Path) -> io::Result<()> {
+/// Copies an outbox's folder, without its lock.
+pub(in crate::cli) fn copied(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;

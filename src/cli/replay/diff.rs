@@ -98,7 +98,14 @@ fn compare(
     {
         fresh.to(antiphon_schemas::Seq(at), more)?;
         compared.snapshot = Some(at);
-        compared.difference = fresh.kept("snapshot", snapshot);
+        let of_snapshot = fresh.kept("snapshot", snapshot);
+        fresh.to(live_at, more)?;
+        if fresh.erased_after(antiphon_schemas::Seq(at)) {
+            // Texts that it was folded from are gone since; the next snapshot can be compared again.
+            compared.snapshot = None;
+        } else {
+            compared.difference = of_snapshot;
+        }
     }
     if compared.difference.is_none() {
         fresh.to(live_at, more)?;

@@ -5,6 +5,7 @@
 
 mod cat;
 mod diff;
+mod erase;
 mod export;
 mod follow;
 mod into;
@@ -48,8 +49,8 @@ Examples:
                                                      what became of a message, and how long each part took
   antiphon replay stats --by hour --from 1d          waiting times, first words, failures
 
-Without --log it is the log of the configuration: the data folder, or the Redis that `log` names. Nothing is ever written to it,
-and a server may be running on it. docs/replay.md has every command with an example.";
+Without --log it is the log of the configuration: the data folder, or the Redis that `log` names. Nothing is ever written to it
+(erase asks its server to do that), and a server may be running on it. docs/replay.md has every command with an example.";
 
 /// Look into the log: what was said, when, by which model and why, and whether it is what it was
 #[derive(Debug, clap::Args)]
@@ -73,6 +74,8 @@ enum Command {
     Stats(stats::Stats),
     /// Fold the log afresh and compare with the running server's state, snapshot, views and index
     Diff(diff::Diff),
+    /// Take the texts of an author, or single messages, out of the log for ever; or only say where they are
+    Erase(erase::Erase),
     /// Take the log, or a part of it, along: as JSON Lines, as a table, or as a bundle that an auditor can check
     Export(export::Export),
     /// Copy a log into another, empty one, as fast as it goes or at the speed at which it came
@@ -94,6 +97,7 @@ impl Replay {
             Command::Why(why) => why.run(&desk),
             Command::Stats(stats) => stats.run(&desk),
             Command::Diff(diff) => diff.run(&desk),
+            Command::Erase(erase) => erase.run(&desk),
             Command::Export(export) => export.run(&desk),
             Command::Into(into) => into.run(&desk),
             Command::Load(load) => load.run(&desk),

@@ -14,9 +14,14 @@ use super::*;
 use crate::{
     decide::{
         change::change,
-        tests::{How, MAX_AGE_MS, MESSAGES, Step, World, bot, config, history, id, room, steps},
+        tests::{
+            How, MAX_AGE_MS, MESSAGES, Step, World, bot, config, erased, history, id, room, steps, steps_that_erase,
+        },
     },
-    projection::record::{Change as Changed, Record},
+    projection::{
+        record::{Change as Changed, Record},
+        view,
+    },
 };
 
 /// What an offer came to, in letters: the events, `=` for "stands already", or the refusal's name.
@@ -29,6 +34,7 @@ fn letters(decided: &Result<Decision, Refusal>) -> String {
         Event::MessageCancelled(_) => 'x',
         Event::MessageDead(_) => 'd',
         Event::MessageRedacted(_) => 'h',
+        Event::MessageErased(_) => 'e',
         other => panic!("{other:?}"),
     };
     match decided {
@@ -218,6 +224,38 @@ fn a_cut_between_an_answer_and_its_end_gives_the_end_alone() {
     assert_eq!(letters(&offer(&world, &lost(answered(1_001)))), "c");
 }
 
+#[test]
+fn of_an_erased_message_its_place_and_its_answer_come_back_and_no_text() {
+    let steps = [post(0), Step::Claim { bot: 0 }, end(How::Completed)];
+    let erase = Step::Change { message: 0, change: Change::Erase };
+    let entries = history(&[&steps[..], &[erase, Step::EraseReply { nth: 0 }]].concat());
+    // This node had seen all of it; whether it had let the texts go makes no difference.
+    for lost in [entries.clone(), erased(&entries)] {
+        let mut world = World::new();
+        let plan = plan(&lost);
+        assert_eq!(plan.changes, [id(0), reply_id(1_001)].map(|id| (id, Change::Erase)));
+        assert_eq!(carry_out(&mut world, &plan, &mut BTreeMap::new()), []);
+        let kinds: Vec<_> = world.entries.iter().map(|entry| entry.event.kind().to_string()).collect();
+        let expected = ["message.posted", "reply.posted", "message.completed", "message.redacted", "message.redacted"];
+        assert_eq!(kinds[..5], expected);
+        assert_eq!(kinds[5..], ["message.erased"; 2]);
+        assert!(
+            !format!("{:?}", world.entries).contains("words") && !format!("{:?}", world.entries).contains("message 0")
+        );
+        // And offered once more, by another node or after it was erased again.
+        let mut again = fork(&erased(&world.entries));
+        assert_eq!(carry_out(&mut again, &plan, &mut BTreeMap::new()), []);
+        assert_eq!(again.entries.len(), world.entries.len());
+    }
+    // The store kept the messages, even without their texts: only that they are to be erased was lost.
+    for kept in [entries[..4].to_vec(), erased(&entries)[..4].to_vec()] {
+        let mut world = fork(&kept);
+        assert_eq!(carry_out(&mut world, &plan(&entries[4..]), &mut BTreeMap::new()), []);
+        let kinds: Vec<_> = world.entries[4..].iter().map(|entry| entry.event.kind().to_string()).collect();
+        assert_eq!(kinds, ["message.redacted", "message.erased", "message.redacted", "message.erased"]);
+    }
+}
+
 fn entry(seq: u64, room: Option<RoomName>, event: Event) -> Arc<Entry> {
     let header = antiphon_schemas::Header {
         seq: Seq(seq),
@@ -327,7 +365,7 @@ fn fork(entries: &[Arc<Entry>]) -> World {
     world.replies_from = 1_000_000;
     for entry in entries {
         world.now_ms = entry.header.at_ms;
-        world.append(entry.header.room.as_ref().unwrap(), &entry.event);
+        world.push(entry.clone());
     }
     world
 }
@@ -366,8 +404,9 @@ fn records(entries: &[Arc<Entry>]) -> BTreeMap<MessageId, (Record, Vec<MessageId
         for (id, change) in Changed::of(entry) {
             records.entry(id).or_default().0.apply(entry.header.seq, &change);
         }
-        if let Event::ReplyPosted(reply) = &entry.event {
-            records.entry(reply.message_id).or_default().1.push(reply.id);
+        // Erased or not.
+        if let ("reply.posted", [reply_id, message_id]) = (&*entry.header.kind, entry.header.subjects.as_slice()) {
+            records.entry(*message_id).or_default().1.push(*reply_id);
         }
     }
     records
@@ -391,12 +430,15 @@ struct Cut {
     at: [prop::sample::Index; 3],
     /// What people and bots do meanwhile.
     meanwhile: [Vec<Step>; 2],
+    /// What was to be erased was erased before the tail was lost.
+    acted: bool,
 }
 
 fn cuts() -> impl Strategy<Value = Cut> {
     let meanwhile = [steps(), steps()].prop_map(|steps| steps.map(|steps| steps.into_iter().take(25).collect()));
     let at = any::<[prop::sample::Index; 3]>();
-    (steps(), at, meanwhile).prop_map(|(history, at, meanwhile)| Cut { history, at, meanwhile })
+    let cut = (steps_that_erase(), at, meanwhile, any::<bool>());
+    cut.prop_map(|(history, at, meanwhile, acted)| Cut { history, at, meanwhile, acted })
 }
 
 /// The lost entries that two nodes have seen, after what the store kept.
@@ -410,6 +452,7 @@ fn no_message_has_two_answers(entries: &[Arc<Entry>]) {
     for entry in entries {
         match &entry.event {
             Event::ReplyPosted(e) => assert!(replied.insert(e.message_id), "{entry:?}"),
+            Event::Erased(e) if &*e.kind == "reply.posted" => assert!(replied.insert(e.subjects[1]), "{entry:?}"),
             Event::MessageCompleted(e) => assert!(completed.insert(e.message_id), "{entry:?}"),
             _ => {}
         }
@@ -421,8 +464,11 @@ proptest! {
 
     #[test]
     fn one_node_brings_back_every_message_as_it_was_and_offering_twice_changes_nothing(case in cuts()) {
-        let entries = history(&case.history);
+        let mut entries = history(&case.history);
         let [kept, _, seen] = cut(&entries, &case.at);
+        if case.acted {
+            entries = erased(&entries[..seen]);
+        }
         let before = records(&entries[..seen]);
         let mut world = fork(&entries[..kept]);
         let plan = plan(&entries[kept..seen]);
@@ -437,7 +483,7 @@ proptest! {
             }
             let (now, replies_now) = &after[id];
             prop_assert_eq!(sort_of(now.status), sort_of(record.status), "{}", id);
-            prop_assert_eq!(now.redacted, record.redacted, "{}", id);
+            prop_assert_eq!((now.redacted, now.erased), (record.redacted, record.erased), "{}", id);
             prop_assert!(replies_now == replies || !refused.is_empty(), "{}", id);
         }
         for entry in &entries[kept..seen] {
@@ -445,6 +491,12 @@ proptest! {
                 let back = world.projections.newest.posted(&posted.id).unwrap();
                 prop_assert!(same(back, entry.header.room.as_ref().unwrap(), posted));
             }
+        }
+        let texts = before.iter().filter(|(_, (record, _))| record.erased && record.posted() > Seq(kept as u64));
+        for (id, _) in texts {
+            let back = world.entries[kept..].iter().find(|entry| view::posted_id(entry) == Some(*id));
+            let none = back.is_none_or(|entry| view::message(entry, Epoch(1)).unwrap().text.is_empty());
+            prop_assert!(none, "an erased text came back: {:?}", back);
         }
         let ends = |e: &&Arc<Entry>| matches!(&e.event, Event::MessageCompleted(_) | Event::MessageCancelled(_) | Event::MessageDead(_));
         let mut ended = BTreeSet::new();
@@ -464,11 +516,14 @@ proptest! {
 
 /// Two nodes that saw the old log up to different points offer one after the other, while life goes on.
 fn two_nodes(case: &Cut, came: &mut BTreeMap<String, u32>) {
-    let entries = history(&case.history);
+    let mut entries = history(&case.history);
     let [mut kept, a, b] = cut(&entries, &case.at);
     // A store loses whole appends. One that lost the end of an answer would have it answered again meanwhile.
     kept += usize::from(matches!(entries[..kept].last().map(|e| &e.event), Some(Event::ReplyPosted(_))));
     let (a, b) = (a.max(kept), b.max(kept));
+    if case.acted {
+        entries = erased(&entries);
+    }
     let mut world = fork(&entries[..kept]);
     let mut refused = Vec::new();
     for (seen, meanwhile) in [a, b].into_iter().zip(&case.meanwhile) {
@@ -493,6 +548,7 @@ fn two_nodes(case: &Cut, came: &mut BTreeMap<String, u32>) {
                 assert!(after.contains_key(&e.reply_id) || listed(&e.message_id), "{e:?}");
             }
             Event::MessageRedacted(e) => assert!(after.get(&e.message_id).is_none_or(|(r, _)| r.redacted), "{e:?}"),
+            Event::MessageErased(e) => assert!(after.get(&e.message_id).is_none_or(|(r, _)| r.erased), "{e:?}"),
             _ => {}
         }
     }
@@ -510,7 +566,8 @@ fn the_random_cuts_reach_every_outcome() {
     for _ in 0..1_500 {
         two_nodes(&cuts().new_tree(&mut runner).unwrap().current(), &mut came);
     }
-    let outcomes = ["=", "p", "pac", "pd", "px", "pxh", "ac", "d", "x", "r", "h", "AlreadyEnded", "IdTaken"];
+    let outcomes =
+        ["=", "p", "pac", "pd", "px", "pxh", "ac", "d", "x", "r", "h", "e", "xhe", "AlreadyEnded", "IdTaken"];
     for outcome in outcomes {
         assert!(came.contains_key(outcome), "{outcome} is not among {came:?}");
     }

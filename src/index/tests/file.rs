@@ -72,7 +72,7 @@ async fn an_index_of_another_version_is_built_anew() {
     indexed(&path, &log).await;
     let db = redb::Database::open(&path).unwrap();
     let write = db.begin_write().unwrap();
-    write.open_table(META).unwrap().insert((), (2, EPOCH.0, TAIL.0, [0; 32])).unwrap();
+    write.open_table(META).unwrap().insert((), (1, EPOCH.0, TAIL.0, [0; 32])).unwrap();
     write.commit().unwrap();
     drop(db);
     assert_rebuilt(&path, &log).await;

@@ -68,6 +68,8 @@ fn speaker(entry: &Entry) -> Option<AuthorKind> {
     match &entry.event {
         Event::MessagePosted(posted) => Some(posted.author.kind),
         Event::ReplyPosted(_) => Some(AuthorKind::Bot),
+        Event::Erased(e) if &*e.kind == "message.posted" => Some(AuthorKind::Human),
+        Event::Erased(e) if &*e.kind == "reply.posted" => Some(AuthorKind::Bot),
         _ => None,
     }
 }
@@ -87,6 +89,47 @@ fn page_of(entries: &[Arc<Entry>], room: &RoomName, page: Page) -> Vec<Seq> {
         seqs.truncate(page.limit);
     }
     seqs
+}
+
+proptest! {
+    #![proptest_config(crate::decide::tests::config())]
+
+    /// Goal: an index that has applied a log before texts were erased is the index of the erased log.
+    #[test]
+    fn it_is_the_fold_of_the_erased_log_whenever_the_texts_went(
+        steps in crate::decide::tests::steps_that_erase(),
+        cuts in proptest::collection::vec(1..40_usize, 1..20),
+        act in any::<prop::sample::Index>(),
+    ) {
+        let entries = crate::decide::tests::history(&steps);
+        let gone = crate::decide::tests::erased(&entries);
+        let act = act.index(entries.len() + 1);
+        let half: Vec<_> = gone[..act].iter().chain(&entries[act..]).cloned().collect();
+        for log in [&entries, &gone, &half] {
+            let index = in_memory();
+            let (mut rest, mut cuts) = (&log[..], cuts.iter().cycle());
+            while !rest.is_empty() {
+                let (batch, after) = rest.split_at(rest.len().min(*cuts.next().unwrap()));
+                index.shared.store.apply(batch).unwrap();
+                rest = after;
+            }
+            index.publish().unwrap();
+            let reader = index.reader();
+            if !entries.is_empty() {
+                assert_records(&reader, &gone);
+                assert_rooms(&reader, &gone);
+            }
+            let named = entries.iter().filter_map(|entry| match &entry.event {
+                Event::MessageErased(e) => Some((entry.header.seq, e.positions.clone())),
+                _ => None,
+            });
+            let named: Vec<_> = named.collect();
+            assert_eq!(reader.erasures(Seq::ZERO, usize::MAX).unwrap(), named);
+            if let [(first, _), ..] = named[..] {
+                assert_eq!(reader.erasures(first, 2).unwrap(), named[1..named.len().min(3)]);
+            }
+        }
+    }
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Checksums are CRC-32C. `head_crc` covers everything of the record from `body_crc` to the end of the entry header,
-//! `body_crc` the body alone, so that a body can later be replaced without touching the head's layout. Both start from
+//! `body_crc` the body alone. A body that is erased is replaced in place by one of the same length: both checksums are
+//! written anew, and nothing moves (`erasing`). Both start from
 //! the segment header's own crc: a record is valid in its segment only. The header holds a random salt that is given to
 //! nobody, so no text that somebody posts can look like a record.
 //!
@@ -19,7 +20,7 @@
 
 use antiphon_schemas::{
     Entry, Epoch, Seq,
-    entry::{BODY_BYTES_MAX, HEADER_BYTES_MAX, SALT_BYTES},
+    entry::{BODY_BYTES_MAX, HEADER_BYTES_MAX, SALT_BYTES, erased, is_erased},
 };
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -54,6 +55,16 @@ pub(super) struct Seed(u32);
 impl Seed {
     /// For looking at bytes only; no record has it.
     pub(super) const NONE: Seed = Seed(0);
+
+    /// As it stands at the end of the segment's header.
+    pub(super) fn crc(self) -> u32 {
+        self.0
+    }
+
+    /// The seed of the segment whose header ends with this.
+    pub(super) fn of_crc(crc: u32) -> Seed {
+        Seed(crc)
+    }
 }
 
 /// Why bytes are not what was written.
@@ -216,6 +227,23 @@ pub(super) fn put_record(out: &mut BytesMut, seed: Seed, entry: &Entry, place: P
     out.put_slice(&entry.body);
 }
 
+/// The record at the start of `bytes` with its body erased; `None` if it is erased already.
+pub(super) fn erased_record(bytes: &[u8], seed: Seed) -> Result<Option<Vec<u8>>, Flaw> {
+    let record = take_record(bytes, seed)?;
+    if is_erased(record.body) {
+        return Ok(None);
+    }
+    // Too short to hold a hash: nobody may ask for that.
+    let body = erased(record.body).ok_or(Flaw::OutOfPlace)?;
+    let header_end = HEAD_BYTES + record.header.len();
+    let mut out = bytes[..header_end].to_vec();
+    out[4..8].copy_from_slice(&crc32c::crc32c_append(seed.0, &body).to_le_bytes());
+    let head_crc = crc32c::crc32c_append(seed.0, &out[4..]);
+    out[..4].copy_from_slice(&head_crc.to_le_bytes());
+    out.extend_from_slice(&body);
+    Ok(Some(out))
+}
+
 /// How many bytes the record at the start of `bytes` has, going by lengths that are not checked yet.
 pub(super) fn record_len(bytes: &[u8]) -> Result<usize, Flaw> {
     if bytes.len() < HEAD_BYTES {
@@ -332,6 +360,23 @@ mod tests {
             prop_assert_eq!(take_record(&bytes[..at], header().seed()), Err(Flaw::Short));
             bytes[at] ^= flip;
             prop_assert!(take_record(&bytes, header().seed()).is_err());
+        }
+
+        #[test]
+        fn an_erased_record_takes_the_place_of_what_it_was(entry in entries(), index in 0..3u32) {
+            let bytes = record(&entry, index);
+            let gone = erased_record(&bytes, header().seed());
+            if entry.body.len() < antiphon_schemas::entry::ERASED_BYTES_MIN {
+                prop_assert_eq!(gone, Err(Flaw::OutOfPlace));
+                return Ok(());
+            }
+            let gone = gone.unwrap().unwrap();
+            prop_assert_eq!(gone.len(), bytes.len());
+            let found = take_record(&gone, header().seed()).unwrap();
+            prop_assert_eq!((found.seq(), found.index), (entry.header.seq, index));
+            let found = found.entry().unwrap();
+            prop_assert_eq!((found.hash(), &found.header, Some(found.body)), (entry.hash(), &entry.header, erased(&entry.body)));
+            prop_assert_eq!(erased_record(&gone, header().seed()), Ok(None), "twice is once");
         }
 
         #[test]

@@ -4,6 +4,7 @@
 //! data folder:  lock          held while a process uses the folder; its process id stands in it
 //!               meta          epochs and format version
 //!               log/0000000000000001.seg, …   segments, named by their first position
+//!               erasing       while bodies are erased: what stands in their place
 //!               salvaged-…/   what `--salvage` set aside
 //!               filling       there while entries of another log are brought in
 //! ```
@@ -13,6 +14,7 @@
 //! - an acknowledged entry is on the disk (`fdatasync`) before the acknowledgement;
 //! - whatever a crash tore is cut whole on open: a batch is there or not; damage to anything older is refused by name;
 //! - a full disk answers [`Error::Full`] and writes nothing; when there is space again the log goes on;
+//! - an erased body is gone from its segment, and a crash meanwhile leaves the old record or the new one;
 //! - after a failed write or sync nothing is acknowledged until a restart ([`Error::Poisoned`]);
 //! - opening reads the last segment, and as many before it as it takes to have [`super::SCAN_MAX`] entries, however long
 //!   the log is.
@@ -21,6 +23,7 @@
 //! the seam for tests.
 
 pub mod disk;
+mod erasing;
 mod filling;
 mod format;
 mod history;
@@ -48,16 +51,22 @@ use tokio::sync::{oneshot, watch};
 
 use self::{
     disk::{Disk, Lock, LockError, RealDisk},
+    erasing::Target,
     queue::{Queue, Size},
     reader::Reader,
     writer::{Segment, Writer},
 };
 pub use self::{filling::Filling, history::History};
-use super::{Append, Error, Info, Judge, Log, Pending, Verdict, check_batch, check_entries};
+use super::{Append, Error, Info, Judge, Log, Pending, Verdict, check_batch, check_entries, check_positions};
 use crate::clock::Clock;
 
 /// The smallest segment: a few records.
 const SEGMENT_BYTES_MIN: u64 = 4 << 10;
+
+/// Records that are erased together: a few syncs for all of them, and appends wait no longer than for a large group.
+const ERASE_TARGETS_MAX: usize = 64;
+/// Bytes of these records, for the same reason.
+const ERASE_BYTES_MAX: usize = 1 << 20;
 
 /// Settings of the file log.
 #[derive(Debug, Clone)]
@@ -313,6 +322,36 @@ impl Log for FileLog {
         Box::pin(self.answer(answer))
     }
 
+    fn erase(&self, positions: Vec<Seq>) -> Pending<'_, usize> {
+        let positions = match check_positions(positions, self.tail()) {
+            Ok(positions) => positions,
+            Err(error) => return Box::pin(std::future::ready(Err(error))),
+        };
+        let reader = self.reader.clone();
+        Box::pin(async move {
+            if let Some(error) = self.queue.ended() {
+                return Err(error);
+            }
+            // Looking for them is left to a thread that may wait for the disk: most calls find nothing to be done.
+            let found = tokio::task::spawn_blocking(move || reader.find(&positions)).await;
+            let found = found.unwrap_or_else(|error| Err(Error::Io(format!("the look broke off: {error}"))))?;
+            let mut count = 0;
+            for part in parts(&found) {
+                let (sender, answer) = oneshot::channel();
+                self.queue.erase(part.to_vec(), sender);
+                count += self.answer(answer).await?;
+            }
+            Ok(count)
+        })
+    }
+
+    fn forget(&self, positions: &[Seq]) {
+        let mut positions = positions.to_vec();
+        positions.sort_unstable();
+        self.reader.forget(&positions);
+        self.queue.forget(&positions);
+    }
+
     fn close(&self) -> Pending<'_, ()> {
         self.queue.close();
         let mut tail = self.tail.clone();
@@ -336,6 +375,20 @@ impl Drop for FileLog {
             let _ = thread.join();
         }
     }
+}
+
+/// What is erased together.
+fn parts(targets: &[Target]) -> Vec<&[Target]> {
+    let (mut parts, mut from, mut bytes) = (Vec::new(), 0, 0);
+    for (at, target) in targets.iter().enumerate() {
+        if at > from && (at - from == ERASE_TARGETS_MAX || bytes + target.len > ERASE_BYTES_MAX) {
+            parts.push(&targets[from..at]);
+            (from, bytes) = (at, 0);
+        }
+        bytes += target.len;
+    }
+    parts.extend((from < targets.len()).then(|| &targets[from..]));
+    parts
 }
 
 /// The commit thread panicked.

@@ -12,9 +12,10 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use antiphon_schemas::Entry;
+use antiphon_schemas::{Entry, Seq};
 use tokio::sync::oneshot;
 
+use super::erasing::Target;
 use crate::{
     clock::Clock,
     log::{Append, Error, Judge, Verdict},
@@ -37,6 +38,8 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, Error>>;
 pub(super) enum Call {
     Append(Answer<Vec<Verdict>>, Vec<Verdict>),
     Load(Answer<()>, Vec<Arc<Entry>>),
+    /// Writes no entries; done after those of its group.
+    Erase(Answer<usize>, Vec<Target>),
 }
 
 impl Call {
@@ -45,6 +48,7 @@ impl Call {
         let (verdicts, loaded): (&[Verdict], &[Arc<Entry>]) = match self {
             Call::Append(_, verdicts) => (verdicts, &[]),
             Call::Load(_, entries) => (&[], entries),
+            Call::Erase(..) => (&[], &[]),
         };
         let appended = verdicts.iter().flat_map(|verdict| match verdict {
             Verdict::Appended(entries) => entries.as_slice(),
@@ -53,9 +57,11 @@ impl Call {
         appended.chain(loaded)
     }
 
-    /// Answers that it is done.
+    /// Answers that its entries are written.
     pub(super) fn tell(self) {
         match self {
+            // The writer answers it, with what it has done.
+            Call::Erase(..) => {}
             Call::Append(answer, verdicts) => drop(answer.send(Ok(verdicts))),
             Call::Load(answer, _) => drop(answer.send(Ok(()))),
         }
@@ -66,6 +72,7 @@ impl Call {
         match self {
             Call::Append(answer, _) => drop(answer.send(Err(error))),
             Call::Load(answer, _) => drop(answer.send(Err(error))),
+            Call::Erase(answer, _) => drop(answer.send(Err(error))),
         }
     }
 }
@@ -135,6 +142,23 @@ impl Queue {
             return;
         }
         self.enter(state, Call::Load(answer, entries), size);
+    }
+
+    /// Lets in records to be erased, all of them durable, or answers at once.
+    pub(super) fn erase(&self, targets: Vec<Target>, answer: Answer<usize>) {
+        let size = Size { entries_max: 0, bytes_max: 0 };
+        let state = self.state();
+        if let Err(error) = state.may_enter(size) {
+            drop(state);
+            drop(answer.send(Err(error)));
+            return;
+        }
+        self.enter(state, Call::Erase(answer, targets), size);
+    }
+
+    /// Erases what the judge keeps of these positions, which are in order.
+    pub(super) fn forget(&self, positions: &[Seq]) {
+        self.state().judge.erase(positions);
     }
 
     fn enter(&self, mut state: MutexGuard<'_, State>, call: Call, size: Size) {

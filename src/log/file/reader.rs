@@ -1,7 +1,8 @@
 //! Reading: the newest entries from memory, older ones from the segments.
 //!
 //! Promises: a reader sees durable entries only, waits for no writer, and checks every checksum that it passes; damage is
-//! reported with file and offset, never passed over. Following the log costs no disk.
+//! reported with file and offset, never passed over. Following the log costs no disk. A record that is being overwritten
+//! while it is read (`erasing`) is read again: what looks like damage then is none.
 //! Bounds: entries in memory by count and bytes; one window of a segment per read; the indexes (`segment`).
 
 use std::{
@@ -9,18 +10,25 @@ use std::{
     io,
     ops::Range,
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use antiphon_schemas::{Entry, Seq};
+use antiphon_schemas::{
+    Entry, Seq,
+    entry::{ERASED_BYTES_MIN, is_erased},
+};
 
 use super::{
     disk::{Disk, File},
+    erasing::Target,
     format::{Flaw, Seed, SegmentHeader},
     meta::Meta,
     segment::{self, Indexes, Mark, Marks, Walk},
 };
-use crate::log::{Error, READ_BYTES_MAX};
+use crate::log::{Error, READ_BYTES_MAX, erase_among, too_short};
 
 /// Entries kept in memory for those who follow the log, whatever their size.
 const RECENT_ENTRIES_MAX: usize = 4_096;
@@ -36,6 +44,8 @@ pub(super) struct Reader {
     recent: RwLock<Recent>,
     segments: RwLock<Vec<Seq>>,
     indexes: Indexes,
+    /// Counts the beginnings and the ends of overwriting: odd while it is done.
+    overwrites: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -75,6 +85,7 @@ impl Reader {
             recent: RwLock::new(recent),
             segments: RwLock::new(segments),
             indexes: Indexes::default(),
+            overwrites: AtomicU64::new(0),
         }
     }
 
@@ -95,6 +106,88 @@ impl Reader {
         entries.into_iter().for_each(|entry| recent.push(entry, self.recent_bytes_max));
     }
 
+    /// Overwrites records, of which readers may meanwhile see some bytes of before and some of after.
+    pub(super) fn overwriting<T>(&self, write: impl FnOnce() -> T) -> T {
+        /// However it ends, readers go on.
+        struct Over<'a>(&'a AtomicU64);
+        impl Drop for Over<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        self.overwrites.fetch_add(1, Ordering::SeqCst);
+        let _over = Over(&self.overwrites);
+        write()
+    }
+
+    /// Erases what is in memory of these positions, which are in order.
+    pub(super) fn forget(&self, positions: &[Seq]) {
+        let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
+        erase_among(&mut recent.entries, positions);
+    }
+
+    /// Where those of these entries stand that are not erased yet. All are durable, and in order.
+    pub(super) fn find(&self, positions: &[Seq]) -> Result<Vec<Target>, Error> {
+        let mut found = Vec::new();
+        let mut opened: Option<(SegmentFile<'_>, Arc<dyn File>, Seed)> = None;
+        for &seq in positions {
+            let (first, _) = self.segment_of(seq);
+            if opened.as_ref().is_none_or(|(file, ..)| file.first != first) {
+                let file = self.segment(first);
+                let (bytes, _, seed) = file.open()?;
+                opened = Some((file, bytes, seed));
+            }
+            let (file, bytes, seed) = opened.as_ref().expect("just opened");
+            found.extend(self.whole(|| self.find_one(file, &**bytes, *seed, seq))?);
+        }
+        Ok(found)
+    }
+
+    fn find_one(
+        &self,
+        file: &SegmentFile<'_>,
+        bytes: &dyn File,
+        seed: Seed,
+        seq: Seq,
+    ) -> Result<Option<Target>, Error> {
+        let mut walk = Walk::new(bytes, seed);
+        let mut at = self.indexes.nearest(file.first, seq);
+        let mut marks = Marks::from(at.offset);
+        loop {
+            let flawed = |flaw| file.damaged(at.offset, flaw);
+            let record = walk.record(at.offset).map_err(|error| file.io(&error))?.map_err(flawed)?;
+            if record.seq() != at.seq {
+                return Err(flawed(Flaw::OutOfPlace));
+            }
+            marks.pass(at);
+            if at.seq < seq {
+                at = Mark { seq: at.seq.next(), offset: at.offset + record.len() };
+                continue;
+            }
+            let (len, gone, short) = (record.len(), is_erased(record.body), record.body.len() < ERASED_BYTES_MIN);
+            self.indexes.extend(file.first, &marks.kept);
+            if short {
+                return Err(too_short(seq));
+            }
+            let len = usize::try_from(len).expect("a record fits into memory");
+            return Ok((!gone).then_some(Target { seq, first: file.first, offset: at.offset, len }));
+        }
+    }
+
+    /// A read, made again if somebody was overwriting what it saw.
+    fn whole<T>(&self, read: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+        loop {
+            let before = self.overwrites.load(Ordering::SeqCst);
+            let result = read();
+            let quiet = before.is_multiple_of(2) && self.overwrites.load(Ordering::SeqCst) == before;
+            if quiet || !matches!(result, Err(Error::Damaged { .. })) {
+                return result;
+            }
+            // A few writes into the system's memory, and it is over.
+            std::thread::yield_now();
+        }
+    }
+
     /// The entries after a position, if the newest in memory reach back to it.
     pub(super) fn read_memory(&self, after: Seq, entries_max: usize) -> Option<Vec<Arc<Entry>>> {
         let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
@@ -112,6 +205,10 @@ impl Reader {
 
     /// The entries after a position, from the segments; `tail` is the last durable position, and beyond `after`.
     pub(super) fn read_disk(&self, after: Seq, entries_max: usize, tail: Seq) -> Result<Vec<Arc<Entry>>, Error> {
+        self.whole(|| self.read_page(after, entries_max, tail))
+    }
+
+    fn read_page(&self, after: Seq, entries_max: usize, tail: Seq) -> Result<Vec<Arc<Entry>>, Error> {
         let mut page = Page::new(entries_max);
         let mut want = after.next();
         while want <= tail && page.has_room() {
@@ -221,5 +318,36 @@ impl Page {
     fn takes(&mut self, len: usize) -> bool {
         self.bytes += len;
         self.entries.len() < self.entries_max && (self.entries.is_empty() || self.bytes <= READ_BYTES_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use antiphon_schemas::Epoch;
+
+    use super::*;
+    use crate::log::file::disk::sim::SimDisk;
+
+    #[test]
+    fn what_looks_damaged_while_somebody_overwrites_is_read_again_and_what_stays_damaged_is_told() {
+        let meta = Meta { epochs: vec![Epoch(1)] };
+        let reader = Reader::new(Arc::new(SimDisk::default()), "data".into(), meta, 0, vec![Seq(1)], []);
+        let damage = || Error::Damaged { place: "here".into(), why: "torn".into() };
+        let reads = Cell::new(0);
+        let read = |overwritten: u32| {
+            reads.set(0);
+            reader.whole(|| {
+                reads.set(reads.get() + 1);
+                if reads.get() <= overwritten {
+                    reader.overwriting(|| {});
+                    return Err(damage());
+                }
+                if overwritten > 0 { Ok(()) } else { Err(damage()) }
+            })
+        };
+        assert!(read(3).is_ok() && reads.get() == 4);
+        assert!(matches!(read(0), Err(Error::Damaged { .. })) && reads.get() == 1);
     }
 }

@@ -19,6 +19,7 @@ use antiphon_schemas::{Entry, Epoch, Seq};
 use super::{
     OpenError, Recovery,
     disk::{Disk, File},
+    erasing,
     format::{Flaw, HEADER_BYTES, Seed, SegmentHeader},
     meta::{FORMAT, Meta, MetaError},
     salvage,
@@ -55,6 +56,7 @@ pub(super) struct Opened {
 pub(super) fn open(disk: &dyn Disk, folder: &Path, may_salvage: bool, fresh: Epoch) -> Result<Opened, OpenError> {
     let mut recovery = Recovery::default();
     let mut meta = find_meta(disk, folder, may_salvage, fresh)?;
+    erasing::redo(disk, folder).map_err(|source| OpenError::Io { file: folder.join(erasing::NAME), source })?;
     let mut segments = list(disk, folder)?;
     drop_blank(disk, folder, &mut segments)?;
     if may_salvage && let Some(salvaged) = salvage::salvage(disk, folder, &mut meta, &segments)? {

@@ -3,7 +3,8 @@
 //! For each group, in this order:
 //! 1. room for all of it (a new segment, zeros ahead); if the disk is full, nothing has happened yet: [`Error::Full`];
 //! 2. one write, one `fdatasync`;
-//! 3. readers see the entries, then callers get their answers.
+//! 3. readers see the entries, then callers get their answers;
+//! 4. what the group wants erased is erased (`erasing`), so that nobody else writes to a segment meanwhile.
 //!
 //! Promises: a group is written strictly after the sync of the one before; there is no waiting for more calls; after a
 //! write or sync that failed the thread ends and nothing is acknowledged any more ([`Error::Poisoned`]).
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 
 use super::{
     disk::{Disk, File},
+    erasing::{self, Intent, Target, Unreadable},
     format::{HEADER_BYTES, Place, Seed, SegmentHeader, put_record},
     queue::{Call, Queue},
     reader::Reader,
@@ -77,7 +79,14 @@ impl Writer {
         let mut group = Vec::new();
         while let Some(bytes_max) = queue.take(&mut group) {
             match self.commit(&group, bytes_max) {
-                Ok(()) => group.drain(..).for_each(Call::tell),
+                Ok(()) => {
+                    let (erasures, written): (Vec<_>, Vec<_>) =
+                        group.drain(..).partition(|call| matches!(call, Call::Erase(..)));
+                    written.into_iter().for_each(Call::tell);
+                    if self.erase_all(erasures, queue).is_err() {
+                        return;
+                    }
+                }
                 Err(error @ Error::Full(_)) => queue.undo(&self.durable, &mut group, &error),
                 Err(error) => {
                     tracing::error!(%error, "the log takes no more writes until a restart");
@@ -88,6 +97,55 @@ impl Writer {
             }
         }
         queue.end(Error::Closed);
+    }
+
+    /// Erases what these calls want, one after the other; an error ends the thread, and everybody is told.
+    fn erase_all(&mut self, calls: Vec<Call>, queue: &Queue) -> Result<(), ()> {
+        let mut calls = calls.into_iter();
+        while let Some(Call::Erase(answer, targets)) = calls.next() {
+            let result = self.erase(&targets, queue);
+            if let Err(error @ Error::Poisoned(_)) = &result {
+                tracing::error!(%error, "the log takes no more writes until a restart");
+                queue.end(error.clone());
+                drop(answer.send(result.clone()));
+                calls.for_each(|call| call.refuse(error.clone()));
+                return Err(());
+            }
+            drop(answer.send(result));
+        }
+        Ok(())
+    }
+
+    /// Erases records in place; when this returns that is durable, and nothing in memory has their bodies any more.
+    fn erase(&mut self, targets: &[Target], queue: &Queue) -> Result<usize, Error> {
+        let (disk, folder) = (&*self.disk, &*self.folder);
+        let intent = Intent::of(disk, folder, targets).map_err(|why| {
+            let place = |first, offset| format!("`{}` at byte {offset}", segment::path(folder, first).display());
+            match why {
+                Unreadable::Io(first, error) => Error::Io(format!("{}: {error}", place(first, 0))),
+                Unreadable::Flawed(t, flaw) => Error::Damaged { place: place(t.first, t.offset), why: flaw.why() },
+            }
+        })?;
+        let poisoned = |error: io::Error| Error::Poisoned(error.to_string());
+        if intent.len() > 0 {
+            match intent.store(disk, folder).map_err(NoRoom::of_write) {
+                Ok(()) => {}
+                Err(NoRoom::Full(error)) => {
+                    // Left behind it would say something only if it were whole, and then what is wanted anyway.
+                    let _ = erasing::finish(disk, folder);
+                    return Err(Error::Full(format!("{error}; free some space on its disk")));
+                }
+                Err(NoRoom::Broken(error)) => return Err(poisoned(error)),
+            }
+            self.reader.overwriting(|| intent.write(disk, folder)).map_err(poisoned)?;
+            intent.sync(disk, folder).map_err(poisoned)?;
+            erasing::finish(disk, folder).map_err(poisoned)?;
+        }
+        let positions: Vec<Seq> = targets.iter().map(|target| target.seq).collect();
+        self.durable.erase(&positions);
+        self.reader.forget(&positions);
+        queue.forget(&positions);
+        Ok(intent.len())
     }
 
     /// Writes a group's entries as one batch; when this returns they are durable and can be read.

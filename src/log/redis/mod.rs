@@ -350,6 +350,12 @@ impl Log for RedisLog {
         }
     }
 
+    fn erase(&self, _positions: Vec<Seq>) -> Pending<'_, usize> {
+        Box::pin(std::future::ready(Err(Error::Invalid("a log on Redis cannot be erased yet".into()))))
+    }
+
+    fn forget(&self, _positions: &[Seq]) {}
+
     fn close(&self) -> Pending<'_, ()> {
         self.inner.closing.cancel();
         let mut access = self.inner.access.subscribe();

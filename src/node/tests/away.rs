@@ -88,6 +88,10 @@ impl Log for Shared {
     fn load(&self, entries: Vec<Arc<Entry>>) -> Pending<'_, ()> {
         Box::pin(async move { self.open()?.load(entries).await })
     }
+    fn erase(&self, positions: Vec<Seq>) -> Pending<'_, usize> {
+        Box::pin(async move { self.open()?.erase(positions).await })
+    }
+    fn forget(&self, _positions: &[Seq]) {}
     fn close(&self) -> Pending<'_, ()> {
         Box::pin(std::future::ready(Ok(())))
     }

@@ -75,6 +75,24 @@ fn files(disk: &SimDisk) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn what_is_settled_leaves_the_disk_when_somebody_says_so_and_what_waits_stays() {
+    let disk = SimDisk::default();
+    let outbox = open_with(&disk, Settings { settled_bytes_max: 1 << 20, ..small() }).await.unwrap();
+    let holds = |text: &str| {
+        disk.paths().iter().any(|path| disk.bytes(path).windows(text.len()).any(|bytes| bytes == text.as_bytes()))
+    };
+    outbox.park(vec![post(1, "to be erased"), post(2, "waits")]).await.unwrap();
+    outbox.settle(vec![appended(1)]).await.unwrap();
+    assert!(holds("to be erased"));
+    outbox.purge();
+    outbox.purge();
+    // Calls happen in their order: when this one is answered, that is done.
+    outbox.settle(vec![]).await.unwrap();
+    assert!(!holds("to be erased") && holds("waits"));
+    assert_eq!(ids(&outbox.first(9)), [id(2)]);
+}
+
+#[tokio::test]
 async fn posts_come_back_in_order_and_as_they_were_in_the_next_process() {
     let folder = tempfile::tempdir().unwrap();
     let (clock, at) = Clock::manual(NOW_MS);

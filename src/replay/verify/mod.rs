@@ -14,7 +14,7 @@ mod part;
 pub mod rules;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tree;
 
 use std::{sync::mpsc::sync_channel, thread};

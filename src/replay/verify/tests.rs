@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Entries as a source, and the files of a notary.
-struct Listed {
+pub(crate) struct Listed {
     entries: Vec<Stored>,
     next: usize,
     files: HashMap<&'static str, Vec<u8>>,
@@ -25,7 +25,7 @@ struct Listed {
 }
 
 impl Listed {
-    fn of(entries: &[Arc<Entry>]) -> Listed {
+    pub(crate) fn of(entries: &[Arc<Entry>]) -> Listed {
         Listed {
             entries: entries.iter().map(|entry| Stored::from(&**entry)).collect(),
             next: 0,

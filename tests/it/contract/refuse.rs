@@ -277,6 +277,7 @@ async fn unknown_paths_and_methods_are_said_with_what_would_do() {
         (&format!("{message}/timeline"), &["POST", "DELETE"], "GET,HEAD"),
         (&format!("{message}/cancel"), &["GET", "HEAD", "DELETE"], "POST"),
         (&format!("{message}/retry"), &["GET", "PUT"], "POST"),
+        (&format!("{message}/erase"), &["GET", "DELETE"], "POST"),
         ("/api/queues", &["POST"], "GET,HEAD"),
         ("/health/live", &["POST"], "GET,HEAD"),
         ("/health/ready", &["POST"], "GET,HEAD"),

@@ -1,5 +1,6 @@
 //! The file log as its callers see it: the conformance suite, reopening, rotation, refusals, salvage; power in `power`.
 
+mod erase;
 mod filling;
 mod history;
 mod power;
@@ -54,6 +55,12 @@ impl Log for InFolder {
     }
     fn load(&self, entries: Vec<Arc<Entry>>) -> Pending<'_, ()> {
         self.log.load(entries)
+    }
+    fn erase(&self, positions: Vec<Seq>) -> Pending<'_, usize> {
+        self.log.erase(positions)
+    }
+    fn forget(&self, positions: &[Seq]) {
+        self.log.forget(positions);
     }
     fn close(&self) -> Pending<'_, ()> {
         self.log.close()

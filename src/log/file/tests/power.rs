@@ -22,7 +22,7 @@ struct Known {
     unanswered: Vec<Vec<Draft>>,
 }
 
-fn soak() -> bool {
+pub(super) fn soak() -> bool {
     std::env::var_os("ANTIPHON_SOAK").is_some_and(|v| v == "1")
 }
 

@@ -46,6 +46,12 @@ impl Log for OnItsOwn {
     fn load(&self, entries: Vec<Arc<Entry>>) -> Pending<'_, ()> {
         self.log.load(entries)
     }
+    fn erase(&self, positions: Vec<Seq>) -> Pending<'_, usize> {
+        self.log.erase(positions)
+    }
+    fn forget(&self, positions: &[Seq]) {
+        self.log.forget(positions);
+    }
     fn close(&self) -> Pending<'_, ()> {
         self.log.close()
     }
