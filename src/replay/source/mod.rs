@@ -13,7 +13,8 @@ use antiphon_schemas::{Epoch, Seq, Stored};
 use tokio::runtime::Handle;
 
 pub(crate) use self::folder::checkpoint_file;
-pub use self::{bundle::BundleSource, folder::FolderSource, redis::RedisSource};
+pub use self::redis::RedisSource;
+pub use self::{bundle::BundleSource, folder::FolderSource};
 use super::bundle::Portion;
 use crate::log;
 use crate::log::redis::address::Address;
