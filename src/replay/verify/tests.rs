@@ -243,8 +243,14 @@ fn codes(source: &mut Listed, witness: &Witness) -> Vec<(&'static str, u64)> {
 fn a_log_rolled_back_with_its_checkpoints_is_found_by_one_that_was_kept_elsewhere() {
     let (whole, key) = three();
     let kept = String::from_utf8(whole.files["latest"].clone()).unwrap();
-    let mut back =
-        Listed { entries: whole.entries[..2].to_vec(), next: 0, files: HashMap::new(), part: None }.signed(&key, &[2]);
+    let mut back = Listed {
+        entries: whole.entries[..2].to_vec(),
+        next: 0,
+        files: HashMap::new(),
+        part: None,
+        epochs: vec![(Seq(1), Epoch(7))],
+    }
+    .signed(&key, &[2]);
     assert_eq!(codes(&mut back, &Witness::default()), []);
     let witness = Witness { keys: vec![], against: vec![("--against x".into(), kept)] };
     assert_eq!(codes(&mut back, &witness), [("cut", 3)]);
