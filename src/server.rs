@@ -1,7 +1,7 @@
 //! Puts the parts together: listens, opens the log, starts node, bots and HTTP, says what it did, and ends cleanly.
 //!
-//! Order of the end: no new connections → bots finish or give back → feeds end → requests finish → node, log and index
-//! close. A second signal ends the process at once; nothing acknowledged is lost by that.
+//! Order of the end: no new connections → bots finish or give back → feeds end → requests finish → the notary signs what is
+//! there → node, log and index close. A second signal ends the process at once; nothing acknowledged is lost by that.
 //! Not here: settings (`config`), what the parts do.
 
 use std::{
@@ -21,6 +21,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
+    audit::{
+        keys,
+        notary::{Notary, Pace},
+        store::paths,
+    },
     clock::Clock,
     config::{Config, LogKind, REMOTE, RoomPattern, slots_default},
     decide::{BotRule, Policy},
@@ -62,6 +67,8 @@ pub enum Error {
     Outbox(#[from] outbox::OpenError),
     #[error("cannot use `{}`: {}; make the data folder writable, or choose another with --data", .0.display(), .1)]
     Data(PathBuf, io::Error),
+    #[error("the notary cannot sign: {0}")]
+    Notary(#[from] keys::Error),
     #[error("the log cannot be read: {0}")]
     Start(#[from] node::Error),
     #[error("{0}")]
@@ -77,6 +84,7 @@ pub struct Server {
     /// The node behind it.
     pub node: Node,
     crew: Crew,
+    notary: Option<Notary>,
     stop: CancellationToken,
     drained: CancellationToken,
     serving: tokio::task::JoinHandle<()>,
@@ -120,7 +128,18 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
     let bots = bots(config).await?;
     let limits = projection::Limits { recent_messages: config.recent_messages, rooms: config.rooms_in_memory };
     let Store { name, log, outbox, data } = store;
-    let node = node::start(node::Settings { name, log, outbox, clock, policy: policy(config), limits, data }).await?;
+    // Before the log is read: whoever has no key shall not wait for that to learn it.
+    let key = data.as_deref().map(|data| keys::load_or_make(&paths(data), &format!("antiphon/{name}"))).transpose()?;
+    let settings = node::Settings { name, log, outbox, clock, policy: policy(config), limits, data: data.clone() };
+    let node = node::start(settings).await?;
+    let notary = match (key, data) {
+        (Some(key), Some(data)) => {
+            let started = Notary::start(node.clone(), key, &data, Pace::default());
+            Some(started.map_err(|e| Error::Data(paths(&data).folder, e))?)
+        }
+        // What is gone with the process needs no witness.
+        _ => None,
+    };
     let limits = Limits {
         text_bytes_max: config.text_bytes_max,
         subscribers_max: config.subscribers_max,
@@ -129,12 +148,12 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
     let (stop, drained) = (CancellationToken::new(), CancellationToken::new());
     let (status, hands): (Vec<_>, Vec<_>) = bots.into_iter().unzip();
     let names = status.iter().map(named).collect();
-    let app = App::new(node.clone(), limits, status, stop.clone());
+    let app = App::new(node.clone(), limits, status, stop.clone(), notary.clone());
     let router = http::router(app);
     let serving = http::serve(listening, router, config.subscribers_max, stop.clone(), drained.clone(), REQUESTS_GRACE);
     let serving = tokio::spawn(serving);
     let crew = Crew::start(&node, hands.into_iter().flatten().collect(), config.heartbeat);
-    Ok(Server { address, node, crew, stop, drained, serving, bots: names })
+    Ok(Server { address, node, crew, notary, stop, drained, serving, bots: names })
 }
 
 fn named(bot: &BotStatus) -> String {
@@ -152,6 +171,9 @@ impl Server {
         if self.serving.await.is_err() {
             warn!("the HTTP server ended badly");
         }
+        if let Some(notary) = self.notary {
+            notary.stop().await;
+        }
         self.node.stop().await;
     }
 }
@@ -161,7 +183,7 @@ struct Store {
     name: Arc<str>,
     log: Arc<dyn Log>,
     outbox: Option<Outbox>,
-    /// The folder of index and snapshots.
+    /// The folder of index, snapshots and checkpoints.
     data: Option<PathBuf>,
 }
 
@@ -310,6 +332,9 @@ fn announce(config: &Config, server: &Server) {
     }
     say!("  bots      {}", if server.bots.is_empty() { "none".into() } else { server.bots.join(", ") });
     say!("  ack       {}", info.durability);
+    if let Some(notary) = &server.notary {
+        say!("  notary    {}", notary.verifier());
+    }
     if !server.address.ip().is_loopback() {
         say!("  warning   everybody who reaches this address can read and post: there are no tokens yet");
     }

@@ -4,6 +4,7 @@ mod client;
 mod index;
 mod log;
 mod measure;
+mod notary;
 mod process;
 mod redis;
 #[path = "../../tests/support/redis.rs"]
@@ -30,9 +31,10 @@ fn main() {
     bench("redis", &|| redis::run(part));
     bench("replay", &|| replay::run(part));
     bench("work", &|| work::run(part));
+    bench("notary", &notary::run);
     if !ran {
         eprintln!(
-            "no such bench; there are: log, index, server [posts|publish|fanout|echo|idle|restart], redis [append|read|publish|echo|crowd], replay [folder], work [waits|woken|answer]"
+            "no such bench; there are: log, index, server [posts|publish|fanout|echo|idle|restart], redis [append|read|publish|echo|crowd], replay [folder], work [waits|woken|answer], notary"
         );
         std::process::exit(2);
     }

@@ -165,6 +165,41 @@ impl Stored {
         Seq(self.header.get(1..9).map_or(0, |seq| u64::from_le_bytes(seq.try_into().expect("8 bytes"))))
     }
 
+    /// When the log took it, in ms since 1970, as the header says.
+    pub fn at_ms(&self) -> u64 {
+        self.header.get(9..17).map_or(0, |at_ms| u64::from_le_bytes(at_ms.try_into().expect("8 bytes")))
+    }
+
+    /// The append that wrote it, as the header says.
+    pub fn request(&self) -> RequestId {
+        RequestId(self.header.get(17..33).map_or(Uuid::nil(), |id| Uuid::from_bytes(id.try_into().expect("16 bytes"))))
+    }
+
+    /// Its kind, without decoding the header; empty if that is not one.
+    pub fn kind(&self) -> &str {
+        std::str::from_utf8(self.part(0)).unwrap_or_default()
+    }
+
+    /// Its room, without decoding the header; empty if it has none.
+    pub fn room(&self) -> &str {
+        std::str::from_utf8(self.part(1)).unwrap_or_default()
+    }
+
+    /// Its subjects, without decoding the header.
+    pub fn subjects(&self) -> impl Iterator<Item = MessageId> + '_ {
+        let ids = self.part(2).chunks_exact(16);
+        ids.map(|id| MessageId(Uuid::from_bytes(id.try_into().expect("16 bytes"))))
+    }
+
+    /// The bytes of kind, room or subjects.
+    fn part(&self, n: usize) -> &[u8] {
+        let Some(&[kind, room, subjects]) = self.header.get(33..FIXED_BYTES) else { return &[] };
+        let (kind_end, room_end) =
+            (FIXED_BYTES + usize::from(kind), FIXED_BYTES + usize::from(kind) + usize::from(room));
+        let ends = [FIXED_BYTES, kind_end, room_end, room_end + 16 * usize::from(subjects)];
+        self.header.get(ends[n]..ends[n + 1]).unwrap_or_default()
+    }
+
     /// The leaf that it is in the Merkle tree of the log: SHA-256(0 ‖ header ‖ [`body_hash`]), as RFC 6962 wants it.
     pub fn leaf(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
@@ -271,13 +306,20 @@ mod tests {
             };
             let mut bytes = BytesMut::new();
             header.encode(&mut bytes);
-            prop_assert_eq!(Header::decode(&bytes), Ok(header));
+            prop_assert_eq!(Header::decode(&bytes), Ok(header.clone()));
+            let stored = Stored { header: bytes.clone().freeze(), body: Bytes::new() };
+            prop_assert_eq!((stored.seq(), stored.at_ms(), stored.kind()), (header.seq, header.at_ms, &*header.kind));
+            prop_assert_eq!(stored.request(), header.request);
+            prop_assert_eq!(stored.room(), header.room.as_ref().map_or("", |room| room.as_str()));
+            prop_assert!(stored.subjects().eq(header.subjects.iter().copied()));
             prop_assert!(Header::decode(&bytes[..cut.index(bytes.len())]).is_err());
         }
 
         #[test]
         fn bytes_from_anywhere_never_panic(bytes: Vec<u8>) {
             let _ = Entry::decode(&bytes, Bytes::from(bytes.clone()));
+            let stored = Stored { header: bytes.into(), body: Bytes::new() };
+            let _ = (stored.seq(), stored.at_ms(), stored.request(), stored.kind(), stored.room(), stored.subjects().count());
         }
     }
 

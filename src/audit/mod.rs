@@ -7,9 +7,13 @@
 //! Promises: whoever has the verifier key and a checkpoint that was kept elsewhere finds any entry that was altered, removed,
 //! added or moved since, in the log or in a copy of it; nothing here is on the way of an append.
 //! Not here: going through a log and naming what is wrong (`replay verify`).
-//! Start with `merkle` and `note`, then `checkpoint`; `store` and `keys` are the files, `notary` the task of a server.
+//! Start with `merkle` and `note`, then `checkpoint`; `store` and `keys` are the files, `notary` is the task of a
+//! server and `book` what it writes.
 
+mod book;
 pub mod checkpoint;
+pub mod keys;
 pub mod merkle;
+pub mod notary;
 pub mod note;
 pub mod store;

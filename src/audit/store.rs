@@ -163,6 +163,30 @@ impl Leaves {
     }
 }
 
+/// Leaves that are made again from the log, beside those that stand there.
+#[derive(Debug)]
+pub struct Rebuilt {
+    file: File,
+    path: PathBuf,
+}
+
+impl Rebuilt {
+    /// As [`Store::write_leaves`].
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn write_leaves(&self, index: u64, leaves: &[Hash]) -> io::Result<()> {
+        self.file.write_all_at(leaves.as_flattened(), index * LEAF_BYTES)
+    }
+}
+
+impl Drop for Rebuilt {
+    /// What was not adopted is of no use to anybody.
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
 /// Writes the folder. One at a time: the data folder's lock sees to it.
 #[derive(Debug)]
 pub struct Store {
@@ -206,6 +230,26 @@ impl Store {
     /// What the system says.
     pub fn cut_leaves(&self, count: u64) -> io::Result<()> {
         self.leaves.set_len(count * LEAF_BYTES)
+    }
+
+    /// Begins to make the leaves again; those that stand there stay until [`Store::adopt`].
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn rebuild(&self) -> io::Result<Rebuilt> {
+        let path = self.paths.folder.join("leaves.new");
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
+        Ok(Rebuilt { file, path })
+    }
+
+    /// Puts leaves that were made again in the place of those that stand there.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn adopt(&mut self, rebuilt: Rebuilt) -> io::Result<()> {
+        fs::rename(&rebuilt.path, &self.paths.leaves)?;
+        self.leaves = open_leaves(&self.paths)?;
+        Ok(())
     }
 
     /// Makes this the newest note.

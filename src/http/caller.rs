@@ -163,7 +163,7 @@ mod tests {
             data: None,
         });
         let limits = Limits { text_bytes_max: 1, subscribers_max: 1, loopback_names_only: false };
-        App::new(node.await.unwrap(), limits, vec![], CancellationToken::new())
+        App::new(node.await.unwrap(), limits, vec![], CancellationToken::new(), None)
     }
 
     async fn made(node: &Node) -> (Arc<Key>, String) {

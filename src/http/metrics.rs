@@ -114,6 +114,15 @@ impl Collector for FromState {
         gauge("outbox_refused", "Posts from there that the log refused", refused as u64)?;
         gauge("subscribers", "Open event streams", app.0.subscribers.load(Ordering::Relaxed) as u64)?;
         gauge("replies_in_flight", "Replies being written", writing as u64)?;
+        if let Some(notary) = &app.0.notary {
+            let shown = notary.shown().borrow().clone();
+            gauge("notary_refuses", "1 if the log is not what the notary signed, else 0", u64::from(shown.refuses))?;
+            if let Some(signed) = shown.latest {
+                let age_ms = node.clock().now_ms().saturating_sub(signed.at_ms);
+                gauge("checkpoint_size", "Entries that the newest checkpoint covers", signed.checkpoint.size)?;
+                gauge("checkpoint_age_seconds", "Since it was signed; grows while nothing arrives", age_ms / 1_000)?;
+            }
+        }
         let mut family = encoder.encode_descriptor("log_entries", "Entries by kind", None, MetricType::Counter)?;
         for (kind, count) in &counts.entries {
             ConstCounter::new(*count).encode(family.encode_family(&[("kind", kind.as_str())])?)?;

@@ -10,6 +10,7 @@
 //! Start with [`router`]; the table of routes with their documentation is `openapi`.
 
 mod caller;
+mod checkpoint;
 mod events;
 mod guard;
 mod input;
@@ -46,7 +47,7 @@ pub use problem::Problem;
 use tokio_util::sync::CancellationToken;
 
 use self::metrics::HttpMetrics;
-use crate::node::Node;
+use crate::{audit::notary::Notary, node::Node};
 
 /// Bounds and rules of the surface.
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +88,8 @@ struct Shared {
     /// Cancelled when the server begins to stop: nobody waits for work any longer.
     stop: CancellationToken,
     readiness: monitor::Readiness,
+    /// Absent if nothing is signed here.
+    notary: Option<Notary>,
 }
 
 /// Who is at the other end of the connection.
@@ -95,7 +98,13 @@ pub struct Peer(pub SocketAddr);
 
 impl App {
     /// The surface of a node; whoever waits for work is sent away when `stop` is cancelled.
-    pub fn new(node: Node, limits: Limits, bots: Vec<BotStatus>, stop: CancellationToken) -> App {
+    pub fn new(
+        node: Node,
+        limits: Limits,
+        bots: Vec<BotStatus>,
+        stop: CancellationToken,
+        notary: Option<Notary>,
+    ) -> App {
         App(Arc::new(Shared {
             node,
             limits,
@@ -105,6 +114,7 @@ impl App {
             waiting: work::Waiting::default(),
             stop,
             readiness: monitor::Readiness::default(),
+            notary,
         }))
     }
 
@@ -161,6 +171,8 @@ pub fn router(app: App) -> Router {
         .route("/api/state/index", get(state::index))
         .route("/api/keys", get(keys::list).post(keys::create))
         .route("/api/keys/{id}", delete(keys::revoke))
+        .route("/api/checkpoint", get(checkpoint::latest))
+        .route("/api/checkpoint/key", get(checkpoint::key))
         .route("/api/store/accept-empty", post(monitor::accept_empty))
         .route("/health/live", get(monitor::live))
         .route("/health/ready", get(monitor::ready))

@@ -405,6 +405,27 @@ const ROUTES: &[Route] = &[
         problems: &[(403, "this-machine-only, foreign-host, foreign-origin"), (404, "no-such-key"), UNAVAILABLE],
     },
     Route {
+        method: "get",
+        path: "/api/checkpoint",
+        summary: "The newest checkpoint of the log that this node has signed: a C2SP signed note. Keep it elsewhere; antiphon replay verify holds the log against it.",
+        query: &[],
+        body: None,
+        answers: &[(200, "text/plain", "the note"), (204, "", "nothing is signed yet, or this log is in memory")],
+        problems: NO_PROBLEMS,
+    },
+    Route {
+        method: "get",
+        path: "/api/checkpoint/key",
+        summary: "The verifier key of this node's notary.",
+        query: &[],
+        body: None,
+        answers: &[
+            (200, "text/plain", "name+id+key, and a newline"),
+            (204, "", "this log is in memory: nothing is signed"),
+        ],
+        problems: NO_PROBLEMS,
+    },
+    Route {
         method: "post",
         path: "/api/store/accept-empty",
         summary: "Take an empty store as a new log, although this node knows a history of it; from this machine itself only. What the node knows is offered to the new log.",

@@ -101,6 +101,11 @@ impl Conductor {
                     batch.push(None, vec![], vec![noted], item, projections);
                     continue;
                 }
+                Command::Checkpoint(checkpoint) => {
+                    let event = Event::from(checkpoint.clone());
+                    batch.push(None, vec![], vec![event], item, projections);
+                    continue;
+                }
                 Command::Key(wish) => {
                     match decide::key::key(&projections.keys, &inner.policy, wish) {
                         Ok(Some(event)) => batch.push(None, vec![], vec![event], item, projections),

@@ -319,6 +319,6 @@ pub(super) fn touches(command: &Command) -> Option<MessageId> {
         Command::Change(id, _) | Command::Due(id) => Some(*id),
         Command::End(held, _) => Some(held.message_id),
         Command::Restore(restore) => Some(restore.id),
-        Command::Claim(_) | Command::Note(_) | Command::Key(_) => None,
+        Command::Claim(_) | Command::Note(_) | Command::Checkpoint(_) | Command::Key(_) => None,
     }
 }

@@ -18,7 +18,8 @@
 //! Not here: what may happen (`decide`), bots (`work`), HTTP.
 //! Start with [`Node`], then `conductor` (the turn), `batch` (deciding), `apply` (what is new), `away` (the store comes
 //! and goes), `parking` (the outbox), `repair` (a lost tail), `build` (the state from the log), `live` (words), `keys`
-//! (who may answer from outside), `erase` (texts out of the log); `read` and `follow` are the reading side.
+//! (who may answer from outside), `erase` (texts out of the log); `read` and `follow` are the reading side, `stored` the
+//! auditor's.
 
 mod apply;
 mod away;
@@ -37,8 +38,9 @@ mod repair;
 mod snapshot;
 mod start;
 mod state;
+mod stored;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod timer;
 mod work;
 
@@ -54,7 +56,7 @@ use std::{
 
 use antiphon_schemas::{
     BotName, Cursor, Entry, Epoch, Event, MessageId, RoomName, Seq,
-    event::LogRepaired,
+    event::{LogCheckpoint, LogRepaired},
     time,
     wire::{Changed, Parked, Posted, Status},
 };
@@ -333,6 +335,7 @@ enum Command {
     Claim(Wish),
     Restore(Restore),
     Note(LogRepaired),
+    Checkpoint(LogCheckpoint),
     Key(KeyWish),
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`Tricky`] is that log with another node, a lossy wire and a full disk in front of it.
 
-mod away;
+pub(crate) mod away;
 mod claims;
 mod erase;
 mod keys;
@@ -145,7 +145,7 @@ struct Rig {
     wall: Arc<AtomicU64>,
 }
 
-fn policy() -> Policy {
+pub(crate) fn policy() -> Policy {
     Policy {
         queue_max: 1_000,
         attempts_max: ATTEMPTS_MAX,
@@ -157,7 +157,7 @@ fn policy() -> Policy {
     }
 }
 
-async fn node_on(log: Arc<dyn Log>, clock: Clock, policy: Policy) -> Node {
+pub(crate) async fn node_on(log: Arc<dyn Log>, clock: Clock, policy: Policy) -> Node {
     let limits = Limits { recent_messages: 100, rooms: 10 };
     start(Settings { name: "here".into(), log, outbox: None, clock, policy, limits, data: None }).await.unwrap()
 }
@@ -285,7 +285,7 @@ fn posted(placed: Placed) -> Result<(Posted, bool), Error> {
 }
 
 /// Somebody's post that wants an answer, under a fresh id that its client chose.
-fn question(text: &str) -> Post {
+pub(crate) fn question(text: &str) -> Post {
     Post {
         room: room(),
         id: MessageId(Uuid::new_v4()),

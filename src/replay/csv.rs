@@ -138,3 +138,44 @@ fn word(value: &impl Serialize) -> String {
         _ => String::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The cells of a table, read by the rules of RFC 4180.
+    fn parse(text: &str) -> Vec<Vec<String>> {
+        let (mut rows, mut row, mut cell, mut quoted) = (Vec::new(), Vec::new(), String::new(), false);
+        let mut chars = text.chars().peekable();
+        while let Some(c) = chars.next() {
+            match c {
+                '"' if quoted && chars.peek() == Some(&'"') => cell.extend(chars.next()),
+                '"' => quoted = !quoted,
+                ',' if !quoted => row.push(std::mem::take(&mut cell)),
+                '\r' if !quoted => {
+                    assert_eq!(chars.next(), Some('\n'));
+                    row.push(std::mem::take(&mut cell));
+                    rows.push(std::mem::take(&mut row));
+                }
+                c => cell.push(c),
+            }
+        }
+        assert!(row.is_empty() && cell.is_empty() && !quoted, "it ends with a line");
+        rows
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_a_text_holds_it_is_one_cell_and_never_a_formula(texts in proptest::collection::vec("[=+@\\-a\",\r\n\t' é]{0,8}", 1..4)) {
+            let mut out = Vec::new();
+            line(&mut out, texts.iter().map(|text| Cell::Text(text))).unwrap();
+            let rows = parse(std::str::from_utf8(&out).unwrap());
+            proptest::prop_assert_eq!(rows.len(), 1);
+            for (cell, text) in rows[0].iter().zip(&texts) {
+                let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+                proptest::prop_assert_eq!(cell.strip_prefix(if formula { "'" } else { "" }), Some(&**text));
+                proptest::prop_assert!(!cell.starts_with(['=', '+', '-', '@', '\t', '\r']));
+            }
+        }
+    }
+}

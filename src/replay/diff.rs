@@ -217,3 +217,72 @@ pub fn of_epoch(source: &dyn Source, position: Position) -> Result<Seq, Error> {
     let (server, log) = (position.0.epoch, source.epoch());
     Err(Error::Io(format!("the server's log has epoch {server}, this one {log}: name the server's log with --log")))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        decide::tests::{LIMITS, World, config, steps},
+        replay::verify::tests::Listed,
+    };
+
+    /// What a server that has folded these entries says.
+    fn server(world: &World) -> (StateKept, StateRoom, StateIndex) {
+        let position = crate::projection::view::position(crate::decide::tests::EPOCH, world.projections.position);
+        let kept = serde_json::to_value(world.projections.keep()).unwrap();
+        let kept = StateKept { position, recent_messages: LIMITS.recent_messages, rooms: LIMITS.rooms, kept };
+        let window = world.projections.recent.window(&crate::decide::tests::room(0), Seq::ZERO, usize::MAX);
+        let floor = window.floor.map(|seq| crate::projection::view::position(crate::decide::tests::EPOCH, seq));
+        let view = StateRoom { position, floor, messages: window.messages };
+        let mut records: BTreeMap<MessageId, Record> = BTreeMap::new();
+        for entry in &world.entries {
+            for (id, change) in Change::of(entry) {
+                records.entry(id).or_default().apply(entry.header.seq, &change);
+            }
+        }
+        let records = records.iter().map(|(id, ours)| record(*id, ours)).collect();
+        (kept, view, StateIndex { position, records, more: false })
+    }
+
+    proptest! {
+        #![proptest_config(config())]
+
+        #[test]
+        fn a_server_that_folded_the_same_log_does_not_differ_and_one_that_did_not_is_told_where(
+            steps in steps(), which in 0..4u8, at: prop::sample::Index,
+        ) {
+            let mut world = World::new();
+            steps.iter().for_each(|step| drop(world.act(step)));
+            let (mut kept, view, mut index) = server(&world);
+            let mut source = Listed::of(&world.entries);
+            let mut fresh = Fresh::new(&mut source, LIMITS).unwrap();
+            fresh.to(world.projections.position, |_| {}).unwrap();
+            let room = crate::decide::tests::room(0);
+            prop_assert_eq!(fresh.kept("state", &kept), None);
+            prop_assert_eq!(fresh.room(&room, &view), None);
+            prop_assert_eq!(fresh.index(None, &index), None);
+            let beyond = matches!(fresh.to(world.projections.position.next(), |_| {}), Err(Error::Io(_)));
+            prop_assert!(beyond, "the server knows more than this log");
+
+            prop_assume!(!index.records.is_empty());
+            let n = at.index(index.records.len());
+            let id = index.records[n].id;
+            match which {
+                0 => drop(index.records.remove(n)),
+                1 => index.records[n].redacted ^= true,
+                2 => index.records[n].positions.push(1_000_000),
+                _ => {
+                    kept.kept["open"] = json!("something else");
+                    let difference = fresh.kept("state", &kept).unwrap();
+                    prop_assert_eq!(difference.about, "/open");
+                    return Ok(());
+                }
+            }
+            let difference = fresh.index(None, &index).unwrap();
+            prop_assert_eq!((difference.of, difference.about), ("index", id.to_string()));
+        }
+    }
+}

@@ -158,12 +158,15 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Whether entries of this kind pass.
+    pub fn takes_kind(&self, kind: &str) -> bool {
+        self.kinds.is_empty() || self.kinds.iter().any(|k| kind == k || (k.ends_with('.') && kind.starts_with(k)))
+    }
+
     /// Whether the header of an entry passes: nothing has to be decoded for most.
     pub fn takes_header(&self, header: &Header) -> bool {
-        let kind = &*header.kind;
         self.room.as_ref().is_none_or(|room| header.room.as_ref() == Some(room))
-            && (self.kinds.is_empty()
-                || self.kinds.iter().any(|k| kind == k || (k.ends_with('.') && kind.starts_with(k))))
+            && self.takes_kind(&header.kind)
             && self.message.is_none_or(|id| header.subjects.contains(&id))
     }
 

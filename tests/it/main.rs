@@ -15,11 +15,15 @@ mod import;
 mod keys;
 mod models;
 mod nodes;
+mod notary;
 mod openapi;
 #[path = "../support/proxy.rs"]
 mod proxy;
 #[path = "../support/redis.rs"]
 mod redis;
+mod replay_bundle;
+mod replay_story;
+mod replay_verify;
 mod start;
 mod tidy;
 mod workers;

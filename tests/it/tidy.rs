@@ -23,6 +23,11 @@ const ABSENT: &[(&str, &[&str], &str)] = &[
     ("src/index", &["crate::node", "crate::http", "crate::work", "tokio::net"], "the index is a projection"),
     ("src/node", &["axum", "StatusCode", "crate::http", "crate::work"], "a node does not know who asks"),
     (
+        "src/audit",
+        &["axum", "StatusCode", "crate::http", "crate::work", "crate::server"],
+        "the notary follows a node and does not know who asks",
+    ),
+    (
         "src/work",
         &["axum", "StatusCode", "crate::http", "antiphon_bot", "reqwest", "crate::worker", "crate::client"],
         "the runtime does not know bots or HTTP",

@@ -2,20 +2,43 @@
 
 use std::io::Write;
 
-use antiphon_schemas::{Entry, Event, MessageId, entry::Header, time};
+use antiphon_schemas::{Entry, Event, MessageId, Seq, Stored, entry::Header, time};
 use serde_json::{Value, json};
 
-use super::{Desk, Paint, Part, Progress, each_stored, json_line, out, plain, position};
-use crate::{cli::DONE, replay::span::Filter};
+use super::{Desk, Output, Paint, Part, Progress, each_stored, json_line, out, plain, position};
+use crate::{
+    cli::DONE,
+    replay::{
+        hidden::Hidden,
+        source::{self, Source},
+        span::{Filter, Span},
+    },
+};
 
 /// Characters of a text that are shown to people.
 const TEXT_CHARS_MAX: usize = 100;
+/// Stands for a text that was taken back.
+pub(super) const TAKEN_BACK: &str = "(taken back)";
+
+const EXAMPLES: &str = "\
+Examples:
+  antiphon replay cat --from 2h --kind message.      what happened to messages in the last two hours
+  antiphon replay cat --room lobby --author Ann      what Ann said in the lobby
+  antiphon replay cat --log redis://127.0.0.1:6379 --json | jq .kind";
 
 /// The entries as they are
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Cat {
     #[command(flatten)]
     part: Part,
+    #[command(flatten)]
+    wanted: Wanted,
+}
+
+/// What of a part of the log is wanted.
+#[derive(Debug, clap::Args)]
+pub(super) struct Wanted {
     /// Only this kind, or kinds that begin so (`message.`); several with commas
     #[arg(long = "kind", value_name = "KIND,…", value_delimiter = ',')]
     kinds: Vec<String>,
@@ -25,40 +48,90 @@ pub(super) struct Cat {
     /// Only what this author posted, or this worker or bot claimed
     #[arg(long, value_name = "NAME")]
     author: Option<String>,
+    /// Show also texts that were taken back; erased ones are gone
+    #[arg(long)]
+    with_redacted: bool,
 }
 
 impl Cat {
     pub(super) fn run(self, desk: &Desk<'_>) -> anyhow::Result<u8> {
         let (mut source, span) = desk.open_part(&self.part)?;
-        let filter =
-            Filter { room: self.part.room.clone(), kinds: self.kinds, message: self.message, author: self.author };
-        let (mut out, paint, json) = (out(), Paint::stdout(), self.part.json);
-        let progress = Progress::of(&mut *source, span)?;
+        let mut lines = Lines::new(&self.part, self.wanted);
+        lines.look_ahead(&mut *source, span.after)?;
+        source.seek(span.after)?;
+        let progress = Progress::of_output(&mut *source, span)?;
         each_stored(&mut *source, span, &progress, |stored| {
-            let header = Header::decode(&stored.header)?;
-            if !filter.takes_header(&header) {
-                return Ok(true);
-            }
-            let entry = stored.entry()?;
-            if filter.takes(&entry) {
-                if json {
-                    json_line(&mut out, &as_json(&entry))?;
-                } else {
-                    writeln!(out, "{}", line(&entry, paint))?;
-                }
-            }
+            lines.show(stored)?;
             Ok(true)
         })?;
         progress.done();
-        out.flush()?;
+        lines.flush()?;
         Ok(DONE)
     }
 }
 
-/// An entry as a JSON object: what the header says, and the event's own fields.
-pub(super) fn as_json(entry: &Entry) -> Value {
+/// Writes what is wanted, an entry a line.
+pub(super) struct Lines {
+    filter: Filter,
+    hidden: Option<Hidden>,
+    json: bool,
+    paint: Paint,
+    out: Output,
+}
+
+impl Lines {
+    pub(super) fn new(part: &Part, wanted: Wanted) -> Lines {
+        let Wanted { kinds, message, author, with_redacted } = wanted;
+        let filter = Filter { room: part.room.clone(), kinds, message, author };
+        let hidden = (!with_redacted).then(Hidden::default);
+        Lines { filter, hidden, json: part.json, paint: Paint::stdout(), out: out() }
+    }
+
+    /// Looks which texts from a position on are hidden by now, if texts are wanted at all.
+    pub(super) fn look_ahead(&mut self, source: &mut dyn Source, after: Seq) -> Result<(), source::Error> {
+        let texts = ["message.posted", "reply.posted"].iter().any(|kind| self.filter.takes_kind(kind));
+        if let Some(hidden) = self.hidden.as_mut().filter(|_| texts) {
+            let progress = Progress::of(source, Span { after, until: None })?;
+            *hidden = Hidden::now(source, after, |entries| progress.more(entries))?;
+            progress.done();
+        }
+        Ok(())
+    }
+
+    /// The entry, if it is wanted.
+    pub(super) fn take(&self, stored: &Stored) -> anyhow::Result<Option<Entry>> {
+        if !self.filter.takes_kind(stored.kind()) || !self.filter.takes_header(&Header::decode(&stored.header)?) {
+            return Ok(None);
+        }
+        Ok(Some(stored.entry()?).filter(|entry| self.filter.takes(entry)))
+    }
+
+    /// Writes the entry, if it is wanted.
+    pub(super) fn show(&mut self, stored: &Stored) -> anyhow::Result<()> {
+        let Some(mut entry) = self.take(stored)? else { return Ok(()) };
+        let hidden = self.hidden.as_ref().is_some_and(|hidden| hidden.hide(&mut entry));
+        if self.json {
+            json_line(&mut self.out, &as_json(&entry, hidden))?;
+        } else {
+            writeln!(self.out, "{}", line(&entry, hidden, self.paint))?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of what an entry hides that comes while somebody looks on.
+    pub(super) fn heed(&mut self, stored: &Stored) {
+        self.hidden.iter_mut().for_each(|hidden| hidden.apply(stored));
+    }
+
+    pub(super) fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// An entry as a JSON object: what the header says, and the event's own fields; `redacted` if its text was taken out.
+pub(super) fn as_json(entry: &Entry, redacted: bool) -> Value {
     let header = &entry.header;
-    json!({
+    let mut value = json!({
         "position": header.seq.0,
         "at": time::rfc3339(header.at_ms),
         "kind": header.kind,
@@ -66,7 +139,11 @@ pub(super) fn as_json(entry: &Entry) -> Value {
         "subjects": header.subjects,
         "request": header.request,
         "event": event_json(&entry.event),
-    })
+    });
+    if redacted {
+        value["redacted"] = true.into();
+    }
+    value
 }
 
 fn event_json(event: &Event) -> Value {
@@ -92,7 +169,7 @@ fn event_json(event: &Event) -> Value {
 }
 
 /// An entry in one line: position, time, kind, room, and what matters most of it.
-fn line(entry: &Entry, paint: Paint) -> String {
+fn line(entry: &Entry, hidden: bool, paint: Paint) -> String {
     let header = &entry.header;
     let room = header.room.as_ref().map_or("-", |room| room.as_str());
     format!(
@@ -101,24 +178,29 @@ fn line(entry: &Entry, paint: Paint) -> String {
         paint.faint(&time::rfc3339(header.at_ms)),
         paint.bold(&header.kind),
         room,
-        what(&entry.event)
+        what(&entry.event, hidden)
     )
 }
 
+/// A text in one line, unless it is hidden.
+pub(super) fn text_line(text: &str, hidden: bool) -> String {
+    if hidden { TAKEN_BACK.into() } else { plain(text, TEXT_CHARS_MAX) }
+}
+
 /// What an event says, in few words.
-fn what(event: &Event) -> String {
+pub(super) fn what(event: &Event, hidden: bool) -> String {
     match event {
         Event::MessagePosted(e) => {
             let asks = e.ask.as_ref().map_or(String::new(), |ask| format!(" → {}", ask.bot));
-            format!("{} {}{asks}: {}", e.id, plain(&e.author.name, 40), plain(&e.text, TEXT_CHARS_MAX))
+            format!("{} {}{asks}: {}", e.id, plain(&e.author.name, 40), text_line(&e.text, hidden))
         }
         Event::ReplyPosted(e) => {
-            format!("{} {}: {}", e.message_id, plain(&e.author.name, 40), plain(&e.text, TEXT_CHARS_MAX))
+            format!("{} {}: {}", e.message_id, plain(&e.author.name, 40), text_line(&e.text, hidden))
         }
         Event::MessageClaimed(e) => {
             format!("{} by {} for {}, try {}", e.message_id, plain(&e.worker, 80), e.bot, e.attempt)
         }
-        Event::MessageReleased(e) => format!("{} {}", e.message_id, e.reason),
+        Event::MessageReleased(e) => format!("{} {}", e.message_id, plain(&e.reason, TEXT_CHARS_MAX)),
         Event::MessageFailed(e) => format!("{} {}", e.message_id, plain(&e.reason, TEXT_CHARS_MAX)),
         Event::MessageDead(e) => format!("{} {}", e.message_id, plain(&e.reason, TEXT_CHARS_MAX)),
         Event::MessageCancelled(e) => e.message_id.to_string(),

@@ -17,7 +17,7 @@ use crate::{
     cli::{DONE, FAILED, Usage, complain},
     log::GoOn,
     replay::{
-        bundle::CHECKPOINTS,
+        bundle::{CHECKPOINTS, LOADED},
         copy::{self, Ended, Speed},
         source::{BundleSource, Source, Where},
         span::Span,
@@ -28,7 +28,7 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   antiphon replay load chat.antiphon --log ./antiphon-data          then: antiphon --data ./antiphon-data
-  antiphon replay load chat.antiphon --log redis://127.0.0.1:6379 --checkpoints ./antiphon-data/redis/checkpoints
+  antiphon replay load chat.antiphon --log redis://127.0.0.1:6379 --checkpoints ./antiphon-data/redis/checkpoints/loaded
 
 The log must be empty: a folder that is not there, or a Redis on which no server has begun. What breaks off is gone on with
 by the same command. Both logs have the same epoch, hence the same positions: let only one of them take posts.";
@@ -65,7 +65,11 @@ impl Load {
             (Where::Folder(_), Some(_)) => {
                 return Err(Usage("--checkpoints is for a Redis; those of a data folder lie in it".into()).into());
             }
-            (Where::Folder(folder), None) => Some(folder.join("checkpoints")),
+            (Where::Folder(folder), None) => Some(folder.join("checkpoints").join(LOADED)),
+            (_, Some(folder)) if folder.join("notary.key").exists() => {
+                let why = format!("`{0}` is a notary's own; name `{0}/{LOADED}`", folder.display());
+                return Err(Usage(why).into());
+            }
             (_, folder) => folder.clone(),
         };
         let (epoch, tail) = (source.epoch(), source.tail()?);

@@ -7,9 +7,16 @@ mod cat;
 mod diff;
 mod erase;
 mod export;
+mod follow;
 mod into;
 mod load;
+mod play;
+mod show;
+mod stats;
+mod table;
+mod tail;
 mod verify;
+mod why;
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -36,7 +43,11 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   antiphon replay cat --from 2h --kind message.      what happened to messages in the last two hours
-  antiphon replay cat --log redis://127.0.0.1:6379 --json | jq .kind
+  antiphon replay tail --follow                      the newest entries, then what comes
+  antiphon replay show lobby --at 2h                 the lobby as it was two hours ago
+  antiphon replay why 0192f0c1-8b7e-7cc3-98a4-3a5e1c0d9f10
+                                                     what became of a message, and how long each part took
+  antiphon replay stats --by hour --from 1d          waiting times, first words, failures
 
 Without --log it is the log of the configuration: the data folder, or the Redis that `log` names. Nothing is ever written to it
 (erase asks its server to do that), and a server may be running on it. docs/replay.md has every command with an example.";
@@ -53,6 +64,14 @@ pub(super) struct Replay {
 enum Command {
     /// The entries as they are
     Cat(cat::Cat),
+    /// The newest entries, and with --follow those that come
+    Tail(tail::Tail),
+    /// A room as it was at a moment, with what was being answered; --follow plays it from there on
+    Show(show::Show),
+    /// One message's life: what it waited behind, who answered it, with which model, and how long each part took
+    Why(why::Why),
+    /// Waiting times, first words, totals and failures, by bot, room, hour, model or worker
+    Stats(stats::Stats),
     /// Fold the log afresh and compare with the running server's state, snapshot, views and index
     Diff(diff::Diff),
     /// Take the texts of an author, or single messages, out of the log for ever; or only say where they are
@@ -73,6 +92,10 @@ impl Replay {
         let desk = Desk { env, runtime: &runtime, clock: Clock::system() };
         let done = match self.command {
             Command::Cat(cat) => cat.run(&desk),
+            Command::Tail(tail) => tail.run(&desk),
+            Command::Show(show) => show.run(&desk),
+            Command::Why(why) => why.run(&desk),
+            Command::Stats(stats) => stats.run(&desk),
             Command::Diff(diff) => diff.run(&desk),
             Command::Erase(erase) => erase.run(&desk),
             Command::Export(export) => export.run(&desk),
@@ -133,6 +156,15 @@ impl LogArgument {
             });
         };
         place_of(text, "--log")
+    }
+}
+
+impl LogArgument {
+    /// For the configured log in a Redis: where the configured node has its checkpoints, if it has some.
+    fn node_checkpoints(&self, env: &Env) -> Option<PathBuf> {
+        let config = Config::load(&Flags::default(), env, Path::new(".")).ok()?;
+        let here = matches!(&config.log, LogKind::Redis(_)) && self.place.is_none();
+        here.then(|| config.data.join("redis").join("checkpoints")).filter(|folder| folder.exists())
     }
 }
 
@@ -203,6 +235,14 @@ impl Progress {
         Ok(Progress(bar))
     }
 
+    /// The same, unless what is written would stand in its way: stdout is a terminal, too.
+    fn of_output(source: &mut dyn Source, span: Span) -> Result<Progress, source::Error> {
+        if io::stdout().is_terminal() {
+            return Ok(Progress(ProgressBar::hidden()));
+        }
+        Progress::of(source, span)
+    }
+
     /// So many entries more are done.
     fn more(&self, entries: usize) {
         self.0.inc(entries as u64);
@@ -262,8 +302,11 @@ impl Paint {
     }
 }
 
+/// Stdout, gathered.
+type Output = io::BufWriter<io::StdoutLock<'static>>;
+
 /// Stdout, gathered; a closed pipe is an error that `cli` knows.
-fn out() -> io::BufWriter<io::StdoutLock<'static>> {
+fn out() -> Output {
     io::BufWriter::with_capacity(64 << 10, io::stdout().lock())
 }
 
@@ -284,7 +327,56 @@ fn plain(text: &str, max: usize) -> String {
     plain
 }
 
+/// How long something took, as people read it: `120 ms`, `3.2 s`, `2 min 5 s`, `3 h 20 min`, `2 d 4 h`.
+fn duration(ms: u64) -> String {
+    // 59.95 s and more would be rounded to 60.0 s.
+    let s = (ms + 500) / 1_000;
+    match ms {
+        ..1_000 => format!("{ms} ms"),
+        1_000..59_950 => format!("{}.{} s", (ms + 50) / 1_000, (ms + 50) % 1_000 / 100),
+        _ if s < 3_600 => format!("{} min {} s", s / 60, s % 60),
+        _ if s < 86_400 => format!("{} h {} min", s / 3_600, s % 3_600 / 60),
+        _ => format!("{} d {} h", s / 86_400, s % 86_400 / 3_600),
+    }
+}
+
+/// A number of things: `1 message`, `2 messages`.
+fn many(count: u64, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+}
+
 /// A position as people read it.
 fn position(seq: Seq) -> String {
     seq.0.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_short_and_have_a_unit() {
+        for (ms, text) in [
+            (0, "0 ms"),
+            (999, "999 ms"),
+            (1_000, "1.0 s"),
+            (3_249, "3.2 s"),
+            (3_250, "3.3 s"),
+            (59_949, "59.9 s"),
+            (59_950, "1 min 0 s"),
+            (125_000, "2 min 5 s"),
+            (3_599_499, "59 min 59 s"),
+            (3_599_500, "1 h 0 min"),
+            (12_000_000, "3 h 20 min"),
+            (187_200_000, "2 d 4 h"),
+        ] {
+            assert_eq!(duration(ms), text, "{ms}");
+        }
+    }
+
+    #[test]
+    fn a_text_stays_in_its_line() {
+        assert_eq!(plain("a\nb\u{1b}[2J\u{9b}c", 100), "a b [2J c");
+        assert_eq!(plain("äöü", 2), "äö…");
+    }
 }

@@ -14,8 +14,8 @@ use super::{Desk, Paint, Part, Progress, json_line, out, position};
 use crate::{
     audit::note::NOTE_BYTES_MAX,
     cli::{DONE, FAILED, Usage},
-    config::{Config, Flags, LogKind},
     replay::{
+        bundle::Portion,
         source::{Error, Source, checkpoint_file},
         span::Span,
         verify::{Report, Witness, verify},
@@ -53,7 +53,7 @@ impl Verify {
         let (mut source, span) = desk.open_part(&self.part)?;
         let progress = Progress::of(&mut *source, Span { after: antiphon_schemas::Seq::ZERO, until: None })?;
         let started = std::time::Instant::now();
-        if let Some(folder) = self.checkpoints.clone().or_else(|| self.node_checkpoints(desk)) {
+        if let Some(folder) = self.checkpoints.clone().or_else(|| self.part.log.node_checkpoints(desk.env)) {
             source = Box::new(WithCheckpoints { source, folder });
         }
         let witness = self.witness()?;
@@ -80,13 +80,6 @@ impl Verify {
 }
 
 impl Verify {
-    /// For the configured log in Redis: the checkpoints of the configured node.
-    fn node_checkpoints(&self, desk: &Desk<'_>) -> Option<PathBuf> {
-        let config = Config::load(&Flags::default(), desk.env, Path::new(".")).ok()?;
-        let here = matches!(&config.log, LogKind::Redis(_)) && self.part.log.place.is_none();
-        here.then(|| config.data.join("checkpoints"))
-    }
-
     fn witness(&self) -> anyhow::Result<Witness> {
         let key = |text: &String| -> anyhow::Result<_> {
             let read = if text.contains('+') { text.clone() } else { read(Path::new(text))? };
@@ -139,6 +132,10 @@ impl Source for WithCheckpoints {
         self.source.place(seq)
     }
 
+    fn part(&self) -> Option<&Portion> {
+        self.source.part()
+    }
+
     fn checkpoint_file(&mut self, name: &str) -> Result<Option<Box<dyn Read + Send>>, Error> {
         checkpoint_file(&self.folder, name)
     }
@@ -153,8 +150,16 @@ fn print(out: &mut impl Write, shown: &str, report: &Report, seconds: f64) -> an
     };
     writeln!(out, "{}: {}", shown, paint.bold(&verdict))?;
     let rate = report.tail.0 as f64 / seconds.max(1e-9) / 1e3;
-    writeln!(out, "  entries     {} ({rate:.0} k/s)", report.tail)?;
-    writeln!(out, "  messages    {}, of which {} wait for an answer", report.messages, report.open_count)?;
+    if let Some(entries) = report.part {
+        writeln!(
+            out,
+            "  entries     {entries}, a part of the log up to position {}: held to what was signed, not to the rules",
+            report.tail
+        )?;
+    } else {
+        writeln!(out, "  entries     {} ({rate:.0} k/s)", report.tail)?;
+        writeln!(out, "  messages    {}, of which {} wait for an answer", report.messages, report.open_count)?;
+    }
     match (report.agreed, report.keys.first()) {
         (0, None) => writeln!(out, "  checkpoints none beside the log: only its rules were looked at")?,
         (agreed, key) => {
@@ -183,7 +188,8 @@ fn print(out: &mut impl Write, shown: &str, report: &Report, seconds: f64) -> an
 fn as_json(report: &Report) -> serde_json::Value {
     let findings = report.findings.iter().map(|f| json!({"position": f.at.0, "code": f.code, "why": f.why}));
     json!({
-        "entries": report.tail.0,
+        "entries": report.part.unwrap_or(report.tail.0),
+        "part": report.part.is_some(),
         "messages": report.messages,
         "open": report.open,
         "open_count": report.open_count,

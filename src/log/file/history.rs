@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use antiphon_schemas::{Entry, Epoch, Seq, Stored};
+use antiphon_schemas::{Epoch, Seq, Stored};
 use bytes::Bytes;
 
 use super::{
@@ -158,14 +158,21 @@ impl History {
                 }
                 Err(flaw) => {
                     // A segment begins where the one before it ends, so nothing that was torn lies between.
-                    if whole == page.len()
-                        && segment.first < self.next
-                        && let Some(later) = self.open_segment(self.next)?
-                    {
-                        self.link(page.last().or(self.last.as_ref()), &later)?;
-                        mark = Some((later.at, later.offset));
-                        self.segment = Some(later);
-                        continue;
+                    let later = if whole == page.len() && segment.first < self.next {
+                        self.later(page.last().or(self.last.as_ref()))
+                    } else {
+                        Ok(None)
+                    };
+                    match later {
+                        Ok(Some(later)) => {
+                            mark = Some((later.at, later.offset));
+                            self.segment = Some(later);
+                            continue;
+                        }
+                        // What is sound comes first; whoever asks again is told.
+                        Err(_) if whole > 0 => break,
+                        Err(why) => return Err(why),
+                        Ok(None) => {}
                     }
                     let goes_on = self.goes_on()?;
                     let damaged = self.damaged(flaw);
@@ -174,7 +181,6 @@ impl History {
                         segment.back_to(mark);
                     }
                     looks += 1;
-                    // What is sound comes first; whoever asks again is told.
                     if !goes_on || whole > 0 {
                         break;
                     }
@@ -188,6 +194,19 @@ impl History {
             self.last = Some(last.clone());
         }
         Ok(page)
+    }
+
+    /// Whether there may be more than was read: bytes stand where the next entry will, or a later segment begins. Segments
+    /// are written ahead with zeros, so a file's length says nothing. Cost: a short read and a look at the folder.
+    ///
+    /// # Errors
+    /// As [`History::read`].
+    pub fn may_go_on(&self) -> Result<bool, Error> {
+        let last = self.list()?.pop();
+        let Some(segment) = &self.segment else { return Ok(last.is_some()) };
+        let mut head = [0; HEAD_BYTES];
+        let read = segment.file.read_at(&mut head, segment.offset).map_err(|error| segment.io(&error))?;
+        Ok(head[..read].iter().any(|byte| *byte != 0) || last > Some(segment.first))
     }
 
     /// The last position for now. Cost: walks over the last segment.
@@ -209,7 +228,10 @@ impl History {
     /// Whether something sound of a later batch stands behind what is not: then that is damage, or was being written.
     fn goes_on(&self) -> Result<bool, Error> {
         let Some(segment) = &self.segment else { return Ok(false) };
-        if self.list()?.last().is_some_and(|last| *last > segment.first) {
+        // One that was just made may have no header yet: then this one may be the last.
+        if let Some(last) = self.list()?.last().filter(|last| **last > segment.first)
+            && self.open_segment(*last)?.is_some()
+        {
             return Ok(true);
         }
         let mut ahead = segment.again()?;
@@ -241,14 +263,13 @@ impl History {
         Error::Damaged { place, why: flaw.why() }
     }
 
-    /// A segment must go on from the last entry of the one before: finds segments that were swapped or put back.
-    fn link(&self, last: Option<&Stored>, later: &Segment) -> Result<(), Error> {
-        let Some(hash) = last.and_then(|last| last.entry().ok()).map(|entry: Entry| entry.hash()) else {
-            return Ok(());
-        };
-        let header = header(&later.file).map_err(|e| later.io(&e))?;
-        match header {
-            Ok((header, _)) if header.previous == hash => Ok(()),
+    /// The segment that begins with the next position, if there is one. It must go on from the last entry of the one before: finds
+    /// segments that were swapped or put back.
+    fn later(&self, last: Option<&Stored>) -> Result<Option<Segment>, Error> {
+        let Some(later) = self.open_segment(self.next)? else { return Ok(None) };
+        let Some(last) = last.and_then(|last| last.entry().ok()) else { return Ok(Some(later)) };
+        match header(&later.file).map_err(|e| later.io(&e))? {
+            Ok((header, _)) if header.previous == last.hash() => Ok(Some(later)),
             _ => Err(Error::Damaged {
                 place: format!("`{}` at byte 0 (position {})", later.path.display(), later.first),
                 why: Flaw::OtherSegment.why(),

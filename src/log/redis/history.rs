@@ -78,11 +78,34 @@ impl History {
     /// # Errors
     /// [`Error::Io`].
     pub async fn tail(&mut self) -> Result<Seq, Error> {
-        let store = lineage::look(&mut self.connection, &self.keys).await.map_err(|why| match why {
+        Ok(self.look().await?.tail)
+    }
+
+    /// Waits until there is more, woken by the store, at most so long.
+    ///
+    /// # Errors
+    /// [`Error::Io`], also when the log has begun a new epoch meanwhile: its positions may mean others since.
+    pub async fn wait(&mut self, at_most: Duration) -> Result<(), Error> {
+        let block_ms = at_most.min(ANSWER_MAX / 2).as_millis().max(1) as u64;
+        let mut command = ::redis::cmd("XREAD");
+        command.arg("BLOCK").arg(block_ms).arg("COUNT").arg(1).arg("STREAMS");
+        command.arg(&self.keys.log).arg(codec::id_of(Seq(self.next.0 - 1)));
+        let answer = command.query_async::<Value>(&mut self.connection).await;
+        let answer = answer.map_err(|error| Error::Io(format!("{}: {}", self.at, classify(&error))))?;
+        if answer == Value::Nil {
+            let now = self.look().await?.epoch;
+            if now != Some(self.epoch) {
+                return Err(Error::Io(format!("the log at {} has begun a new epoch; begin anew", self.at)));
+            }
+        }
+        Ok(())
+    }
+
+    async fn look(&mut self) -> Result<lineage::Store, Error> {
+        lineage::look(&mut self.connection, &self.keys).await.map_err(|why| match why {
             NotYet::Away(why) => Error::Io(why.to_string()),
             NotYet::Empty => Error::Io("the store is empty".into()),
-        })?;
-        Ok(store.tail)
+        })
     }
 
     /// The entries that come next, some thousand at once; none: there are no more for now.

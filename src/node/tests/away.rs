@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A log that several nodes share, over logs in memory: it can go away, and come back as another one.
-pub(super) struct Shared {
+pub(crate) struct Shared {
     inner: Mutex<Arc<MemoryLog>>,
     access: watch::Sender<Access>,
     /// The next append happens, and its answer is lost with the connection.
@@ -24,27 +24,27 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn inner(&self) -> Arc<MemoryLog> {
+    pub(crate) fn inner(&self) -> Arc<MemoryLog> {
         self.inner.lock().unwrap().clone()
     }
 
-    pub(super) fn away(&self) {
+    pub(crate) fn away(&self) {
         self.access.send_replace(Access::Away { why: "pulled the plug".into() });
     }
 
-    fn back(&self) {
+    pub(crate) fn back(&self) {
         let epoch = self.inner().info().epoch;
         self.access.send_replace(Access::Open { epoch });
     }
 
     /// Comes back with the first `keep` entries only, as a new epoch.
-    pub(super) async fn back_shorter(&self, keep: usize) {
+    pub(crate) async fn back_shorter(&self, keep: usize) {
         let all = self.inner().read(Seq::ZERO, usize::MAX).await.unwrap();
         self.back_shorter_having_lost(keep, all[keep..].to_vec()).await;
     }
 
     /// The same; what it has lost, as it says, may be there again by another node.
-    pub(super) async fn back_shorter_having_lost(&self, keep: usize, lost: Vec<Arc<Entry>>) {
+    pub(crate) async fn back_shorter_having_lost(&self, keep: usize, lost: Vec<Arc<Entry>>) {
         let all = self.inner().read(Seq::ZERO, usize::MAX).await.unwrap();
         let shorter = MemoryLog::new(Epoch(self.inner().info().epoch.0 + 1), self.clock.clone());
         shorter.load(all[..keep].to_vec()).await.unwrap();
@@ -119,9 +119,9 @@ impl Log for Shared {
 }
 
 /// A node on such a log.
-pub(super) struct Away {
-    pub(super) node: Node,
-    pub(super) log: Arc<Shared>,
+pub(crate) struct Away {
+    pub(crate) node: Node,
+    pub(crate) log: Arc<Shared>,
     /// What this node says to the others, and what they say to it.
     said: mpsc::UnboundedReceiver<Bytes>,
     others: mpsc::UnboundedSender<Bytes>,
@@ -129,11 +129,11 @@ pub(super) struct Away {
 }
 
 impl Away {
-    pub(super) async fn new(policy: Policy) -> Away {
+    pub(crate) async fn new(policy: Policy) -> Away {
         Away::starting(policy, Access::Open { epoch: Epoch(7) }).await
     }
 
-    pub(super) async fn starting(policy: Policy, access: Access) -> Away {
+    pub(crate) async fn starting(policy: Policy, access: Access) -> Away {
         let (clock, _) = Clock::manual(START_MS);
         let (saying, said) = mpsc::unbounded_channel();
         let (others, heard) = mpsc::unbounded_channel();
@@ -155,7 +155,7 @@ impl Away {
     }
 
     /// Waits until the node shows this condition.
-    pub(super) async fn is(&self, word: &str) {
+    pub(crate) async fn is(&self, word: &str) {
         let seen = async {
             while self.node.state().condition.as_str() != word {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -165,7 +165,7 @@ impl Away {
     }
 
     /// Waits until nothing waits in the outbox, and nothing that was lost has still to be offered.
-    pub(super) async fn settled(&self) {
+    pub(crate) async fn settled(&self) {
         let seen = async {
             loop {
                 let probe = Post { to: Some(vec![]), ..question("settled?") };

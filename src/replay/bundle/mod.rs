@@ -40,6 +40,9 @@ pub const VERSION: u32 = 1;
 /// What is taken along from the folder `checkpoints`; never the notary's key.
 pub const CHECKPOINTS: &[&str] = &["latest", "history", "leaves", "notary.pub"];
 
+/// Where `replay load` puts a bundle's checkpoints, beside those that the new server's notary signs with a key of its own.
+pub const LOADED: &str = "loaded";
+
 const FORMAT: &str = "antiphon bundle";
 const MANIFEST: &str = "manifest.json";
 const README: &str = "README.txt";

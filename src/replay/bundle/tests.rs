@@ -115,7 +115,7 @@ proptest! {
 
 #[test]
 fn large_logs_are_cut_into_chunks_that_are_found_by_position_and_named_in_damage() {
-    let body = |n: u64| (0..100_000u64).map(|i| (i * i * n >> 7) as u8).collect::<Vec<_>>();
+    let body = |n: u64| (0..100_000u64).map(|i| ((i * i * n) >> 7) as u8).collect::<Vec<_>>();
     let entries: Vec<_> = (1..=100).map(|n| stored(n, "weather.changed", body(n))).collect();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.antiphon");

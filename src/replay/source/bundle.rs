@@ -5,7 +5,7 @@ use std::{io::Read, path::Path};
 use antiphon_schemas::{Epoch, Seq, Stored};
 
 use super::{Error, Source};
-use crate::replay::bundle::{Bundle, Manifest};
+use crate::replay::bundle::{Bundle, Manifest, Portion};
 
 /// The entries of a bundle. Positions of a part have holes, or begin later than 1.
 #[derive(Debug)]
@@ -57,6 +57,10 @@ impl Source for BundleSource {
 
     fn place(&self, seq: Seq) -> String {
         self.bundle.place(seq)
+    }
+
+    fn part(&self) -> Option<&Portion> {
+        self.bundle.manifest().part.as_ref()
     }
 
     fn checkpoint_file(&mut self, name: &str) -> Result<Option<Box<dyn Read + Send>>, Error> {

@@ -4,12 +4,21 @@ use std::{
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use antiphon_schemas::{Epoch, Seq, Stored};
 
 use super::{Error, Source};
-use crate::{log::file::History, replay::bundle::CHECKPOINTS};
+use crate::{
+    log::file::History,
+    replay::bundle::{CHECKPOINTS, LOADED},
+};
+
+/// How often somebody who follows looks whether there is more: nobody sees the difference, and it costs next to nothing.
+/// A folder could wake us by inotify, which would be one more crate for one command.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The log of a data folder.
 #[derive(Debug)]
@@ -46,6 +55,18 @@ impl Source for FolderSource {
         self.history.read().map_err(|error| Error::at(self.history.next(), error))
     }
 
+    fn wait(&mut self, at_most: Duration) -> Result<bool, Error> {
+        let until = Instant::now() + at_most;
+        loop {
+            // Also at first: a batch that is being written is there already, but not whole.
+            thread::sleep(LOOK);
+            let more = self.history.may_go_on().map_err(|error| Error::at(self.history.next(), error))?;
+            if more || Instant::now() >= until {
+                return Ok(true);
+            }
+        }
+    }
+
     fn tail(&mut self) -> Result<Seq, Error> {
         self.history.tail().map_err(|error| Error::at(Seq::ZERO, error))
     }
@@ -62,7 +83,8 @@ impl Source for FolderSource {
     }
 }
 
-/// A file of a folder of checkpoints, if it is there; never the notary's key.
+/// A file of a folder of checkpoints, if it is there; never the notary's key. As long as this folder's own notary has signed
+/// nothing they are those of the bundle that was loaded.
 ///
 /// # Errors
 /// As [`Source::checkpoint_file`].
@@ -70,6 +92,8 @@ pub(crate) fn checkpoint_file(folder: &Path, name: &str) -> Result<Option<Box<dy
     if !CHECKPOINTS.contains(&name) {
         return Ok(None);
     }
+    let loaded = folder.join(LOADED);
+    let folder = if !folder.join("latest").exists() && loaded.exists() { &loaded } else { folder };
     let file = folder.join(name);
     match fs::File::open(&file) {
         Ok(opened) => Ok(Some(Box::new(opened))),

@@ -7,13 +7,14 @@ mod bundle;
 mod folder;
 mod redis;
 
-use std::{io::Read, path::PathBuf};
+use std::{io::Read, path::PathBuf, time::Duration};
 
 use antiphon_schemas::{Epoch, Seq, Stored};
 use tokio::runtime::Handle;
 
 pub(crate) use self::folder::checkpoint_file;
 pub use self::{bundle::BundleSource, folder::FolderSource, redis::RedisSource};
+use super::bundle::Portion;
 use crate::log;
 use crate::log::redis::address::Address;
 
@@ -83,6 +84,14 @@ pub trait Source: Send {
     /// [`Error`]; what is sound before the damage was given first.
     fn read(&mut self) -> Result<Vec<Stored>, Error>;
 
+    /// Waits until there may be more, at most so long; `false` if this source does not grow.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    fn wait(&mut self, _at_most: Duration) -> Result<bool, Error> {
+        Ok(false)
+    }
+
     /// The last position for now.
     ///
     /// # Errors
@@ -91,6 +100,11 @@ pub trait Source: Send {
 
     /// Where the entry at a position is stored, for people: file and offset, key and id.
     fn place(&self, seq: Seq) -> String;
+
+    /// Which part of a log it is, if it is one: its positions may begin later than 1 and have holes.
+    fn part(&self) -> Option<&Portion> {
+        None
+    }
 
     /// A file of its checkpoints (`latest`, `history`, `leaves`, `notary.pub`), if it has that one.
     ///

@@ -1,5 +1,7 @@
 //! The log in a Redis as a source. Its checkpoints lie in the data folders of the nodes, so it has none of its own.
 
+use std::time::Duration;
+
 use antiphon_schemas::{Epoch, Seq, Stored};
 use tokio::runtime::Handle;
 
@@ -41,6 +43,11 @@ impl Source for RedisSource {
     fn read(&mut self) -> Result<Vec<Stored>, Error> {
         let read = self.runtime.block_on(self.history.read());
         read.map_err(|error| Error::at(self.history.next(), error))
+    }
+
+    fn wait(&mut self, at_most: Duration) -> Result<bool, Error> {
+        let waited = self.runtime.block_on(self.history.wait(at_most));
+        waited.map(|()| true).map_err(|error| Error::at(self.history.next(), error))
     }
 
     fn tail(&mut self) -> Result<Seq, Error> {

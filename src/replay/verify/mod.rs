@@ -10,10 +10,11 @@
 //! Not here: how it looks (`cli::replay`). Start with [`verify`].
 
 mod checkpoints;
+mod part;
 pub mod rules;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tree;
 
 use std::{sync::mpsc::sync_channel, thread};
@@ -21,7 +22,7 @@ use std::{sync::mpsc::sync_channel, thread};
 use antiphon_schemas::{Event, MessageId, Seq, Stored};
 
 pub use self::checkpoints::Witness;
-use self::{checkpoints::gather, rules::Rules, tree::Tree};
+use self::{checkpoints::gather, part::Around, rules::Rules, tree::Tree};
 use super::source::{Error, Source};
 
 /// Pages on their way from the reader: enough that neither side waits for long.
@@ -45,6 +46,8 @@ pub struct Finding {
 pub struct Report {
     /// The last position that was read.
     pub tail: Seq,
+    /// It is a part of a log, of so many entries: only what was signed of it was looked at.
+    pub part: Option<u64>,
     /// What is wrong, in the order of positions; at most [`FINDINGS_MAX`].
     pub findings: Vec<Finding>,
     /// Further findings.
@@ -83,7 +86,12 @@ type Hashed = (Vec<Stored>, Vec<[u8; 32]>);
 /// [`Error::Io`]; damage is a finding.
 pub fn verify(source: &mut dyn Source, witness: &Witness, mut progress: impl FnMut(usize)) -> Result<Report, Error> {
     let (mut rules, mut report, mut findings) = (Rules::default(), Report::default(), Vec::new());
-    let (found, epoch) = (gather(source, witness, &mut findings)?, source.epoch());
+    let (mut found, epoch) = (gather(source, witness, &mut findings)?, source.epoch());
+    let mut around = if source.part().is_some() { Some(Around::of(source)?) } else { None };
+    if let Some(around) = &around {
+        report.part = Some(0);
+        found.signed.retain(|signed| signed.checkpoint.size <= around.count);
+    }
     let (keys, mut tree) = (found.keys, Tree::new(found.signed, found.leaves));
     source.seek(Seq::ZERO)?;
     thread::scope(|scope| {
@@ -112,7 +120,10 @@ pub fn verify(source: &mut dyn Source, witness: &Witness, mut progress: impl FnM
             };
             progress(page.len());
             for (stored, leaf) in page.iter().zip(leaves) {
-                tree.push(leaf, &mut findings);
+                match &mut around {
+                    Some(around) => around.push(stored.seq(), leaf, &mut tree, &mut findings),
+                    None => tree.push(leaf, &mut findings),
+                }
                 match stored.entry() {
                     Ok(entry) => {
                         report.tail = entry.header.seq;
@@ -121,7 +132,10 @@ pub fn verify(source: &mut dyn Source, witness: &Witness, mut progress: impl FnM
                         {
                             tree.in_log(&signed, &mut findings);
                         }
-                        rules.check(&entry, &mut findings);
+                        match &mut report.part {
+                            Some(entries) => *entries += 1,
+                            None => rules.check(&entry, &mut findings),
+                        }
                     }
                     Err(why) => {
                         findings.push(Finding { at: report.tail.next(), code: "unreadable", why: why.to_string() })
@@ -132,7 +146,10 @@ pub fn verify(source: &mut dyn Source, witness: &Witness, mut progress: impl FnM
         }
         Ok(())
     })?;
-    rules.end(&mut findings);
+    match &mut around {
+        Some(around) => around.end(&mut tree, &mut findings),
+        None => rules.end(&mut findings),
+    }
     (report.agreed, report.passed, report.signed) = tree.end(&mut findings);
     (report.keys, report.own_keys) = (keys.iter().map(ToString::to_string).collect(), found.own_keys);
     report.keep(&mut findings);

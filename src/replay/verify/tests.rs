@@ -13,18 +13,25 @@ use super::*;
 use crate::{
     audit::{checkpoint::Checkpoint, merkle::root_of, note::Signer},
     decide::tests::{Step, World, config, steps},
+    replay::bundle::Portion,
 };
 
 /// Entries as a source, and the files of a notary.
-struct Listed {
+pub(crate) struct Listed {
     entries: Vec<Stored>,
     next: usize,
     files: HashMap<&'static str, Vec<u8>>,
+    part: Option<Portion>,
 }
 
 impl Listed {
-    fn of(entries: &[Arc<Entry>]) -> Listed {
-        Listed { entries: entries.iter().map(|entry| Stored::from(&**entry)).collect(), next: 0, files: HashMap::new() }
+    pub(crate) fn of(entries: &[Arc<Entry>]) -> Listed {
+        Listed {
+            entries: entries.iter().map(|entry| Stored::from(&**entry)).collect(),
+            next: 0,
+            files: HashMap::new(),
+            part: None,
+        }
     }
 
     /// Signs what the entries are now, at these sizes; the largest is the latest.
@@ -75,6 +82,10 @@ impl Source for Listed {
         format!("entry {seq}")
     }
 
+    fn part(&self) -> Option<&Portion> {
+        self.part.as_ref()
+    }
+
     fn checkpoint_file(&mut self, name: &str) -> Result<Option<Box<dyn Read + Send>>, Error> {
         let file = self.files.get(name).cloned();
         Ok(file.map(|bytes| -> Box<dyn Read + Send> { Box::new(Cursor::new(bytes)) }))
@@ -101,6 +112,31 @@ proptest! {
         let report = verify(&mut source, &Witness::default(), |_| {}).unwrap();
         prop_assert_eq!(&report.findings, &vec![]);
         prop_assert_eq!(report.tail.0, entries.len() as u64);
+    }
+
+    #[test]
+    fn a_part_is_held_to_what_was_signed_and_its_first_altered_entry_is_named(
+        steps in steps(), taken in proptest::collection::vec(any::<bool>(), 1..40), at: prop::sample::Index, size: prop::sample::Index,
+    ) {
+        let entries = log(&steps);
+        prop_assume!(!entries.is_empty());
+        let size = size.index(entries.len()) + 1;
+        let key = Signer::from_seed("antiphon/test", [9; 32]).unwrap();
+        let mut source = Listed::of(&entries).signed(&key, &[size]);
+        source.part = Some(Portion { after: Seq::ZERO, until: Seq(entries.len() as u64), room: None });
+        let mut taken = taken.iter().cycle();
+        source.entries.retain(|_| *taken.next().unwrap());
+        prop_assert_eq!(found(&mut source), vec![]);
+        prop_assume!(!source.entries.is_empty());
+        let at = at.index(source.entries.len());
+        let altered = &mut source.entries[at];
+        let mut body = altered.body.to_vec();
+        *body.last_mut().unwrap() ^= 1;
+        altered.body = body.into();
+        let seq = altered.seq();
+        source.next = 0;
+        let found = found(&mut source);
+        prop_assert_eq!(found.iter().map(|f| (f.at, f.code)).collect::<Vec<_>>(), vec![(seq, "altered")], "{:?}", found);
     }
 
     #[test]
@@ -201,7 +237,8 @@ fn codes(source: &mut Listed, witness: &Witness) -> Vec<(&'static str, u64)> {
 fn a_log_rolled_back_with_its_checkpoints_is_found_by_one_that_was_kept_elsewhere() {
     let (whole, key) = three();
     let kept = String::from_utf8(whole.files["latest"].clone()).unwrap();
-    let mut back = Listed { entries: whole.entries[..2].to_vec(), next: 0, files: HashMap::new() }.signed(&key, &[2]);
+    let mut back =
+        Listed { entries: whole.entries[..2].to_vec(), next: 0, files: HashMap::new(), part: None }.signed(&key, &[2]);
     assert_eq!(codes(&mut back, &Witness::default()), []);
     let witness = Witness { keys: vec![], against: vec![("--against x".into(), kept)] };
     assert_eq!(codes(&mut back, &witness), [("cut", 3)]);

@@ -1,6 +1,8 @@
 //! The file log as its callers see it: the conformance suite, reopening, rotation, refusals, salvage; power in `power`.
 
 mod erase;
+mod filling;
+mod history;
 mod power;
 mod refusal;
 

@@ -1,11 +1,8 @@
-//! `antiphon replay export`: entries as JSON Lines, messages as a table, or a bundle.
-//!
-//! Promises: a file gets its name when it is whole; nothing is in it of what was appended after the export began; a text that
-//! was redacted before it began is left out of JSON Lines and tables.
+//! One export: which entries, in which form, and what is said of it.
 
 use std::{
     fs,
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -13,12 +10,12 @@ use antiphon_schemas::{Seq, Stored, entry::Header};
 use anyhow::Context;
 use serde_json::json;
 
-use super::{Desk, Part, Progress, cat::as_json, each_stored, json_line, out};
+use super::{Export, Format};
 use crate::{
-    cli::{DONE, Usage},
+    cli::replay::{Progress, cat::as_json, each_stored, json_line},
     replay::{
-        aside::{Aside, Replace, check_free},
-        bundle::{About, CHECKPOINTS, ENDING, Manifest, Portion, Writer},
+        aside::Aside,
+        bundle::{About, Manifest, Portion, Writer},
         copy::Stop,
         csv::{self, Texts},
         messages::{Hidden, Standing},
@@ -27,132 +24,8 @@ use crate::{
     },
 };
 
-const EXAMPLES: &str = "\
-Examples:
-  antiphon replay export --format bundle --out chat.antiphon      all of it, for an auditor or another server
-  antiphon replay export --format csv --room lobby --from 2026-11-01 --out lobby.csv
-  antiphon replay export | jq .kind                               every entry as a JSON object
-
-jsonl has the entries as `replay cat --json` shows them; csv has one row for each message and reply; a bundle has the entries
-as they are stored, with schemas, checkpoints and hashes. It can be done beside a running server.";
-
-/// Take the log, or a part of it, along: as JSON Lines, as a table, or as a bundle that an auditor can check
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
-pub(super) struct Export {
-    #[command(flatten)]
-    part: Part,
-    /// What to make
-    #[arg(long, value_enum, default_value = "jsonl")]
-    format: Format,
-    /// Where to; `-` is stdout [default: stdout, but for a bundle]
-    #[arg(long, value_name = "FILE|-")]
-    out: Option<PathBuf>,
-    /// Also the texts that were redacted
-    #[arg(long)]
-    with_redacted: bool,
-    /// Replace the file if it is there
-    #[arg(long)]
-    force: bool,
-    /// Take the checkpoints from this folder: of a Redis they lie with a node, in its data folder
-    #[arg(long, value_name = "FOLDER")]
-    checkpoints: Option<PathBuf>,
-}
-
-/// What can be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// Entries, one JSON object a line
-    Jsonl,
-    /// Messages and replies, one a row
-    Csv,
-    /// Entries as they are stored, in one file
-    Bundle,
-}
-
-/// Where it goes.
-enum Place {
-    Stdout,
-    File { aside: Aside, target: PathBuf, replace: Replace },
-}
-
-impl Export {
-    pub(super) fn run(self, desk: &Desk<'_>) -> anyhow::Result<u8> {
-        let place = self.place()?;
-        let (mut source, span) = desk.open_part(&self.part)?;
-        // Before the log's end is looked at, so that they cover no more than is exported.
-        let mut job = Job::new(&self, &mut *source, span, desk.stop())?;
-        let to_file = matches!(place, Place::File { .. });
-        let mut to: Box<dyn Write> = match &place {
-            Place::Stdout => Box::new(out()),
-            Place::File { aside, .. } => Box::new(io::BufWriter::with_capacity(64 << 10, aside.file()?)),
-        };
-        let done = match self.format {
-            Format::Jsonl => job.jsonl(&mut *to, self.texts())?,
-            Format::Csv => job.csv(&mut *to, self.texts())?,
-            Format::Bundle => job.bundle(&mut *to, &self.aside(&place)?)?,
-        };
-        to.flush()?;
-        drop(to);
-        let shown = match place {
-            Place::Stdout => "stdout".into(),
-            Place::File { aside, target, replace } => {
-                let shown = target.display().to_string();
-                aside.publish(&target, replace).with_context(|| format!("cannot write `{shown}`"))?;
-                shown
-            }
-        };
-        let log = source.shown();
-        if self.part.json && to_file {
-            json_line(&mut io::stdout().lock(), &done.as_json(&shown, &log))?;
-        } else if self.part.json || !to_file {
-            done.notes().for_each(|note| eprintln!("{note}"));
-        } else {
-            let mut out = out();
-            writeln!(out, "{}", done.line(&shown, &log))?;
-            done.notes().try_for_each(|note| writeln!(out, "{note}"))?;
-            out.flush()?;
-        }
-        Ok(DONE)
-    }
-
-    fn texts(&self) -> Texts {
-        if self.with_redacted { Texts::All } else { Texts::Shown }
-    }
-
-    fn place(&self) -> anyhow::Result<Place> {
-        let target = match (&self.out, self.format) {
-            (None, Format::Bundle) => {
-                return Err(Usage(format!("a bundle needs a file: --out NAME.{ENDING}")).into());
-            }
-            (Some(out), Format::Bundle) if out == Path::new("-") && io::stdout().is_terminal() => {
-                return Err(Usage("a bundle is nothing for a terminal; name a file with --out".into()).into());
-            }
-            (None, _) => return Ok(Place::Stdout),
-            (Some(out), _) if out == Path::new("-") => return Ok(Place::Stdout),
-            (Some(out), _) => out.clone(),
-        };
-        let replace = if self.force { Replace::Yes } else { Replace::Never };
-        let shown = target.display();
-        if target.is_file() && replace == Replace::Never {
-            anyhow::bail!("`{shown}` is there already; name another file, or replace it with --force");
-        }
-        check_free(&target, replace).with_context(|| format!("cannot write `{shown}`"))?;
-        let aside = Aside::beside(&target, "export").with_context(|| format!("cannot write beside `{shown}`"))?;
-        Ok(Place::File { aside, target, replace })
-    }
-
-    /// Where the large members of a bundle wait.
-    fn aside(&self, place: &Place) -> io::Result<Aside> {
-        match place {
-            Place::Stdout => Aside::anywhere("members"),
-            Place::File { target, .. } => Aside::beside(target, "members"),
-        }
-    }
-}
-
 /// What is to be exported.
-struct Job<'a> {
+pub(super) struct Job<'a> {
     source: &'a mut dyn Source,
     checkpoints: Vec<(&'static str, Vec<u8>)>,
     folder: Option<PathBuf>,
@@ -160,13 +33,14 @@ struct Job<'a> {
     /// With an end: what is appended meanwhile is not in it.
     span: Span,
     until: Seq,
-    whole: bool,
+    /// Which part of its log that is, if it is not all.
+    part: Option<Portion>,
     stop: Stop,
 }
 
 /// What was exported.
 #[derive(Debug, Default)]
-struct Done {
+pub(super) struct Done {
     format: &'static str,
     count: u64,
     ends: Option<(Seq, Seq)>,
@@ -179,8 +53,13 @@ struct Done {
 }
 
 impl<'a> Job<'a> {
-    fn new(export: &Export, source: &'a mut dyn Source, span: Span, stop: Stop) -> anyhow::Result<Job<'a>> {
-        let folder = export.checkpoints.clone();
+    pub(super) fn new(
+        export: &Export,
+        folder: Option<PathBuf>,
+        source: &'a mut dyn Source,
+        span: Span,
+        stop: Stop,
+    ) -> anyhow::Result<Job<'a>> {
         let mut checkpoints = Vec::new();
         if export.format == Format::Bundle {
             // `history` before `latest`, which is then never older; the leaves are taken last, when they cover both.
@@ -191,20 +70,28 @@ impl<'a> Job<'a> {
                     checkpoints.push((name, bytes));
                 }
             }
-            if folder.is_some() && checkpoints.is_empty() {
-                anyhow::bail!(
-                    "there are no checkpoints in `{}`",
-                    export.checkpoints.as_ref().map_or("".into(), |f| f.display().to_string())
-                );
+            if let Some(folder) = &folder
+                && checkpoints.is_empty()
+            {
+                anyhow::bail!("there are no checkpoints in `{}`", folder.display());
             }
         }
         let tail = source.tail()?;
         source.seek(span.after)?;
         let until = span.until.map_or(tail, |until| until.min(tail));
         let filter = Filter { room: export.part.room.clone(), ..Filter::default() };
-        let whole = filter.room.is_none() && span.after == Seq::ZERO && until == tail;
+        let all = filter.room.is_none() && span.after == Seq::ZERO && until == tail;
+        let part = match source.part() {
+            None => (!all).then(|| Portion { after: span.after, until, room: filter.room.clone() }),
+            // A part of a part.
+            Some(of) => Some(Portion {
+                after: of.after.max(span.after),
+                until: if all { of.until } else { of.until.min(until) },
+                room: filter.room.clone().or_else(|| of.room.clone()),
+            }),
+        };
         let span = Span { after: span.after, until: Some(until) };
-        Ok(Job { source, checkpoints, folder, filter, span, until, whole, stop })
+        Ok(Job { source, checkpoints, folder, filter, span, until, part, stop })
     }
 
     /// Calls `each` with every entry that is exported.
@@ -248,12 +135,12 @@ impl<'a> Job<'a> {
         Ok(hidden)
     }
 
-    fn jsonl(&mut self, to: &mut dyn Write, texts: Texts) -> anyhow::Result<Done> {
+    pub(super) fn jsonl(&mut self, to: &mut dyn Write, texts: Texts) -> anyhow::Result<Done> {
         let hidden = self.look(None)?;
         let mut left_out = 0;
         let mut to = to;
         let done = self.each(|stored| {
-            let mut value = as_json(&stored.entry()?);
+            let mut value = as_json(&stored.entry()?, false);
             if hidden.text_of(stored).is_some() {
                 left_out += 1;
                 value["redacted"] = json!(true);
@@ -268,7 +155,7 @@ impl<'a> Job<'a> {
         Ok(Done { format: "jsonl", hidden: left_out, hidden_in_it: texts == Texts::All, ..done })
     }
 
-    fn csv(&mut self, to: &mut dyn Write, texts: Texts) -> anyhow::Result<Done> {
+    pub(super) fn csv(&mut self, to: &mut dyn Write, texts: Texts) -> anyhow::Result<Done> {
         let mut standing = Standing::default();
         let hidden = self.look(Some(&mut standing))?;
         let mut left_out = 0;
@@ -280,7 +167,7 @@ impl<'a> Job<'a> {
         Ok(Done { format: "csv", hidden: left_out, hidden_in_it: texts == Texts::All, ..done })
     }
 
-    fn bundle(&mut self, to: &mut dyn Write, aside: &Aside) -> anyhow::Result<Done> {
+    pub(super) fn bundle(&mut self, to: &mut dyn Write, aside: &Aside) -> anyhow::Result<Done> {
         let hidden = self.look(None)?;
         let mut writer = Writer::new(aside.file()?);
         for (name, bytes) in &self.checkpoints {
@@ -299,13 +186,11 @@ impl<'a> Job<'a> {
         let latest = self.checkpoints.iter().find(|(name, _)| *name == "latest");
         let covers = latest.and_then(|(_, note)| size_of(note));
         // A part is proved by the leaves around it.
-        let leaves_max = if self.whole { self.until.0 } else { self.until.0.max(covers.unwrap_or(0)) };
-        if let Some(mut leaves) = checkpoint(self.source, self.folder.as_deref(), CHECKPOINTS[2])? {
-            writer.checkpoint(CHECKPOINTS[2], &mut leaves, leaves_max)?;
+        let leaves_max = if self.part.is_none() { self.until.0 } else { self.until.0.max(covers.unwrap_or(0)) };
+        if let Some(mut leaves) = checkpoint(self.source, self.folder.as_deref(), "leaves")? {
+            writer.checkpoint("leaves", &mut leaves, leaves_max)?;
         }
-        let portion = Portion { after: self.span.after, until: self.until, room: self.filter.room.clone() };
-        let part = (!self.whole).then_some(portion);
-        let about = About { epoch: self.source.epoch(), part, redacted_texts: told };
+        let about = About { epoch: self.source.epoch(), part: self.part.clone(), redacted_texts: told };
         let manifest = writer.finish(about, to)?;
         Ok(Done { format: "bundle", hidden: in_it, hidden_in_it: true, bundle: Some(manifest), covers, ..done })
     }
@@ -334,23 +219,22 @@ fn size_of(note: &[u8]) -> Option<u64> {
 }
 
 impl Done {
-    fn line(&self, to: &str, log: &str) -> String {
+    pub(super) fn line(&self, to: &str, log: &str) -> String {
         let bytes = fs::metadata(to).map_or(0, |meta| meta.len());
         let ends = self.ends.map_or("none".into(), |(first, last)| format!("positions {first}-{last}"));
         format!("{to}: {} entries ({ends}) of {log} as {}, {bytes} bytes", self.count, self.format)
     }
 
     /// What whoever gets it should know.
-    fn notes(&self) -> impl Iterator<Item = String> {
-        let texts = |n: u64| if n == 1 { "1 text".into() } else { format!("{n} texts") };
+    pub(super) fn notes(&self) -> impl Iterator<Item = String> {
+        let texts = if self.hidden == 1 {
+            "1 text that was redacted".into()
+        } else {
+            format!("{} texts that were redacted", self.hidden)
+        };
         let hidden = (self.hidden > 0).then(|| match self.hidden_in_it {
-            true => format!(
-                "note: it holds {} that were redacted; give it only to those who may read them",
-                texts(self.hidden)
-            ),
-            false => {
-                format!("note: {} that were redacted are left out; --with-redacted takes them in", texts(self.hidden))
-            }
+            true => format!("note: it holds {texts}; give it only to those who may read them"),
+            false => format!("note: left out: {texts}; --with-redacted takes them in"),
         });
         let proof = self.bundle.as_ref().map(|manifest| match (self.covers, manifest.leaves) {
             (None, _) => {
@@ -367,7 +251,7 @@ impl Done {
         hidden.into_iter().chain(proof)
     }
 
-    fn as_json(&self, to: &str, log: &str) -> serde_json::Value {
+    pub(super) fn as_json(&self, to: &str, log: &str) -> serde_json::Value {
         json!({
             "file": to,
             "log": log,

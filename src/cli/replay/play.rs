@@ -1,0 +1,61 @@
+//! Plays a room from a moment on: its entries at the pace at which they came, or line by line.
+
+use antiphon_schemas::RoomName;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use super::{Desk, follow::Interrupt, show::Screen};
+use crate::replay::{
+    pace::{Pace, Speed},
+    source::Source,
+};
+
+/// What it waits for between two lines.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum How {
+    /// As much time as passed then, at a speed; whether long silences are kept.
+    Paced(Speed, bool),
+    /// Enter.
+    Step,
+}
+
+/// Plays what comes after the source's position, to its end or to Ctrl-C. `at_ms` is the moment shown last.
+pub(super) fn run(
+    desk: &Desk<'_>,
+    source: &mut dyn Source,
+    room: &RoomName,
+    at_ms: u64,
+    how: How,
+    screen: &mut Screen,
+) -> anyhow::Result<()> {
+    let mut interrupt = Interrupt::new(desk.runtime)?;
+    let mut enter = BufReader::new(tokio::io::stdin()).lines();
+    let mut pace = match how {
+        How::Paced(speed, keeps_gaps) => Pace::from(at_ms, speed, keeps_gaps),
+        How::Step => Pace::from(at_ms, Speed::Max, false),
+    };
+    loop {
+        let page = source.read()?;
+        if page.is_empty() {
+            return Ok(());
+        }
+        for stored in page.iter().filter(|stored| stored.room() == room.as_str()) {
+            let entry = stored.entry()?;
+            if !screen.shows(&entry.event) {
+                continue;
+            }
+            let pause = pace.next(stored.at_ms());
+            if let Some(was) = pause.was {
+                screen.shortened(was.as_millis() as u64)?;
+            }
+            let goes_on = match how {
+                // Without a terminal there may be no Enter: then it ends.
+                How::Step => matches!(interrupt.or(desk.runtime, enter.next_line()), Some(Ok(Some(_)))),
+                How::Paced(..) => interrupt.or(desk.runtime, async { tokio::time::sleep(pause.wait).await }).is_some(),
+            };
+            if !goes_on {
+                return Ok(());
+            }
+            screen.entry(entry)?;
+        }
+    }
+}

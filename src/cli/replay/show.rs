@@ -1,0 +1,223 @@
+//! `antiphon replay show`: a room as it was at a moment.
+
+use std::io::Write;
+
+use antiphon_schemas::{
+    Entry, Event, RoomName, Seq, time,
+    wire::{Message, Status},
+};
+use serde_json::json;
+
+use super::{
+    Desk, LogArgument, Output, Paint, Progress, cat, duration, each_stored, json_line, many, out, plain, play,
+};
+use crate::{
+    cli::{DONE, screen},
+    replay::{
+        hidden::Hidden,
+        pace::Speed,
+        room::{RoomThen, Stands, Unanswered},
+        span::{Moment, Span},
+    },
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  antiphon replay show lobby --at 2026-11-25T10:00          the lobby at ten o'clock, UTC
+  antiphon replay show lobby --at 2h --follow --speed 10    and what came then, ten times as fast
+  antiphon replay show lobby --at 0 --follow --step         from its beginning, line by line with Enter
+
+What was taken back before that moment is hidden, as it was then; what was taken back later is hidden, too, unless
+--with-redacted. Played silences are shortened to 5 seconds, and it is said where.";
+
+/// A room as it was at a moment, with what was being answered
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Show {
+    /// The room
+    room: RoomName,
+    #[command(flatten)]
+    log: LogArgument,
+    /// The moment: 2026-11-25T10:00, 2h (ago), 1234 [default: now]
+    #[arg(long, value_name = "TIME|POSITION")]
+    at: Option<Moment>,
+    /// The newest messages: so many
+    #[arg(short = 'n', long = "count", value_name = "N", default_value_t = 50)]
+    count: usize,
+    /// Show also what was taken back since then
+    #[arg(long)]
+    with_redacted: bool,
+    /// Play from there on, to the log's end
+    #[arg(short, long)]
+    follow: bool,
+    /// How fast: 1 is as it was, 10 ten times as fast, max without waiting
+    #[arg(long, default_value = "1", requires = "follow")]
+    speed: Speed,
+    /// Keep silences as long as they were
+    #[arg(long, requires = "follow")]
+    gaps: bool,
+    /// Wait for Enter before each line instead
+    #[arg(long, requires = "follow", conflicts_with_all = ["speed", "gaps"])]
+    step: bool,
+    /// For programs: one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+impl Show {
+    pub(super) fn run(self, desk: &Desk<'_>) -> anyhow::Result<u8> {
+        let mut source = desk.open(&self.log)?;
+        let now_ms = desk.clock.now_ms();
+        let until = match self.at {
+            Some(at) => Span::at(&mut *source, at, now_ms)?,
+            None => source.tail()?,
+        };
+        let mut then = RoomThen::new(source.epoch(), self.room.clone(), self.count);
+        let (mut hidden, mut append) = (Hidden::default(), None);
+        source.seek(Seq::ZERO)?;
+        // To the end: what was hidden later is hidden now.
+        let whole = Span { after: Seq::ZERO, until: None };
+        let progress = Progress::of(&mut *source, whole)?;
+        each_stored(&mut *source, whole, &progress, |stored| {
+            if stored.seq() > until {
+                // An append is one moment: nobody saw an answer whose question was still open.
+                if append.is_none_or(|append| stored.request() != append) {
+                    append = None;
+                    hidden.apply(stored);
+                    return Ok(!self.with_redacted);
+                }
+            } else if stored.seq() == until {
+                append = Some(stored.request());
+            }
+            then.apply(stored)?;
+            Ok(true)
+        })?;
+        progress.done();
+        if self.with_redacted {
+            hidden = Hidden::default();
+        }
+        let (position, entry_ms) = then.at();
+        let at_ms = match self.at {
+            Some(Moment::Time(ms)) => ms.max(entry_ms),
+            Some(Moment::Ago(ms)) => now_ms.saturating_sub(ms).max(entry_ms),
+            Some(Moment::Position(_) | Moment::Cursor(_)) => entry_ms,
+            None => now_ms.max(entry_ms),
+        };
+        let mut screen = Screen { json: self.json, paint: Paint::stdout(), hidden, out: out() };
+        screen.room(&self.room, &then, at_ms)?;
+        if self.follow {
+            source.seek(position)?;
+            let how = if self.step { play::How::Step } else { play::How::Paced(self.speed, self.gaps) };
+            play::run(desk, &mut *source, &self.room, at_ms, how, &mut screen)?;
+        }
+        Ok(DONE)
+    }
+}
+
+/// Where it is shown.
+pub(super) struct Screen {
+    json: bool,
+    paint: Paint,
+    hidden: Hidden,
+    out: Output,
+}
+
+impl Screen {
+    fn room(&mut self, room: &RoomName, then: &RoomThen, at_ms: u64) -> anyhow::Result<()> {
+        let ((position, _), messages, open) = (then.at(), then.messages(&self.hidden), then.unanswered());
+        if self.json {
+            let at = time::rfc3339(at_ms);
+            let value = json!({"room": room, "position": position, "at": at, "said": then.said(), "messages": messages, "unanswered": open});
+            json_line(&mut self.out, &value)?;
+            self.out.flush()?;
+            return Ok(());
+        }
+        let count = match (messages.len(), then.said()) {
+            (_, 0) => "nothing had been said".into(),
+            (shown, said) if shown as u64 == said => many(said, "message"),
+            (shown, said) => format!("the last {shown} of {}", many(said, "message")),
+        };
+        let head = format!("{room} at {}, position {position}: {count}", time::rfc3339(at_ms));
+        writeln!(self.out, "{}", self.paint.bold(&head))?;
+        for message in &messages {
+            writeln!(self.out, "{}", self.message(message))?;
+        }
+        if !open.is_empty() {
+            writeln!(self.out, "{}", self.paint.bold("not answered yet:"))?;
+        }
+        for one in &open {
+            let asked = messages.iter().find(|message| message.id == one.message_id);
+            let who = asked.map_or(String::new(), |message| format!(" of {}", plain(&message.author.name, 40)));
+            writeln!(self.out, "  {}{who} → {}: {}", one.message_id, one.bot, stands(one, at_ms))?;
+        }
+        self.out.flush()?;
+        Ok(())
+    }
+
+    fn message(&self, message: &Message) -> String {
+        let text = if message.redacted { cat::TAKEN_BACK.into() } else { screen::clean(&message.text) };
+        let asks = message.bot.as_ref().map_or(String::new(), |bot| format!(" → {bot}"));
+        let ended = match message.status {
+            Status::None | Status::Answered | Status::Waiting | Status::Claimed => String::new(),
+            Status::Failed => "failed".into(),
+            Status::Dead => "given up".into(),
+            Status::Cancelled => "cancelled".into(),
+        };
+        let reason = message.reason.as_deref().filter(|_| !ended.is_empty());
+        let reason = reason.map_or(String::new(), |reason| format!(": {}", plain(reason, 100)));
+        let ended = if ended.is_empty() { ended } else { self.paint.faint(&format!("  [{ended}{reason}]")) };
+        let (at, name) = (self.paint.faint(&message.at), self.paint.bold(&plain(&message.author.name, 40)));
+        format!("{at}  {name}{asks}: {text}{ended}")
+    }
+
+    /// Whether somebody sees something of an entry: each but those that only close what another says.
+    pub(super) fn shows(&self, event: &Event) -> bool {
+        self.json || !matches!(event, Event::MessageCompleted(_))
+    }
+
+    /// An entry of the room, as it is played.
+    pub(super) fn entry(&mut self, mut entry: Entry) -> anyhow::Result<()> {
+        let hidden = self.hidden.hide(&mut entry);
+        if self.json {
+            json_line(&mut self.out, &cat::as_json(&entry, hidden))?;
+        } else {
+            let line = match crate::projection::view::message(&entry, antiphon_schemas::Epoch(0)) {
+                Some(mut message) => {
+                    message.redacted = hidden;
+                    self.message(&message)
+                }
+                None => {
+                    let what = format!("    [{}: {}]", entry.header.kind, cat::what(&entry.event, hidden));
+                    format!("{}  {}", self.paint.faint(&time::rfc3339(entry.header.at_ms)), self.paint.faint(&what))
+                }
+            };
+            writeln!(self.out, "{line}")?;
+        }
+        self.out.flush()?;
+        Ok(())
+    }
+
+    /// A silence that was cut.
+    pub(super) fn shortened(&mut self, was_ms: u64) -> anyhow::Result<()> {
+        if !self.json {
+            let words = format!("    … {} of silence, shortened to 5 s", duration(was_ms));
+            writeln!(self.out, "{}", self.paint.faint(&words))?;
+            self.out.flush()?;
+        }
+        Ok(())
+    }
+}
+
+fn stands(one: &Unanswered, at_ms: u64) -> String {
+    let for_ms = |since_ms: u64| duration(at_ms.saturating_sub(since_ms));
+    match &one.stands {
+        Stands::Claimed { worker, since_ms, attempt, .. } => {
+            format!("claimed by {} for {}, try {attempt}", plain(worker, 80), for_ms(*since_ms))
+        }
+        Stands::Waiting { number, since_ms } => format!("waiting for {} as number {number}", for_ms(*since_ms)),
+        Stands::Retrying { due_at_ms } => {
+            let due = duration(due_at_ms.saturating_sub(at_ms));
+            format!("tried again in {due}, after try {}", one.attempts)
+        }
+    }
+}

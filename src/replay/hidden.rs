@@ -1,0 +1,60 @@
+//! Which texts were taken back: whoever looks back must not bring to light again what somebody has hidden since.
+//!
+//! Promise: found by headers alone, in one walk from the first entry that is shown to the log's end.
+//! Not here: erased texts, which are no longer in the log at all.
+
+use std::collections::HashSet;
+
+use antiphon_schemas::{Entry, Event, MessageId, Seq, Stored};
+
+use super::source::{Error, Source};
+
+/// The messages whose texts are hidden. Memory: 16 B for each that was taken back.
+#[derive(Debug, Clone, Default)]
+pub struct Hidden(HashSet<MessageId>);
+
+impl Hidden {
+    /// What is hidden now of the messages after a position: a text is always taken back later than it was posted. The
+    /// source stands at its end then. `each` is told how many entries were looked at.
+    ///
+    /// # Errors
+    /// [`Error`] of the source.
+    pub fn now(source: &mut dyn Source, after: Seq, mut each: impl FnMut(usize)) -> Result<Hidden, Error> {
+        let mut hidden = Hidden::default();
+        source.seek(after)?;
+        loop {
+            let page = source.read()?;
+            if page.is_empty() {
+                return Ok(hidden);
+            }
+            page.iter().for_each(|stored| hidden.apply(stored));
+            each(page.len());
+        }
+    }
+
+    /// Takes note of the next entry.
+    pub fn apply(&mut self, stored: &Stored) {
+        if matches!(stored.kind(), "message.redacted" | "message.erased") {
+            self.0.extend(stored.subjects());
+        }
+    }
+
+    /// Whether the text of this message is hidden.
+    pub fn holds(&self, id: &MessageId) -> bool {
+        self.0.contains(id)
+    }
+
+    /// Takes the text out of an entry that posts a hidden one; whether it was one.
+    pub fn hide(&self, entry: &mut Entry) -> bool {
+        let (id, text) = match &mut entry.event {
+            Event::MessagePosted(e) => (&e.id, &mut e.text),
+            Event::ReplyPosted(e) => (&e.id, &mut e.text),
+            _ => return false,
+        };
+        let hidden = self.0.contains(id);
+        if hidden {
+            *text = "".into();
+        }
+        hidden
+    }
+}
