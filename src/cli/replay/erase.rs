@@ -151,12 +151,11 @@ impl Erase {
             writeln!(out, "{}: there is no such text up to position {}", source.shown(), position(places.tail))?;
             return Ok(());
         }
-        let what = if self.author.is_some() { "texts and the name under which they were said" } else { "texts" };
-        writeln!(
-            out,
-            "{}",
-            paint.bold(&format!("the {what}: {}, in {}", entries(places.texts.len()), source.shown()))
-        )?;
+        let what = match places.texts.len() {
+            1 => "1 entry holds the text and its author's name".to_owned(),
+            n => format!("{n} entries hold the texts and their authors' names"),
+        };
+        writeln!(out, "{}", paint.bold(&format!("{what}, in {}", source.shown())))?;
         for text in &places.texts {
             let gone = match (text.gone, text.noted) {
                 (true, Some(at)) => format!(", erased by entry {}", position(at)),
@@ -390,7 +389,7 @@ fn elsewhere(desk: &Desk<'_>, erase: &Erase, place: &Where, places: &Places) -> 
         let in_memory = "the server's memory (recent messages, feeds, caches) lets go of it at once";
         let shown = desk.handle().block_on(in_views(erase, places));
         all.push(match shown {
-            Ok(count) => format!("{in_memory}; {} of them are in its recent views now", entries(count)),
+            Ok(count) => format!("{in_memory}; in its recent views now: {count}"),
             Err(why) => format!("{in_memory}; it could not be asked how much that is: {why}"),
         });
         all.push("index, snapshot and checkpoints hold no texts".into());

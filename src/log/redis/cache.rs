@@ -10,7 +10,7 @@ use std::{
 use antiphon_schemas::{Entry, Seq};
 use tokio::sync::watch;
 
-use crate::log::READ_BYTES_MAX;
+use crate::log::{READ_BYTES_MAX, erase_among};
 
 /// So many entries can be given back if the store loses its tail: some minutes of a busy log.
 pub(super) const ENTRIES_MAX: usize = 100_000;
@@ -107,6 +107,12 @@ impl Cache {
         let state = self.state();
         let end = if last < state.base { 0 } else { state.index(last) };
         state.entries.range(end.saturating_sub(count)..end).cloned().collect()
+    }
+
+    /// Erases the bodies at these positions, which are in order.
+    pub(super) fn erase(&self, positions: &[Seq]) {
+        let mut state = self.state();
+        erase_among(&mut state.entries, positions);
     }
 
     /// Forgets what is after `fork` and gives it out, in order. Where nothing is left the cache is empty and ends at 0.

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use ::redis::{Cmd, ErrorKind, RedisError, Value, aio::MultiplexedConnection};
-use antiphon_schemas::{Entry, Epoch, Seq};
+use antiphon_schemas::{Entry, Epoch, Seq, entry::body_hash};
 
 use super::{Inner, Keys, cache, codec, connect::LinkError, live, script, trouble::classify};
 use crate::log::Error;
@@ -201,9 +201,9 @@ async fn has(inner: &Inner, connection: &mut MultiplexedConnection, own: Seq) ->
     })
 }
 
-/// What makes an entry the same: the request that wrote it, when, and its bytes.
+/// What makes an entry the same: the request that wrote it, when, and its bytes, erased or not.
 fn identical(a: &Entry, b: &Entry) -> bool {
-    a.header == b.header && a.body == b.body
+    a.header == b.header && body_hash(&a.body) == body_hash(&b.body)
 }
 
 /// The newest cached entry that the store has too; 0 if there is none.

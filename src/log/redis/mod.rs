@@ -6,6 +6,7 @@
 //! {ns:0}:meta              a hash: epoch, version (of this layout), w:<node> the session whose appends count; w:(filling)
 //!                          while entries of another log are brought in, and no node begins a session
 //! {ns:0}:lanes  …:work:…   the lanes, see `lanes`
+//! {ns:0}:erasing  …:log.erasing   only while something is erased, see `erase`
 //! ```
 //!
 //! Promises, besides those of `log`:
@@ -24,6 +25,7 @@ mod cache;
 mod calls;
 mod codec;
 pub mod connect;
+mod erase;
 pub mod facts;
 mod filling;
 mod history;
@@ -69,7 +71,9 @@ use self::{
     live::Live,
 };
 pub use self::{filling::Filling, history::History};
-use super::{Access, Append, Error, Info, Lane, Log, Mended, Pending, Verdict, check_batch, check_entries};
+use super::{
+    Access, Append, Error, Info, Lane, Log, Mended, Pending, Verdict, check_batch, check_entries, check_positions,
+};
 use crate::clock::Clock;
 
 /// Entries in the first page, before their size is known.
@@ -129,6 +133,8 @@ struct Inner {
     closing: CancellationToken,
     /// Wakes the keeper before its pause is over.
     hurry: Notify,
+    /// Held while this node erases.
+    erasing: tokio::sync::Mutex<()>,
     // A std mutex: held to look or set, never across an await.
     state: Mutex<State>,
     runtime: Handle,
@@ -154,6 +160,12 @@ struct Keys {
     live: String,
     meta: String,
     lanes: String,
+    /// The log without what is erased, while that is made.
+    copy: String,
+    /// The log before that, until it is freed.
+    old: String,
+    /// Who makes it.
+    erasing: String,
     /// What a lane's name begins with.
     work: String,
 }
@@ -161,7 +173,16 @@ struct Keys {
 impl Keys {
     fn of(address: &Address) -> Keys {
         let key = |rest| address.key(0, rest);
-        Keys { log: key("log"), live: key("live"), meta: key("meta"), lanes: key("lanes"), work: key("work:") }
+        Keys {
+            log: key("log"),
+            live: key("live"),
+            meta: key("meta"),
+            lanes: key("lanes"),
+            copy: key("log.erasing"),
+            old: key("log.erased"),
+            erasing: key("erasing"),
+            work: key("work:"),
+        }
     }
 
     fn lane(&self, ask: &Ask) -> String {
@@ -192,6 +213,7 @@ impl RedisLog {
             read_entries: AtomicUsize::new(READ_ENTRIES_FIRST),
             closing: CancellationToken::new(),
             hurry: Notify::new(),
+            erasing: tokio::sync::Mutex::default(),
             state: Mutex::default(),
             runtime: Handle::current(),
         });
@@ -350,11 +372,18 @@ impl Log for RedisLog {
         }
     }
 
-    fn erase(&self, _positions: Vec<Seq>) -> Pending<'_, usize> {
-        Box::pin(std::future::ready(Err(Error::Invalid("a log on Redis cannot be erased yet".into()))))
+    fn erase(&self, positions: Vec<Seq>) -> Pending<'_, usize> {
+        match check_positions(positions, self.tail()).and_then(|positions| Ok((positions, self.inner.session()?))) {
+            Ok((positions, link)) => Box::pin(self.inner.clone().erase(link, positions)),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
     }
 
-    fn forget(&self, _positions: &[Seq]) {}
+    fn forget(&self, positions: &[Seq]) {
+        let mut positions = positions.to_vec();
+        positions.sort_unstable();
+        self.inner.cache.erase(&positions);
+    }
 
     fn close(&self) -> Pending<'_, ()> {
         self.inner.closing.cancel();

@@ -36,6 +36,10 @@ scripts! {
     MEND = "mend.lua";
     /// Removes consumers that nobody uses.
     SWEEP = "sweep.lua";
+    /// Begins a copy without some bodies.
+    ERASE_BEGIN = "erase_begin.lua";
+    /// Goes on with it, and puts it in place.
+    ERASE_COPY = "erase_copy.lua";
 }
 
 impl Script {

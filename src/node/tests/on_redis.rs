@@ -223,3 +223,29 @@ async fn what_happened_although_the_connection_was_cut_before_the_answer_happens
     assert_eq!(kinds_of(&entries, other.id), expected);
     assert_eq!(entries.len(), 8);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_node_erases_is_gone_from_the_store_and_from_the_memory_of_the_other() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let nodes = [node(&redis.url(), "a", &dir).await, node(&redis.url(), "b", &dir).await];
+    let secret = "nobody may know this";
+    let post = Post { to: Some(vec![]), ..question(secret) };
+    let id = posted(nodes[1].post(post.clone()).await.unwrap()).unwrap().0.id;
+    nodes[0].reached(Seq(1)).await.unwrap();
+    let (changed, gone) = nodes[0].erase(id).await.unwrap();
+    assert!(gone && changed.id == id);
+    let tail = nodes[0].tail();
+    for node in &nodes {
+        timeout(PATIENCE, node.reached(tail)).await.unwrap().unwrap();
+        let all = entries(node).await;
+        assert!(!all.iter().any(|entry| entry.body.windows(secret.len()).any(|part| part == secret.as_bytes())));
+        let message = node.message(id).await.unwrap().unwrap();
+        assert_eq!((&*message.author.name, &*message.text), ("erased", ""));
+        assert!(!format!("{:?}", node.state()).contains(secret));
+    }
+    assert!(!redis.command(&["XRANGE", "{antiphon:0}:log", "-", "+"]).contains(secret));
+    assert!(nodes[1].erase(id).await.unwrap().1, "asked there it is found to be done");
+    // A post that had stayed in an outbox all the while is settled, and does not come back.
+    let again = nodes[1].post(post).await;
+    assert!(matches!(again, Err(Error::Refused(Refusal::IdTaken(_)))), "{again:?}");
+}

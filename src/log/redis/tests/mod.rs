@@ -1,6 +1,7 @@
 //! The Redis log on real servers: the conformance suite here; lost answers, restarts, lost tails and lanes beside it.
 
 mod away;
+mod erase;
 mod lanes;
 mod lineage;
 mod nodes;
