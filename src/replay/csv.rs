@@ -8,7 +8,10 @@ use std::io::{self, Write};
 use antiphon_schemas::{Entry, Event, MessageId, entry::Header, event::Author, time};
 use serde::Serialize;
 
-use super::messages::{Hidden, Standing, makes_message};
+use super::{
+    hidden::Hidden,
+    messages::{Standing, makes_message},
+};
 
 /// The first row.
 const COLUMNS: &[&str] = &[

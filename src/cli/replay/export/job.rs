@@ -18,7 +18,8 @@ use crate::{
         bundle::{About, Manifest, Portion, Writer},
         copy::Stop,
         csv::{self, Texts},
-        messages::{Hidden, Standing},
+        hidden::Hidden,
+        messages::Standing,
         source::{Source, checkpoint_file},
         span::{Filter, Span},
     },
@@ -123,7 +124,7 @@ impl<'a> Job<'a> {
         self.source.seek(all.after)?;
         each_stored(self.source, all, &progress, |stored| {
             go_on(stop)?;
-            hidden.apply(stored)?;
+            hidden.apply(stored);
             if let Some(standing) = &mut standing
                 && stored.seq() <= until
             {
