@@ -34,7 +34,7 @@ fn main() {
     bench("notary", &notary::run);
     if !ran {
         eprintln!(
-            "no such bench; there are: log, index, server [posts|publish|fanout|echo|idle|restart], redis [append|read|publish|echo|crowd], replay [folder], work [waits|woken|answer], notary"
+            "no such bench; there are: log, index, server [posts|publish|fanout|echo|idle|restart], redis [append|read|publish|echo|crowd], replay [folder|redis|beside], work [waits|woken|answer], notary"
         );
         std::process::exit(2);
     }
