@@ -2,7 +2,8 @@
 //! in the tree costs by itself.
 //!
 //! Method: posters wait for each acknowledgement before the next post. Each run has its own folder on the disk of `target/`; the
-//! two kinds of run take turns, so that whatever else the machine does meets both.
+//! two kinds of run take turns, so that whatever else the machine does meets both. CPU is this process's own, from /proc: it
+//! tells also on a machine that is busy with something else.
 
 use std::{
     hint::black_box,
@@ -30,7 +31,7 @@ use antiphon_schemas::{
 
 use crate::measure::{block, folder, median, p50_p99};
 
-const RUNS: usize = 7;
+const RUNS: usize = 11;
 const TIME: Duration = Duration::from_secs(3);
 const TEXT_BYTES: usize = 150;
 const LEAVES: u64 = 1_000_000;
@@ -41,6 +42,14 @@ pub(crate) fn run() {
     for posters in [1, 32, 256] {
         block(beside(posters));
     }
+}
+
+/// User and system CPU of this process so far. A tick is 10 ms on every Linux there is.
+fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |at: usize| fields[at].parse::<u64>().expect("a number of ticks");
+    Duration::from_millis(10 * (ticks(11) + ticks(12)))
 }
 
 async fn node(data: &std::path::Path) -> Node {
@@ -82,12 +91,15 @@ fn post(node: &Node, poster: usize) -> Post {
 async fn beside(posters: usize) {
     let mut rates = [Vec::new(), Vec::new()];
     let mut waits = [Vec::new(), Vec::new()];
+    let mut cpus = [Vec::new(), Vec::new()];
     let mut ratios = Vec::new();
     for run in 0..RUNS {
         let mut pair = [0.0; 2];
         // Whoever comes first changes, too.
         for kind in [run % 2, 1 - run % 2] {
+            let before = cpu();
             let (rate, times) = one_run(posters, kind == 1).await;
+            cpus[kind].push((cpu() - before).as_secs_f64() * 1e6 / times.len() as f64);
             pair[kind] = rate;
             rates[kind].push(rate);
             waits[kind].push(times);
@@ -96,10 +108,15 @@ async fn beside(posters: usize) {
     }
     let [without, with] = rates.map(median);
     let [(p50, p99), (p50_with, p99_with)] = waits.map(p50_p99);
-    println!(
-        "{posters:>3} posters   without {without:>7.0} /s p50 {p50:.2} ms p99 {p99:.2} ms   with a notary {with:>7.0} /s p50 {p50_with:.2} ms p99 {p99_with:.2} ms   ratio {:.2}",
-        median(ratios)
-    );
+    let [cpu, cpu_with] = cpus.map(median);
+    for (what, rate, p50, p99, cpu) in
+        [("without", without, p50, p99, cpu), ("with a notary", with, p50_with, p99_with, cpu_with)]
+    {
+        println!(
+            "{posters:>3} posters, {what:<13} {rate:>7.0} /s   p50 {p50:.2} ms   p99 {p99:.2} ms   {cpu:.1} µs of CPU a post"
+        );
+    }
+    println!("             with / without, pair by pair: {:.2}", median(ratios));
 }
 
 async fn one_run(posters: usize, notarised: bool) -> (f64, Vec<f64>) {

@@ -97,7 +97,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let paths = paths(dir.path());
         let made = load_or_make(&paths, "antiphon/a").unwrap();
-        assert_eq!(fs::metadata(&paths.key).unwrap().permissions().mode() & 0o777, OWNER_ONLY);
+        assert_eq!(fs::metadata(&paths.key).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_to_string(&paths.public).unwrap().trim(), made.verifier().to_string());
         fs::remove_file(&paths.public).unwrap();
         let read = load_or_make(&paths, "antiphon/b").unwrap();

@@ -27,7 +27,7 @@ fn node(left: &Hash, right: &Hash) -> Hash {
 
 /// The tree over the first leaves of a log, as far as it is needed to go on: the roots of its perfect subtrees.
 ///
-/// Shape: as many hashes as its size has bits set. Cost of a leaf: one [`node`] hash on average, no allocation.
+/// Shape: as many hashes as its size has bits set. Cost of a leaf: one hash of two nodes on average, no allocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompactRange {
     size: u64,

@@ -3,7 +3,7 @@
 //! Counted is what was *asked* within the part of the log that is read: a message that wants an answer, or a person's wish
 //! for another try; of these, what the part tells about them.
 //!
-//! Promises: one walk; memory for what is open at a time, and for [`SERIES_MAX`] series with their histograms.
+//! Promises: one walk; memory for what is open at a time, and for `SERIES_MAX` series with their histograms.
 //! Not here: a percentile's error (`histogram`).
 
 use std::{

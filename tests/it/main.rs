@@ -22,6 +22,7 @@ mod proxy;
 #[path = "../support/redis.rs"]
 mod redis;
 mod replay_bundle;
+mod replay_docs;
 mod replay_story;
 mod replay_verify;
 mod start;

@@ -304,6 +304,19 @@ fn cat(story: &Story) {
     assert_eq!(story.json(&["tail", "-n", "2", "--kind", "message.posted"]), posts[posts.len() - 2..]);
 }
 
+/// Whoever has read enough closes the pipe, and no command complains of that. More is written than is gathered at once.
+async fn closed(story: &mut Story) {
+    for _ in 0..40 {
+        story.post("long", &"words ".repeat(400), json!({"to": []})).await;
+    }
+    for command in [&["cat", "--json"][..], &["tail", "-f"]] {
+        let mut child = story.begin(command);
+        drop(child.stdout.take());
+        let why = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+        assert_eq!((ended(&mut child).code(), why.as_str()), (Some(0), ""), "{command:?}");
+    }
+}
+
 /// `tail --follow` tells what comes, and ends well at Ctrl-C.
 async fn tail(story: &mut Story) {
     let mut child = story.begin(&["tail", "-f", "-n", "1", "--kind", "message.posted", "--json"]);
@@ -328,6 +341,7 @@ async fn check(mut story: Story) {
     stats(&story);
     cat(&story);
     tail(&mut story).await;
+    closed(&mut story).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -80,8 +80,9 @@ fn find(file: &Path, word: &str) -> Option<String> {
     let text = fs::read_to_string(file).unwrap();
     // What stands behind `#[cfg(test)]` may use what it likes.
     let code = text.split("#[cfg(test)]").next().unwrap_or("");
-    // `log::redis::` is ours, `redis::` alone is the crate.
-    let has = |line: &str| !line.trim_start().starts_with("//") && line.replace("log::redis::", "").contains(word);
+    // `log::redis::` and `self::redis::` are ours, `redis::` alone is the crate.
+    let ours = |line: &str| line.replace("log::redis::", "").replace("self::redis::", "");
+    let has = |line: &str| !line.trim_start().starts_with("//") && ours(line).contains(word);
     let line = code.lines().position(has)?;
     Some(format!("{}:{}", file.display(), line + 1))
 }

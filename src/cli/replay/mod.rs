@@ -312,7 +312,8 @@ fn out() -> Output {
 
 /// Writes one JSON object and a line end.
 fn json_line(out: &mut impl Write, value: &impl serde::Serialize) -> anyhow::Result<()> {
-    serde_json::to_writer(&mut *out, value)?;
+    // As an error of I/O, so that a pipe that was closed is known as one.
+    serde_json::to_writer(&mut *out, value).map_err(io::Error::from)?;
     out.write_all(b"\n")?;
     Ok(())
 }

@@ -22,6 +22,9 @@ use crate::{
     },
 };
 
+/// From so many entries on it is said how fast they were verified.
+const RATED_MIN: u64 = 100_000;
+
 const EXAMPLES: &str = "\
 Examples:
   antiphon replay verify                              the log of the configuration
@@ -59,7 +62,10 @@ impl Verify {
         let witness = self.witness()?;
         let mut report = verify(&mut *source, &witness, |entries| progress.more(entries))?;
         progress.done();
-        report.findings.retain(|f| f.at > span.after && span.until.is_none_or(|until| f.at <= until));
+        // What is about no entry, such as a note that cannot be trusted, is about all of them.
+        report
+            .findings
+            .retain(|f| f.at == Seq::ZERO || f.at > span.after && span.until.is_none_or(|until| f.at <= until));
         let mut out = out();
         if self.part.json {
             json_line(&mut out, &as_json(&report))?;
@@ -149,7 +155,11 @@ fn print(out: &mut impl Write, shown: &str, report: &Report, seconds: f64) -> an
         n => format!("{n} findings"),
     };
     writeln!(out, "{}: {}", shown, paint.bold(&verdict))?;
-    let rate = report.tail.0 as f64 / seconds.max(1e-9) / 1e3;
+    // Of less, the start of the program would be measured.
+    let rate = match report.tail.0 {
+        entries if entries < RATED_MIN => String::new(),
+        entries => format!(" ({:.0} k/s)", entries as f64 / seconds.max(1e-9) / 1e3),
+    };
     if let Some(entries) = report.part {
         writeln!(
             out,
@@ -157,7 +167,7 @@ fn print(out: &mut impl Write, shown: &str, report: &Report, seconds: f64) -> an
             report.tail
         )?;
     } else {
-        writeln!(out, "  entries     {} ({rate:.0} k/s)", report.tail)?;
+        writeln!(out, "  entries     {}{rate}", report.tail)?;
         writeln!(out, "  messages    {}, of which {} wait for an answer", report.messages, report.open_count)?;
     }
     match (report.agreed, report.keys.first()) {

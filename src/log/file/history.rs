@@ -92,6 +92,23 @@ impl History {
         self.meta.epoch()
     }
 
+    /// Where epochs began, oldest first, as the segments say. Cost: their headers are read. One that cannot be read is passed
+    /// over: reading the entries tells.
+    ///
+    /// # Errors
+    /// As [`History::read`].
+    pub fn epochs(&self) -> Result<Vec<(Seq, Epoch)>, Error> {
+        let mut epochs: Vec<(Seq, Epoch)> = Vec::new();
+        for first in self.list()? {
+            let file = fs::File::open(self.folder.join(FOLDER).join(name(first)));
+            let Ok(Ok(Ok((of, _)))) = file.map(|file| header(&file)) else { continue };
+            if epochs.last().is_none_or(|(_, epoch)| *epoch != of.epoch) {
+                epochs.push((first, of.epoch));
+            }
+        }
+        Ok(epochs)
+    }
+
     /// The position that is read next: where an error is.
     pub fn next(&self) -> Seq {
         self.next

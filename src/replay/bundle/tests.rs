@@ -194,6 +194,11 @@ fn erased_bodies_are_counted_and_leaves_are_cut_to_whole_ones() {
     let mut out = Vec::new();
     let manifest = writer.finish(whole(), &mut out).unwrap();
     assert_eq!((manifest.erased, manifest.leaves, manifest.count), (1, Some(3), 1));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), &out).unwrap();
+    let mut leaves = Vec::new();
+    Bundle::open(file.path()).unwrap().checkpoint("leaves").unwrap().unwrap().read_to_end(&mut leaves).unwrap();
+    assert_eq!(leaves, [7; 96]);
 }
 
 #[test]

@@ -47,6 +47,10 @@ impl Source for FolderSource {
         self.history.epoch()
     }
 
+    fn epochs(&mut self) -> Result<Vec<(Seq, Epoch)>, Error> {
+        self.history.epochs().map_err(|error| Error::at(Seq::ZERO, error))
+    }
+
     fn seek(&mut self, after: Seq) -> Result<(), Error> {
         self.history.seek(after).map_err(|error| Error::at(self.history.next(), error))
     }

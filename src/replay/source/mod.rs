@@ -5,7 +5,7 @@
 
 mod bundle;
 mod folder;
-mod redis;
+mod stream;
 
 use std::{io::Read, path::PathBuf, time::Duration};
 
@@ -13,7 +13,8 @@ use antiphon_schemas::{Epoch, Seq, Stored};
 use tokio::runtime::Handle;
 
 pub(crate) use self::folder::checkpoint_file;
-pub use self::{bundle::BundleSource, folder::FolderSource, redis::RedisSource};
+pub use self::stream::RedisSource;
+pub use self::{bundle::BundleSource, folder::FolderSource};
 use super::bundle::Portion;
 use crate::log;
 use crate::log::redis::address::Address;
@@ -71,6 +72,14 @@ pub trait Source: Send {
 
     /// The epoch of its positions.
     fn epoch(&self) -> Epoch;
+
+    /// Where its epochs began, oldest first, as far as that can be seen; the last one is [`Source::epoch`].
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    fn epochs(&mut self) -> Result<Vec<(Seq, Epoch)>, Error> {
+        Ok(vec![(Seq(1), self.epoch())])
+    }
 
     /// Goes on after a position; 0 is the beginning.
     ///

@@ -85,7 +85,7 @@ type Hashed = (Vec<Stored>, Vec<[u8; 32]>);
 /// # Errors
 /// [`Error::Io`]; damage is a finding.
 pub fn verify(source: &mut dyn Source, witness: &Witness, mut progress: impl FnMut(usize)) -> Result<Report, Error> {
-    let (mut rules, mut report, mut findings) = (Rules::default(), Report::default(), Vec::new());
+    let (mut rules, mut report, mut findings) = (Rules::of(&source.epochs()?), Report::default(), Vec::new());
     let (mut found, epoch) = (gather(source, witness, &mut findings)?, source.epoch());
     let mut around = if source.part().is_some() { Some(Around::of(source)?) } else { None };
     if let Some(around) = &around {

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use antiphon_schemas::{
-    Entry, Event, MessageId, RoomName, Seq,
+    Entry, Epoch, Event, MessageId, RoomName, Seq,
     event::{MessageClaimed, MessageCompleted, MessagePosted, MessageReleased, ReplyPosted, release},
 };
 
@@ -51,6 +51,8 @@ pub struct Rules {
     table: Table,
     open: HashMap<MessageId, Open>,
     rooms: HashMap<RoomName, u32>,
+    /// Where epochs began that no `log.repaired` explains yet, and which they ended.
+    begun: Vec<(Seq, Epoch)>,
     /// Ends without a claim, and what is wrong with them.
     unexplained: BTreeMap<Seq, Finding>,
     /// Erased bodies that no event has named yet.
@@ -64,6 +66,12 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// For a log whose epochs began at these positions, oldest first.
+    pub fn of(epochs: &[(Seq, Epoch)]) -> Rules {
+        let begun = epochs.windows(2).map(|pair| (pair[1].0, pair[0].1)).collect();
+        Rules { begun, ..Rules::default() }
+    }
+
     /// The messages and replies so far.
     pub fn messages(&self) -> usize {
         self.table.len()
@@ -148,6 +156,7 @@ impl Rules {
             Event::ReplyPosted(e) => self.replied(e, seq, room, find),
             Event::MessageCompleted(e) => self.completed(e, seq, find),
             Event::LogRepaired(e) => {
+                self.begun.retain(|(at, before)| *before != e.before || *at > seq);
                 // What was brought back stands between what the store had kept and this entry.
                 self.unexplained.retain(|at, _| *at <= e.after);
             }
@@ -378,6 +387,12 @@ impl Rules {
     /// The end of the log: what nothing has explained.
     pub fn end(&mut self, findings: &mut Vec<Finding>) {
         findings.extend(std::mem::take(&mut self.unexplained).into_values());
+        findings.extend(std::mem::take(&mut self.begun).into_iter().map(|(at, before)| {
+            let why = format!(
+                "a new epoch begins here, and no `log.repaired` says what became of {before}: was it salvaged?"
+            );
+            Finding { at, code: "epoch", why }
+        }));
         let erased = std::mem::take(&mut self.erased);
         findings.extend(erased.into_iter().map(|(at, id)| {
             let of = id.map_or(String::new(), |id| format!(" of {id}"));

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use antiphon_schemas::{Entry, Epoch, Seq, Stored};
+use antiphon_schemas::{Entry, Epoch, RoomName, Seq, Stored, event::LogRepaired};
 use proptest::prelude::*;
 
 use super::*;
@@ -22,6 +22,7 @@ pub(crate) struct Listed {
     next: usize,
     files: HashMap<&'static str, Vec<u8>>,
     part: Option<Portion>,
+    epochs: Vec<(Seq, Epoch)>,
 }
 
 impl Listed {
@@ -31,6 +32,7 @@ impl Listed {
             next: 0,
             files: HashMap::new(),
             part: None,
+            epochs: vec![(Seq(1), Epoch(7))],
         }
     }
 
@@ -55,6 +57,10 @@ impl Listed {
 impl Source for Listed {
     fn shown(&self) -> String {
         "a list".into()
+    }
+
+    fn epochs(&mut self) -> Result<Vec<(Seq, Epoch)>, Error> {
+        Ok(self.epochs.clone())
     }
 
     fn epoch(&self) -> Epoch {
@@ -237,8 +243,14 @@ fn codes(source: &mut Listed, witness: &Witness) -> Vec<(&'static str, u64)> {
 fn a_log_rolled_back_with_its_checkpoints_is_found_by_one_that_was_kept_elsewhere() {
     let (whole, key) = three();
     let kept = String::from_utf8(whole.files["latest"].clone()).unwrap();
-    let mut back =
-        Listed { entries: whole.entries[..2].to_vec(), next: 0, files: HashMap::new(), part: None }.signed(&key, &[2]);
+    let mut back = Listed {
+        entries: whole.entries[..2].to_vec(),
+        next: 0,
+        files: HashMap::new(),
+        part: None,
+        epochs: vec![(Seq(1), Epoch(7))],
+    }
+    .signed(&key, &[2]);
     assert_eq!(codes(&mut back, &Witness::default()), []);
     let witness = Witness { keys: vec![], against: vec![("--against x".into(), kept)] };
     assert_eq!(codes(&mut back, &witness), [("cut", 3)]);
@@ -254,6 +266,21 @@ fn a_note_that_another_key_signed_or_that_was_changed_is_not_trusted() {
     let at = latest.iter().position(|b| *b == b'\n').unwrap() + 1;
     latest[at] = b'9';
     assert!(codes(&mut source, &Witness::default()).contains(&("checkpoint", 0)));
+}
+
+#[test]
+fn a_new_epoch_is_explained_by_the_repair_after_it_or_is_a_finding() {
+    let (mut source, _) = three();
+    source.epochs = vec![(Seq(1), Epoch(6)), (Seq(3), Epoch(7))];
+    assert_eq!(codes(&mut source, &Witness::default()), [("epoch", 3)]);
+    let mut world = World::new();
+    (0..3).for_each(|message| drop(world.act(&Step::Post { message, room: 0, bot: None, priority: 5 })));
+    let (node, before, after) = ("n".into(), Epoch(6), Seq(2));
+    let repaired = LogRepaired { node, before, after, offered: 1, again: 1, refused: vec![], refused_more: 0 };
+    world.append(&RoomName::new("one").unwrap(), &repaired.into());
+    let mut source = Listed::of(&world.entries);
+    source.epochs = vec![(Seq(1), Epoch(6)), (Seq(3), Epoch(7))];
+    assert_eq!(codes(&mut source, &Witness::default()), []);
 }
 
 #[test]

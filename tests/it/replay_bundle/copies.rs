@@ -126,7 +126,9 @@ async fn a_copy_goes_on_where_it_ended_and_another_log_is_left_as_it_was() {
     assert!(of_redis.await.unwrap() == entries(&mut FolderSource::open(&here.join("data")).unwrap()));
     // What was refused is whole as before: servers open it.
     Server::start(&here.join("copy")).terminate();
-    Server::start_with(&here.join("node"), &["--log", &redis.url(), "--node", "n1"]).printed("position 10000");
+    let node = Server::start_with(&here.join("node"), &["--log", &redis.url(), "--node", "n1"]);
+    until_ready(&node).await;
+    assert_eq!(node.all("lobby").await.len(), 10_000);
 
     // A log of the same epoch that went on in another way.
     done(here, &["into", "fork", "--log", "data", "--to", "100"]);
