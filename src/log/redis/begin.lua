@@ -4,7 +4,7 @@
 --
 -- KEYS: meta, live.  ARGV: node, session, an epoch in case there is none, the format version, live words kept.
 local meta, live = KEYS[1], KEYS[2]
-if redis.call('HEXISTS', meta, 'w:(filling)') == 1 then
+if redis.call('HGET', meta, 'w:(filling)') then
   return redis.error_reply('FILLING entries of another log are being brought in')
 end
 redis.call('HSETNX', meta, 'version', ARGV[4])
