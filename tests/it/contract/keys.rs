@@ -64,13 +64,14 @@ async fn what_makes_no_sense_is_refused_and_makes_no_key() {
     }
     let plain = server.client().post(server.url("/api/keys")).body("worker=w");
     server.ask(plain).await.refused("a form", 415, "not-json");
-    let long = json!({"worker": "w", "bots": ["x".repeat(20_000)]});
-    create(&server, &long).await.refused("long", 413, "body-too-large");
     for id in ["0123456789ab", "x", "%20", "0195f7a2-6c00-7000-8000-000000000000"] {
         let url = server.url(&format!("/api/keys/{id}"));
         server.ask(server.client().delete(url)).await.refused(id, 404, "no-such-key");
     }
     assert_eq!(server.get("/api/keys").await.1, json!({"keys": []}));
+    // The last, because the server ends a connection on which it did not read everything.
+    let long = json!({"worker": "w", "bots": ["x".repeat(20_000)]});
+    create(&server, &long).await.refused("long", 413, "body-too-large");
 }
 
 #[tokio::test(flavor = "multi_thread")]
