@@ -43,11 +43,12 @@ pub fn change(
         (Change::Cancel, _) if open => vec![cancelled],
         (Change::Cancel, status) => return Err(Refusal::AlreadyEnded(status)),
         (Change::Retry, Status::Failed | Status::Dead) => {
-            let Event::MessagePosted(posted) = &fact.posted.event else { return Err(Refusal::NotFailed(Status::None)) };
-            let Some(ask) = &posted.ask else { return Err(Refusal::NotFailed(Status::None)) };
+            // First: of an erased message nobody knows any more what it asked.
             if fact.record.redacted {
                 return Err(Refusal::Redacted);
             }
+            let Event::MessagePosted(posted) = &fact.posted.event else { return Err(Refusal::NotFailed(Status::None)) };
+            let Some(ask) = &posted.ask else { return Err(Refusal::NotFailed(Status::None)) };
             if !policy.can_ask(&ask.bot, &room) {
                 return Err(Refusal::UnknownBot(ask.bot.clone()));
             }
