@@ -124,7 +124,10 @@ async fn beside_a_server() {
     const TIME: Duration = Duration::from_secs(4);
     let dir = folder();
     let data = dir.path().join("data");
-    fill(&data, index::conversations(ENTRIES));
+    let mut entries = index::conversations(ENTRIES);
+    // A reply and the end of its message are one append, which no server finds cut in two.
+    entries.pop_if(|last| &*last.header.kind == "reply.posted");
+    fill(&data, entries);
     let server = Server::start(&data);
     let (mut alone, mut beside, mut verified) = (Vec::new(), Vec::new(), 0);
     for run in 0..2 * RUNS {
