@@ -127,7 +127,8 @@ async fn beside_a_server() {
     let mut entries = index::conversations(ENTRIES);
     // A reply and the end of its message are one append, which no server finds cut in two.
     entries.pop_if(|last| &*last.header.kind == "reply.posted");
-    fill(&data, entries);
+    let folder = data.clone();
+    tokio::task::spawn_blocking(move || fill(&folder, entries)).await.expect("a log");
     let server = Server::start(&data);
     let (mut alone, mut beside, mut verified) = (Vec::new(), Vec::new(), 0);
     for run in 0..2 * RUNS {
