@@ -2,7 +2,7 @@
 //!
 //! Start with `log` (the contract), then `decide` and `projection` (pure), `node` (the one owner of a node's state),
 //! `fanout`, `work`, `http`; `server` wires them, `cli` starts it. `worker` answers from other
-//! machines, through `client`. ARCHITECTURE.md is the map.
+//! machines, through `client`; `audit` signs what the log is, `replay` reads it for auditors. ARCHITECTURE.md is the map.
 
 pub mod audit;
 pub mod cli;
