@@ -14,7 +14,11 @@ use ::redis::Value;
 use antiphon_schemas::{Entry, Header, MessageId, RequestId, RoomName, Seq, Stored, entry::SALT_BYTES};
 use bytes::{Bytes, BytesMut};
 
+use super::resp::{self, Token};
 use crate::log::Error;
+
+/// Most headers are shorter.
+const HEADER_BYTES: usize = 128;
 
 /// Message ids as one field.
 pub(super) fn subjects_text(subjects: &[MessageId]) -> String {
@@ -99,56 +103,134 @@ pub(super) fn entry(key: &str, value: Value) -> Result<Entry, Error> {
 }
 
 /// As [`entry`], from its parts.
-pub(super) fn entry_of(key: &str, id: &[u8], mut fields: Vec<Value>) -> Result<Entry, Error> {
-    let entry =
-        read(id, &mut fields).and_then(|(header, body)| Entry::new(header, body).map_err(|malformed| malformed.0));
+pub(super) fn entry_of(key: &str, id: &[u8], values: Vec<Value>) -> Result<Entry, Error> {
+    let mut fields = Fields::default();
+    for pair in values.chunks_exact(2) {
+        if let [Value::BulkString(name), Value::BulkString(value)] = pair {
+            fields.take(name, value);
+        }
+    }
+    let entry = fields
+        .read(id)
+        .and_then(|(header, body)| Entry::new(header, Bytes::copy_from_slice(body)).map_err(|malformed| malformed.0));
     entry.map_err(|why| damaged(key, id, why))
 }
 
-/// As [`entry`], with nothing decoded.
-///
-/// # Errors
-/// As [`entry`].
-pub(super) fn stored(key: &str, value: Value) -> Result<Stored, Error> {
-    let (id, mut fields) = parts(value).ok_or_else(|| damaged(key, b"?", "not an entry of a stream"))?;
-    let (header, body) = read(&id, &mut fields).map_err(|why| damaged(key, &id, why))?;
-    let mut bytes = BytesMut::new();
-    header.encode(&mut bytes);
-    Ok(Stored { header: bytes.freeze(), body })
+/// The entries of a page of the log `key`, a whole answer to `XRANGE` as `resp` knows them: nothing of them is decoded and no body
+/// copied. And what is wrong with the one after them, if something is: [`Error::Damaged`].
+pub(super) fn page(key: &str, answer: &Bytes) -> (Vec<Stored>, Option<Error>) {
+    let mut tokens = Tokens { bytes: answer, at: 0 };
+    let count = tokens.array().unwrap_or(0);
+    let (mut entries, mut headers) = (Vec::with_capacity(count), BytesMut::with_capacity(count * HEADER_BYTES));
+    for _ in 0..count {
+        let Some((id, fields)) = tokens.entry() else {
+            return (entries, Some(damaged(key, b"?", "not an entry of a stream")));
+        };
+        match fields.read(id) {
+            Ok((header, body)) => {
+                header.encode(&mut headers);
+                entries.push(Stored { header: headers.split().freeze(), body: answer.slice_ref(body) });
+            }
+            Err(why) => return (entries, Some(damaged(key, id, why))),
+        }
+    }
+    (entries, None)
 }
 
-fn read(id: &[u8], fields: &mut [Value]) -> Result<(Header, Bytes), &'static str> {
-    let seq = seq_of(id).ok_or("its id is not a position")?;
-    let mut field = |name, why| take(fields, name).and_then(bytes).ok_or(why);
-    let utf8 = |bytes, why| String::from_utf8(bytes).map_err(|_| why);
-    let kind = utf8(field("k", "it has no kind (k)")?, "its kind (k) is not UTF-8")?;
-    let subjects = utf8(field("s", "it has no subjects (s)")?, "its subjects (s) are not UTF-8")?;
-    let room = utf8(field("r", "it has no room (r)")?, "its room (r) is not UTF-8")?;
-    let at_ms = utf8(field("t", "it has no time (t)")?, "its time (t) is not UTF-8")?;
-    let version = utf8(field("v", "it has no version (v)")?, "its version (v) is not UTF-8")?;
-    let request = utf8(field("q", "it has no request id (q)")?, "its request id (q) is not UTF-8")?;
-    let body = Bytes::from(field("d", "it has no body (d)")?);
-    let subjects: Result<Vec<MessageId>, _> = subjects.split_ascii_whitespace().map(str::parse).collect();
-    let header = Header {
-        seq,
-        at_ms: at_ms.parse().map_err(|_| "its time (t) is not a number")?,
-        request: request.parse::<RequestId>().map_err(|_| "its request id (q) is not a UUID")?,
-        room: match &*room {
-            "" => None,
-            room => Some(RoomName::new(room).map_err(|_| "its room (r) is not a room's name")?),
-        },
-        subjects: subjects.map_err(|_| "its subjects (s) are not UUIDs")?,
-        version: version.parse().map_err(|_| "its version (v) is not a number")?,
-        kind: kind.into(),
-    };
-    // One header has exactly one encoding, which counts both in one byte.
-    if header.kind.len() > 255 || header.subjects.len() > 255 {
-        return Err("its kind or its subjects are too long");
+/// A whole reply, value by value.
+struct Tokens<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Tokens<'a> {
+    fn next(&mut self) -> Option<Token> {
+        let (token, next) = resp::token(self.bytes, self.at).ok()??;
+        self.at = next;
+        Some(token)
     }
-    if body.len() < SALT_BYTES {
-        return Err("body shorter than its salt");
+
+    fn array(&mut self) -> Option<usize> {
+        if let Token::Array(count) = self.next()? { Some(count) } else { None }
     }
-    Ok((header, body))
+
+    fn string(&mut self) -> Option<&'a [u8]> {
+        if let Token::String(range) = self.next()? { Some(&self.bytes[range]) } else { None }
+    }
+
+    fn entry(&mut self) -> Option<(&'a [u8], Fields<'a>)> {
+        if self.array()? != 2 {
+            return None;
+        }
+        let (id, values, mut fields) = (self.string()?, self.array()?, Fields::default());
+        for _ in 0..values / 2 {
+            let (name, value) = (self.string()?, self.string()?);
+            fields.take(name, value);
+        }
+        (values % 2 == 0).then_some((id, fields))
+    }
+}
+
+/// The fields of an entry.
+#[derive(Default)]
+struct Fields<'a> {
+    kind: Option<&'a [u8]>,
+    subjects: Option<&'a [u8]>,
+    room: Option<&'a [u8]>,
+    at_ms: Option<&'a [u8]>,
+    version: Option<&'a [u8]>,
+    request: Option<&'a [u8]>,
+    body: Option<&'a [u8]>,
+}
+
+impl<'a> Fields<'a> {
+    /// Takes a field: the first of its name counts.
+    fn take(&mut self, name: &[u8], value: &'a [u8]) {
+        let field = match name {
+            b"k" => &mut self.kind,
+            b"s" => &mut self.subjects,
+            b"r" => &mut self.room,
+            b"t" => &mut self.at_ms,
+            b"v" => &mut self.version,
+            b"q" => &mut self.request,
+            b"d" => &mut self.body,
+            _ => return,
+        };
+        field.get_or_insert(value);
+    }
+
+    fn read(&self, id: &[u8]) -> Result<(Header, &'a [u8]), &'static str> {
+        let seq = seq_of(id).ok_or("its id is not a position")?;
+        let utf8 = |bytes, why| std::str::from_utf8(bytes).map_err(|_| why);
+        let kind = utf8(self.kind.ok_or("it has no kind (k)")?, "its kind (k) is not UTF-8")?;
+        let subjects = utf8(self.subjects.ok_or("it has no subjects (s)")?, "its subjects (s) are not UTF-8")?;
+        let room = utf8(self.room.ok_or("it has no room (r)")?, "its room (r) is not UTF-8")?;
+        let at_ms = utf8(self.at_ms.ok_or("it has no time (t)")?, "its time (t) is not UTF-8")?;
+        let version = utf8(self.version.ok_or("it has no version (v)")?, "its version (v) is not UTF-8")?;
+        let request = utf8(self.request.ok_or("it has no request id (q)")?, "its request id (q) is not UTF-8")?;
+        let body = self.body.ok_or("it has no body (d)")?;
+        let subjects: Result<Vec<MessageId>, _> = subjects.split_ascii_whitespace().map(str::parse).collect();
+        let header = Header {
+            seq,
+            at_ms: at_ms.parse().map_err(|_| "its time (t) is not a number")?,
+            request: request.parse::<RequestId>().map_err(|_| "its request id (q) is not a UUID")?,
+            room: match room {
+                "" => None,
+                room => Some(RoomName::new(room).map_err(|_| "its room (r) is not a room's name")?),
+            },
+            subjects: subjects.map_err(|_| "its subjects (s) are not UUIDs")?,
+            version: version.parse().map_err(|_| "its version (v) is not a number")?,
+            kind: kind.into(),
+        };
+        // One header has exactly one encoding, which counts both in one byte.
+        if header.kind.len() > 255 || header.subjects.len() > 255 {
+            return Err("its kind or its subjects are too long");
+        }
+        if body.len() < SALT_BYTES {
+            return Err("body shorter than its salt");
+        }
+        Ok((header, body))
+    }
 }
 
 /// What is said of an entry that cannot have been written.

@@ -20,6 +20,9 @@ use super::{
     trouble::{Kind, Trouble, classify},
 };
 
+mod stream;
+pub(super) use self::stream::{Stream, command, lost, stream};
+
 /// For one server: name, TCP, TLS and greeting. A healthy one on the same continent takes a tenth of it.
 pub const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// For finding the master and connecting, however many sentinels or nodes are silent.
@@ -40,6 +43,8 @@ pub struct Connected {
     pub connection: MultiplexedConnection,
     /// Host and port of the master in use.
     pub at: String,
+    /// The same, to connect to it once more.
+    pub host: Host,
 }
 
 /// Why there is no connection. As text: who, what, and what to do.
@@ -173,7 +178,7 @@ async fn open(address: &Address, host: &Host, response_timeout: Duration) -> Res
         client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| classify(&error))
     };
     match opened.await {
-        Ok(connection) => Ok(Connected { connection, at }),
+        Ok(connection) => Ok(Connected { connection, at, host: host.clone() }),
         Err(trouble) => Err(LinkError { at, trouble }),
     }
 }
@@ -210,14 +215,15 @@ fn client(address: &Address, host: &Host) -> Result<Client, Trouble> {
 
 /// Reads the files, every time: certificates are renewed while a server runs.
 fn certificates(tls: &Tls) -> Result<TlsCertificates, Trouble> {
-    let read = |path: &Path| {
-        fs::read(path).map_err(|e| Trouble::new(Kind::BadSetup, format!("cannot read {}: {e}", path.display())))
-    };
     let client_tls = match &tls.own {
-        Some((cert, key)) => Some(ClientTlsConfig { client_cert: read(cert)?, client_key: read(key)? }),
+        Some((cert, key)) => Some(ClientTlsConfig { client_cert: read_file(cert)?, client_key: read_file(key)? }),
         None => None,
     };
-    Ok(TlsCertificates { client_tls, root_cert: tls.ca.as_deref().map(read).transpose()? })
+    Ok(TlsCertificates { client_tls, root_cert: tls.ca.as_deref().map(read_file).transpose()? })
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, Trouble> {
+    fs::read(path).map_err(|e| Trouble::new(Kind::BadSetup, format!("cannot read {}: {e}", path.display())))
 }
 
 #[cfg(test)]

@@ -34,7 +34,9 @@ mod lanes;
 mod lineage;
 mod link;
 mod live;
+mod pages;
 mod reader;
+mod resp;
 mod script;
 #[cfg(test)]
 #[path = "../../../tests/support/redis.rs"]

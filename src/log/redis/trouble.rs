@@ -7,6 +7,8 @@ use std::fmt;
 
 use redis::{ErrorKind, RedisError};
 
+use crate::log::Error;
+
 /// What went wrong with a command or a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
@@ -154,6 +156,19 @@ pub fn classify(error: &RedisError) -> Trouble {
         ErrorKind::Client | ErrorKind::InvalidClientConfig => Trouble::new(Kind::Other, said),
         _ => of_code(error.code().unwrap_or_default(), said),
     }
+}
+
+/// What whoever reads a log is told of trouble with the server `at`: waiting may help, or not.
+pub(super) fn broken(at: &str, trouble: &Trouble) -> Error {
+    let why = format!("{at}: {trouble}");
+    if trouble.needs_a_person() || trouble.kind == Kind::Other { Error::Io(why) } else { Error::Away(why.into()) }
+}
+
+/// What the line of an error means, without its `-`.
+pub(super) fn refused(line: &[u8]) -> Trouble {
+    let line = String::from_utf8_lossy(line);
+    let (code, said) = line.split_once(' ').unwrap_or((&line, ""));
+    of_code(code, said.to_owned())
 }
 
 /// As [`classify`], of an error's code and the text behind it.

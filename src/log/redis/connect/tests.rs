@@ -1,6 +1,7 @@
 //! Connections to real servers: alone, with passwords, in a cluster, behind sentinels, and to nobody.
 
 use redis::AsyncCommands;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{super::server, *};
 use crate::log::redis::{server::Sentinels, trouble::Written};
@@ -163,18 +164,39 @@ async fn with_tls_both_sides_show_who_they_are() {
     let mut connected = to(&both).await.unwrap();
     let pong: String = cmd("PING").query_async(&mut connected.connection).await.unwrap();
     assert_eq!(pong, "PONG");
+    let raw = async |url: &str| {
+        let address = Address::parse(url).unwrap();
+        let Route::Server(host) = address.route.clone() else { panic!("a server") };
+        stream(&address, &host).await
+    };
+    let ping = async |mut raw: Stream| -> std::io::Result<[u8; 7]> {
+        let mut pong = [0; 7];
+        raw.write_all(&command(&["PING"])).await?;
+        raw.read_exact(&mut pong).await?;
+        Ok(pong)
+    };
+    assert_eq!(&ping(raw(&both).await.unwrap()).await.unwrap(), b"+PONG\r\n");
     // It wants to see a certificate of ours unless told otherwise.
     let seen = match to(&url(&format!("ca={ca}"))).await {
         Ok(connected) => error_of(&connected, &["PING"]).await.kind,
         Err(error) => error.trouble.kind,
     };
     assert_eq!(seen, Kind::Unreachable);
+    let unseen = match raw(&url(&format!("ca={ca}"))).await {
+        Ok(raw) => ping(raw).await.is_err(),
+        Err(error) => error.trouble.kind == Kind::Unreachable,
+    };
+    assert!(unseen, "nor on a connection of our own");
     redis.command(&["CONFIG", "SET", "tls-auth-clients", "no"]);
     to(&url(&format!("ca={ca}"))).await.unwrap();
     let stranger = to(&url("")).await.err().expect("this machine does not know who signed it").to_string();
     assert!(stranger.contains("certificate"), "{stranger}");
     let other_name = both.replace("localhost", "127.0.0.1");
     assert!(to(&other_name).await.err().expect("not its name").to_string().contains("certificate"));
+    for distrusted in [url(""), other_name] {
+        let why = raw(&distrusted).await.err().expect("not trusted").to_string();
+        assert!(why.contains("certificate"), "{why}");
+    }
     let gone = to(&url("ca=/no/such/file")).await.err().expect("no file");
     assert!(gone.trouble.kind == Kind::BadSetup && gone.to_string().contains("/no/such/file"), "{gone}");
     let plain = to(&format!("redis://localhost:{port}")).await.err().expect("TLS there");

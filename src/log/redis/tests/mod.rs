@@ -2,6 +2,7 @@
 
 mod away;
 mod erase;
+mod history;
 mod lanes;
 mod lineage;
 mod nodes;
