@@ -24,6 +24,7 @@ mod redis;
 mod replay_bundle;
 mod replay_docs;
 mod replay_story;
+mod replay_tail;
 mod replay_verify;
 mod start;
 mod tidy;

@@ -50,7 +50,10 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
-    /// It cannot be reached or read at all.
+    /// It cannot be reached now; asked again later it goes on where it was.
+    #[error("{0}")]
+    Away(String),
+    /// It cannot be read at all.
     #[error("{0}")]
     Io(String),
 }
@@ -60,6 +63,7 @@ impl Error {
     fn at(at: Seq, error: log::Error) -> Error {
         match error {
             log::Error::Damaged { place, why } => Error::Damaged { at, place, why },
+            log::Error::Away(why) => Error::Away(why.to_string()),
             other => Error::Io(other.to_string()),
         }
     }
