@@ -254,6 +254,8 @@ async fn show(story: &Story) {
     let played = story.json(&["show", "lobby", "--at", &at, "--follow", "--speed", "max"]);
     let after = (at.parse::<u64>().unwrap() + 1).to_string();
     assert_eq!(played[1..], story.json(&["cat", "--from", &after]));
+    let some = ["--from", &at, "--to", &after, "--follow", "--speed", "max"];
+    assert_eq!(story.json(&[&["show", "--room", "lobby"], &some[..]].concat()), played[..2], "up to a position");
     let paced = story.replay(&["show", "lobby", "--at", &at, "--follow", "--speed", "1000"]);
     let lines = paced.lines().skip_while(|line| !line.ends_with(" as number 2")).skip(1);
     assert_eq!(lines.count(), played.len() - 2, "all but the state and the completion: {paced}");

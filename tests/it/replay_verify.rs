@@ -145,20 +145,44 @@ async fn a_fold_from_the_log_is_what_a_server_under_load_has_and_another_servers
             client.post(&url).json(&body).send().await.unwrap();
         }
     });
-    let diff = |log: &Path| {
+    let diff = |log: &Path, more: &'static [&'static str]| {
         let log = log.to_str().unwrap().to_owned();
         let address = address.clone();
-        tokio::task::spawn_blocking(move || replay(&["diff", "--json", "--log", &log, "--server", &address]))
+        let words = move || replay(&[&["diff", "--json", "--log", &log, "--server", &address], more].concat());
+        tokio::task::spawn_blocking(words)
     };
+    let (report, code) = json_of(&diff(&data, &["--room", "lobby"]).await.unwrap());
+    assert_eq!((code, &report["rooms"], &report["records"]), (0, &json!(1), &json!(0)), "{report}");
+    assert!(report["difference"].is_null() && report["position"].as_u64().unwrap() > 6, "{report}");
     for _ in 0..3 {
-        let (report, code) = json_of(&diff(&data).await.unwrap());
+        let (report, code) = json_of(&diff(&data, &[]).await.unwrap());
         assert_eq!((code, &report["difference"], &report["rooms"]), (0, &Value::Null, &json!(1)), "{report}");
         assert!(report["records"].as_u64().unwrap() >= 6);
     }
     load.abort();
     let other = tempfile::tempdir().unwrap();
     assert!(Server::configured(other.path(), QUICK, &[]).terminate().success());
-    let refused = diff(&other.path().join("data")).await.unwrap();
-    let why = String::from_utf8(refused.stderr).unwrap();
-    assert!(refused.status.code() == Some(1) && why.contains("epoch"), "{why}");
+    let other = other.path().join("data");
+    for more in [&[][..], &["--room", "lobby"]] {
+        let refused = diff(&other, more).await.unwrap();
+        let why = String::from_utf8(refused.stderr).unwrap();
+        assert!(refused.status.code() == Some(1) && why.contains("epoch"), "{why}");
+    }
+}
+
+#[test]
+fn a_command_that_takes_a_log_whole_says_why_it_takes_no_part() {
+    let id = "0192f0c1-8b7e-7cc3-98a4-3a5e1c0d9f10";
+    for (command, words) in [
+        (&["why", id, "--room", "lobby"][..], "wherever it is"),
+        (&["why", id, "--from", "2h"], "wherever it is"),
+        (&["load", "a.antiphon", "--room", "lobby"], "a bundle is loaded whole"),
+        (&["load", "a.antiphon", "--to", "7"], "a bundle is loaded whole"),
+        (&["diff", "--from", "7"], "--room compares one room"),
+        (&["show", "lobby", "--to", "7"], "--follow"),
+    ] {
+        let refused = replay(command);
+        let why = String::from_utf8(refused.stderr).unwrap();
+        assert!(refused.status.code() == Some(2) && why.contains(words), "{command:?}: {why}");
+    }
 }

@@ -2,9 +2,10 @@
 
 use std::io::Write;
 
+use antiphon_schemas::RoomName;
 use serde_json::json;
 
-use super::{Desk, LogArgument, Paint, Progress, json_line, out, plain};
+use super::{Desk, LogArgument, Paint, Progress, Whole, json_line, out, plain};
 use crate::{
     cli::{
         DONE, FAILED,
@@ -13,6 +14,7 @@ use crate::{
     projection::Limits,
     replay::{
         diff::{Difference, Fresh, of_epoch},
+        source::Source,
         span::Span,
     },
 };
@@ -24,8 +26,12 @@ const EXAMPLES: &str = "\
 Examples:
   antiphon replay diff                                             the log of the configuration, the server on this machine
   antiphon replay diff --log redis://127.0.0.1:6379 --server http://127.0.0.1:8081
+  antiphon replay diff --room lobby                                only what the server shows of the lobby
 
 Run it on the machine of the server, which goes on meanwhile. Exit code 1 if something differs; the first difference is shown.";
+
+/// Why it takes no part.
+const WHOLE: &str = "a fold begins where the log begins and ends where the server is: leave --from and --to out; --room compares one room";
 
 /// Fold the log afresh and compare with the running server's state, snapshot, views and index
 #[derive(Debug, clap::Args)]
@@ -33,6 +39,11 @@ Run it on the machine of the server, which goes on meanwhile. Exit code 1 if som
 pub(super) struct Diff {
     #[command(flatten)]
     log: LogArgument,
+    #[command(flatten)]
+    whole: Whole,
+    /// Only the recent view of this room
+    #[arg(long)]
+    room: Option<RoomName>,
     #[command(flatten)]
     server: Server,
     /// For programs: one JSON object
@@ -48,15 +59,21 @@ struct Compared {
     rooms: usize,
     records: usize,
     messages: usize,
+    /// Only a room was.
+    of_room: bool,
     difference: Option<Difference>,
 }
 
 impl Diff {
     pub(super) fn run(self, desk: &Desk<'_>) -> anyhow::Result<u8> {
+        self.whole.check(false, WHOLE)?;
         let client = Client::new(&self.server)?;
         let mut source = desk.open(&self.log)?;
         let progress = Progress::of(&mut *source, Span { after: antiphon_schemas::Seq::ZERO, until: None })?;
-        let compared = compare(desk, &client, &mut *source, &progress)?;
+        let compared = match &self.room {
+            Some(room) => compare_room(desk, &client, &mut *source, room, &progress)?,
+            None => compare(desk, &client, &mut *source, &progress)?,
+        };
         progress.done();
         let mut out = out();
         if self.json {
@@ -77,12 +94,7 @@ impl Diff {
     }
 }
 
-fn compare(
-    desk: &Desk<'_>,
-    client: &Client,
-    source: &mut dyn crate::replay::source::Source,
-    progress: &Progress,
-) -> anyhow::Result<Compared> {
+fn compare(desk: &Desk<'_>, client: &Client, source: &mut dyn Source, progress: &Progress) -> anyhow::Result<Compared> {
     let more = |entries| progress.more(entries);
     let mut compared = Compared::default();
     // The older one first: the fold passes it on its way.
@@ -140,6 +152,23 @@ fn compare(
     Ok(compared)
 }
 
+fn compare_room(
+    desk: &Desk<'_>,
+    client: &Client,
+    source: &mut dyn Source,
+    room: &RoomName,
+    progress: &Progress,
+) -> anyhow::Result<Compared> {
+    let live = desk.handle().block_on(client.state_kept())?;
+    of_epoch(source, live.position)?;
+    let view = desk.handle().block_on(client.state_room(room))?;
+    let at = of_epoch(source, view.position)?;
+    let mut fresh = Fresh::new(source, Limits { recent_messages: live.recent_messages, rooms: live.rooms })?;
+    fresh.to(at, |entries| progress.more(entries))?;
+    let difference = fresh.room(room, &view);
+    Ok(Compared { position: at.0, rooms: 1, of_room: true, difference, ..Compared::default() })
+}
+
 fn print(out: &mut impl Write, compared: &Compared) -> anyhow::Result<()> {
     let paint = Paint::stdout();
     if let Some(d) = &compared.difference {
@@ -149,6 +178,10 @@ fn print(out: &mut impl Write, compared: &Compared) -> anyhow::Result<()> {
         return Ok(());
     }
     writeln!(out, "{} at position {}", paint.bold("no difference"), compared.position)?;
+    if compared.of_room {
+        writeln!(out, "  views       1 room")?;
+        return Ok(());
+    }
     let snapshot = compared.snapshot.map_or("none yet".into(), |at| format!("at position {at}"));
     writeln!(out, "  state       open messages, keys, numbers")?;
     writeln!(out, "  snapshot    {snapshot}")?;

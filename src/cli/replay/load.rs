@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, bail};
 use serde_json::json;
 
-use super::{Desk, LogArgument, Progress, json_line};
+use super::{Desk, LogArgument, Progress, Whole, json_line};
 use crate::{
     cli::{DONE, FAILED, Usage, complain},
     log::GoOn,
@@ -33,6 +33,9 @@ Examples:
 The log must be empty: a folder that is not there, or a Redis on which no server has begun. What breaks off is gone on with
 by the same command. Both logs have the same epoch, hence the same positions: let only one of them take posts.";
 
+/// Why it takes no part.
+const WHOLE: &str = "a bundle is loaded whole, since positions stand inside of entries: leave --room, --from and --to out; `antiphon replay cat --log BUNDLE` reads a part of it";
+
 /// Load a bundle into an empty log: the same entries at the same positions
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -41,6 +44,10 @@ pub(super) struct Load {
     bundle: PathBuf,
     #[command(flatten)]
     log: LogArgument,
+    #[command(flatten)]
+    whole: Whole,
+    #[arg(long, hide = true)]
+    room: Option<String>,
     /// For a Redis: put the bundle's checkpoints into this folder
     #[arg(long, value_name = "FOLDER")]
     checkpoints: Option<PathBuf>,
@@ -51,6 +58,7 @@ pub(super) struct Load {
 
 impl Load {
     pub(super) fn run(self, desk: &Desk<'_>) -> anyhow::Result<u8> {
+        self.whole.check(self.room.is_some(), WHOLE)?;
         let place = self.log.place(desk.env)?;
         let mut source = BundleSource::open(&self.bundle)?;
         let (whole, what) = (source.manifest().whole, source.manifest().what());

@@ -10,6 +10,7 @@ mod export;
 mod follow;
 mod into;
 mod load;
+mod part;
 mod play;
 mod show;
 mod stats;
@@ -20,23 +21,23 @@ mod why;
 
 use std::{
     io::{self, IsTerminal, Write},
-    path::{Path, PathBuf},
     time::Duration,
 };
 
-use antiphon_schemas::{RoomName, Seq};
+use antiphon_schemas::Seq;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::runtime::{Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
-use super::{FAILED, Usage};
+use self::part::{LogArgument, Part, Whole, place_of};
+use super::FAILED;
 use crate::{
     clock::Clock,
-    config::{Config, Env, Flags, LogKind},
+    config::Env,
     replay::{
         copy::Stop,
-        source::{self, Source, Where},
-        span::{Moment, Span},
+        source::{self, Source},
+        span::Span,
     },
 };
 
@@ -118,70 +119,6 @@ struct Desk<'a> {
     env: &'a Env,
     runtime: &'a Runtime,
     clock: Clock,
-}
-
-/// Which log, and which part of it.
-#[derive(Debug, Clone, clap::Args)]
-struct Part {
-    #[command(flatten)]
-    log: LogArgument,
-    /// Only what belongs to this room
-    #[arg(long)]
-    room: Option<RoomName>,
-    /// From this time or position on: 2026-11-25T10:00, 2h (ago), 1234
-    #[arg(long, value_name = "TIME|POSITION")]
-    from: Option<Moment>,
-    /// Up to this time or position
-    #[arg(long, value_name = "TIME|POSITION")]
-    to: Option<Moment>,
-    /// For programs: one JSON object a line
-    #[arg(long)]
-    json: bool,
-}
-
-/// Which log.
-#[derive(Debug, Clone, clap::Args)]
-struct LogArgument {
-    /// A data folder, a Redis (redis://…) or a bundle [default: what the configuration says]
-    #[arg(long = "log", value_name = "WHERE")]
-    place: Option<String>,
-}
-
-impl LogArgument {
-    /// The log that is meant.
-    fn place(&self, env: &Env) -> anyhow::Result<Where> {
-        let Some(text) = &self.place else {
-            let config = Config::load(&Flags::default(), env, Path::new("."))?;
-            return Ok(match config.log {
-                LogKind::Redis(address) => Where::Redis(Box::new(address)),
-                LogKind::File => Where::Folder(config.data),
-                LogKind::Memory => {
-                    return Err(Usage("the configuration says `log = \"memory\"`, which nobody can read from outside; name another with --log".into()).into());
-                }
-            });
-        };
-        place_of(text, "--log")
-    }
-}
-
-impl LogArgument {
-    /// For the configured log in a Redis: where the configured node has its checkpoints, if it has some.
-    fn node_checkpoints(&self, env: &Env) -> Option<PathBuf> {
-        let config = Config::load(&Flags::default(), env, Path::new(".")).ok()?;
-        let here = matches!(&config.log, LogKind::Redis(_)) && self.place.is_none();
-        here.then(|| config.data.join("redis").join("checkpoints")).filter(|folder| folder.exists())
-    }
-}
-
-/// The log that a text means: an address, or a path.
-fn place_of(text: &str, argument: &str) -> anyhow::Result<Where> {
-    if text.contains("://") {
-        return match crate::log::redis::address::Address::parse(text) {
-            Ok(address) => Ok(Where::Redis(Box::new(address))),
-            Err(why) => Err(Usage(format!("{argument}: {why}")).into()),
-        };
-    }
-    Ok(Where::of_path(PathBuf::from(text)))
 }
 
 impl Desk<'_> {

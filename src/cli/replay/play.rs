@@ -1,6 +1,6 @@
 //! Plays a room from a moment on: its entries at the pace at which they came, or line by line.
 
-use antiphon_schemas::RoomName;
+use antiphon_schemas::{RoomName, Seq, Stored};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::{Desk, follow::Interrupt, show::Screen};
@@ -18,11 +18,11 @@ pub(super) enum How {
     Step,
 }
 
-/// Plays what comes after the source's position, to its end or to Ctrl-C. `at_ms` is the moment shown last.
+/// Plays what comes in a room after the source's position, up to `end` or to Ctrl-C. `at_ms` is the moment shown last.
 pub(super) fn run(
     desk: &Desk<'_>,
     source: &mut dyn Source,
-    room: &RoomName,
+    (room, end): (&RoomName, Seq),
     at_ms: u64,
     how: How,
     screen: &mut Screen,
@@ -35,10 +35,11 @@ pub(super) fn run(
     };
     loop {
         let page = source.read()?;
-        if page.is_empty() {
+        if page.first().is_none_or(|stored| stored.seq() > end) {
             return Ok(());
         }
-        for stored in page.iter().filter(|stored| stored.room() == room.as_str()) {
+        let wanted = |stored: &&Stored| stored.seq() <= end && stored.room() == room.as_str();
+        for stored in page.iter().filter(wanted) {
             let entry = stored.entry()?;
             if !screen.shows(&entry.event) {
                 continue;

@@ -35,19 +35,26 @@ What was taken back before that moment is hidden, as it was then; what was taken
 #[command(after_help = EXAMPLES)]
 pub(super) struct Show {
     /// The room
-    room: RoomName,
+    #[arg(required_unless_present = "in_room")]
+    room: Option<RoomName>,
+    /// The same, as other commands have it
+    #[arg(long = "room", id = "in_room", value_name = "ROOM", conflicts_with = "room", hide = true)]
+    in_room: Option<RoomName>,
     #[command(flatten)]
     log: LogArgument,
     /// The moment: 2026-11-25T10:00, 2h (ago), 1234 [default: now]
-    #[arg(long, value_name = "TIME|POSITION")]
+    #[arg(long, alias = "from", value_name = "TIME|POSITION")]
     at: Option<Moment>,
+    /// Play up to this time or position [default: the log's end]
+    #[arg(long, value_name = "TIME|POSITION", requires = "follow")]
+    to: Option<Moment>,
     /// The newest messages: so many
     #[arg(short = 'n', long = "count", value_name = "N", default_value_t = 50)]
     count: usize,
     /// Show also what was taken back since then
     #[arg(long)]
     with_redacted: bool,
-    /// Play from there on, to the log's end
+    /// Play from there on
     #[arg(short, long)]
     follow: bool,
     /// How fast: 1 is as it was, 10 ten times as fast, max without waiting
@@ -66,13 +73,14 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) fn run(self, desk: &Desk<'_>) -> anyhow::Result<u8> {
+        let room = self.room.or(self.in_room).expect("one of both is required");
         let mut source = desk.open(&self.log)?;
         let now_ms = desk.clock.now_ms();
         let until = match self.at {
             Some(at) => Span::at(&mut *source, at, now_ms)?,
             None => source.tail()?,
         };
-        let mut then = RoomThen::new(source.epoch(), self.room.clone(), self.count);
+        let mut then = RoomThen::new(source.epoch(), room.clone(), self.count);
         let (mut hidden, mut append) = (Hidden::default(), None);
         source.seek(Seq::ZERO)?;
         // To the end: what was hidden later is hidden now.
@@ -104,11 +112,12 @@ impl Show {
             None => now_ms.max(entry_ms),
         };
         let mut screen = Screen { json: self.json, paint: Paint::stdout(), hidden, out: out() };
-        screen.room(&self.room, &then, at_ms)?;
+        screen.room(&room, &then, at_ms)?;
         if self.follow {
+            let end = self.to.map(|to| Span::at(&mut *source, to, now_ms)).transpose()?.unwrap_or(Seq::MAX);
             source.seek(position)?;
             let how = if self.step { play::How::Step } else { play::How::Paced(self.speed, self.gaps) };
-            play::run(desk, &mut *source, &self.room, at_ms, how, &mut screen)?;
+            play::run(desk, &mut *source, (&room, end), at_ms, how, &mut screen)?;
         }
         Ok(DONE)
     }

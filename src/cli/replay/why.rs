@@ -6,7 +6,7 @@ use antiphon_schemas::{Entry, Event, MessageId, Seq, event::AuthorKind, event::M
 use serde_json::{Value, json};
 
 use super::{
-    Desk, LogArgument, Paint, Progress,
+    Desk, LogArgument, Paint, Progress, Whole,
     cat::{as_json, text_line},
     duration, each_stored, json_line, many, out, plain,
 };
@@ -28,6 +28,10 @@ Examples:
 
 Ids stand in `antiphon replay cat`, in the page's address of a message, and in the answer to a post.";
 
+/// Why it takes no part.
+const WHOLE: &str =
+    "`why` follows one message through the whole log, wherever it is: leave --room, --from and --to out";
+
 /// Columns of the picture of the legs.
 const BAR: usize = 40;
 /// So many ids of a list are written; the number tells the rest.
@@ -41,6 +45,10 @@ pub(super) struct Why {
     message: MessageId,
     #[command(flatten)]
     log: LogArgument,
+    #[command(flatten)]
+    whole: Whole,
+    #[arg(long, hide = true)]
+    room: Option<String>,
     /// For programs: one JSON object
     #[arg(long)]
     json: bool,
@@ -48,6 +56,7 @@ pub(super) struct Why {
 
 impl Why {
     pub(super) fn run(self, desk: &Desk<'_>) -> anyhow::Result<u8> {
+        self.whole.check(self.room.is_some(), WHOLE)?;
         let mut source = desk.open(&self.log)?;
         let Some(mut life) = search(&mut *source, self.message)? else {
             complain(&format!("{} does not speak of {}", source.shown(), self.message));
