@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "the lints' exception for tests does not reach their helpers")]
 
 mod copies;
+mod real;
 
 use std::{
     fs,
