@@ -142,6 +142,10 @@ impl Source for WithCheckpoints {
         self.source.part()
     }
 
+    fn served(&self) -> bool {
+        self.source.served()
+    }
+
     fn checkpoint_file(&mut self, name: &str) -> Result<Option<Box<dyn Read + Send>>, Error> {
         checkpoint_file(&self.folder, name)
     }

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{self, Read},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -82,9 +83,26 @@ impl Source for FolderSource {
         }
     }
 
+    fn served(&self) -> bool {
+        locked(&self.folder.join("lock"))
+    }
+
     fn checkpoint_file(&mut self, name: &str) -> Result<Option<Box<dyn Read + Send>>, Error> {
         checkpoint_file(&self.folder.join("checkpoints"), name)
     }
+}
+
+/// Whether somebody holds a lock on a file. Looked up, not tried: whoever holds it for a moment keeps a server from starting.
+/// Where the system does not say it, nobody does.
+fn locked(file: &Path) -> bool {
+    let (Ok(meta), Ok(locks)) = (fs::metadata(file), fs::read_to_string("/proc/locks")) else { return false };
+    // `1: FLOCK  ADVISORY  WRITE 708 fe:00:8913 0 EOF`: the fifth word behind the number ends with the file's own.
+    let of_file = |line: &str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let inode = words.get(5).and_then(|place| place.rsplit(':').next()?.parse::<u64>().ok());
+        words.get(1) == Some(&"FLOCK") && inode == Some(meta.ino())
+    };
+    locks.lines().any(of_file)
 }
 
 /// A file of a folder of checkpoints, if it is there; never the notary's key. As long as this folder's own notary has signed
@@ -103,5 +121,30 @@ pub(crate) fn checkpoint_file(folder: &Path, name: &str) -> Result<Option<Box<dy
         Ok(opened) => Ok(Some(Box::new(opened))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::Io(format!("`{}`: {error}", file.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Clock,
+        log::{
+            Log,
+            file::{FileLog, Options},
+        },
+    };
+
+    #[tokio::test]
+    async fn a_folder_is_served_while_somebody_has_its_log_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, other) = (dir.path().join("data"), dir.path().join("other"));
+        let open = |data: &Path| FileLog::open_folder(data, Options::default(), Clock::system()).unwrap();
+        let (log, _other) = (open(&data), open(&other));
+        let source = FolderSource::open(&data).unwrap();
+        assert!(source.served());
+        log.close().await.unwrap();
+        drop(log);
+        assert!(!source.served());
     }
 }

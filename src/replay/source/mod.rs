@@ -119,6 +119,11 @@ pub trait Source: Send {
         None
     }
 
+    /// Whether a server on this machine has it open, which comes first then.
+    fn served(&self) -> bool {
+        false
+    }
+
     /// A file of its checkpoints (`latest`, `history`, `leaves`, `notary.pub`), if it has that one.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //!  source ─ pages ─▶ leaves hashed (a thread) ─▶ rules: what each entry may say   ┐
 //!                                              └▶ tree: what was signed of them    ┴▶ findings, in order
 //! ```
+//! Beside a server all of it is one thread, which rests every few milliseconds: it takes longer, and the server does not.
 //!
 //! Promises: every finding names the position that it is about; memory is bounded by the number of messages, at most 64
 //! bytes each, and of the open ones; nothing is written.
@@ -17,16 +18,27 @@ mod table;
 pub(crate) mod tests;
 mod tree;
 
-use std::{sync::mpsc::sync_channel, thread};
+use std::{
+    sync::mpsc::sync_channel,
+    thread,
+    time::{Duration, Instant},
+};
 
-use antiphon_schemas::{Event, MessageId, Seq, Stored};
+use antiphon_schemas::{Epoch, Event, MessageId, Seq, Stored};
 
 pub use self::checkpoints::Witness;
 use self::{checkpoints::gather, part::Around, rules::Rules, tree::Tree};
 use super::source::{Error, Source};
+use crate::audit::note::Verifier;
 
 /// Pages on their way from the reader: enough that neither side waits for long.
 const PAGES_AHEAD: usize = 4;
+/// Beside a server it works no longer than this at once, and the reading of a page: so long a thread of the server may wait.
+const BURST: Duration = Duration::from_millis(1);
+/// And then leaves it to others.
+const REST: Duration = Duration::from_millis(1);
+/// After so many entries it looks at the clock: some hundred microseconds' work.
+const BURST_ENTRIES: usize = 64;
 /// Findings that are kept; further ones are counted.
 pub const FINDINGS_MAX: usize = 1_000;
 
@@ -84,16 +96,28 @@ type Hashed = (Vec<Stored>, Vec<[u8; 32]>);
 ///
 /// # Errors
 /// [`Error::Io`]; damage is a finding.
-pub fn verify(source: &mut dyn Source, witness: &Witness, mut progress: impl FnMut(usize)) -> Result<Report, Error> {
-    let (mut rules, mut report, mut findings) = (Rules::of(&source.epochs()?), Report::default(), Vec::new());
+pub fn verify(source: &mut dyn Source, witness: &Witness, progress: impl FnMut(usize)) -> Result<Report, Error> {
+    let (rules, mut report, mut findings) = (Rules::of(&source.epochs()?), Report::default(), Vec::new());
     let (mut found, epoch) = (gather(source, witness, &mut findings)?, source.epoch());
-    let mut around = if source.part().is_some() { Some(Around::of(source)?) } else { None };
+    let around = if source.part().is_some() { Some(Around::of(source)?) } else { None };
     if let Some(around) = &around {
         report.part = Some(0);
         found.signed.retain(|signed| signed.checkpoint.size <= around.count);
     }
-    let (keys, mut tree) = (found.keys, Tree::new(found.signed, found.leaves));
+    let tree = Tree::new(found.signed, found.leaves);
+    report.own_keys = found.own_keys;
+    let mut look = Look { rules, tree, around, keys: found.keys, epoch, report, findings };
     source.seek(Seq::ZERO)?;
+    if source.served() {
+        in_bursts(source, &mut look, progress)?;
+    } else {
+        at_full_speed(source, &mut look, progress)?;
+    }
+    Ok(look.end())
+}
+
+/// Reads and hashes on a thread of its own.
+fn at_full_speed(source: &mut dyn Source, look: &mut Look, mut progress: impl FnMut(usize)) -> Result<(), Error> {
     thread::scope(|scope| {
         let (send, pages) = sync_channel::<Result<Hashed, Error>>(PAGES_AHEAD);
         scope.spawn(move || {
@@ -110,54 +134,101 @@ pub fn verify(source: &mut dyn Source, witness: &Witness, mut progress: impl FnM
             }
         });
         for page in pages {
-            let (page, leaves) = match page {
-                Ok(page) => page,
-                Err(Error::Damaged { at, place, why }) => {
-                    findings.push(Finding { at, code: "damaged", why: format!("{place}: {why}") });
-                    break;
-                }
-                Err(error) => return Err(error),
-            };
+            let Some((page, leaves)) = look.sound(page)? else { break };
             progress(page.len());
-            for (stored, leaf) in page.iter().zip(leaves) {
-                match &mut around {
-                    Some(around) => around.push(stored.seq(), leaf, &mut tree, &mut findings),
-                    None => tree.push(leaf, &mut findings),
-                }
-                match stored.entry() {
-                    Ok(entry) => {
-                        report.tail = entry.header.seq;
-                        if let Event::LogCheckpoint(e) = &entry.event
-                            && let Some(signed) = checkpoints::in_log(&e.note, report.tail, &keys, epoch, &mut findings)
-                        {
-                            tree.in_log(&signed, &mut findings);
-                        }
-                        match &mut report.part {
-                            Some(entries) => *entries += 1,
-                            None => rules.check(&entry, &mut findings),
-                        }
-                    }
-                    Err(why) => {
-                        findings.push(Finding { at: report.tail.next(), code: "unreadable", why: why.to_string() })
-                    }
-                }
-            }
-            report.keep(&mut findings);
+            page.iter().zip(leaves).for_each(|(stored, leaf)| look.entry(stored, leaf));
+            look.keep();
         }
         Ok(())
-    })?;
-    match &mut around {
-        Some(around) => around.end(&mut tree, &mut findings),
-        None => rules.end(&mut findings),
+    })
+}
+
+/// Everything on this thread, with rests.
+fn in_bursts(source: &mut dyn Source, look: &mut Look, mut progress: impl FnMut(usize)) -> Result<(), Error> {
+    let mut since = Instant::now();
+    loop {
+        let page = source.read();
+        let Some(page) = look.sound(page)?.filter(|page| !page.is_empty()) else { return Ok(()) };
+        progress(page.len());
+        for entries in page.chunks(BURST_ENTRIES) {
+            if since.elapsed() >= BURST {
+                thread::sleep(REST);
+                since = Instant::now();
+            }
+            entries.iter().for_each(|stored| look.entry(stored, stored.leaf()));
+        }
+        look.keep();
     }
-    (report.agreed, report.passed, report.signed) = tree.end(&mut findings);
-    (report.keys, report.own_keys) = (keys.iter().map(ToString::to_string).collect(), found.own_keys);
-    report.keep(&mut findings);
-    report.findings.sort_by_key(|finding| finding.at);
-    (report.messages, report.table_bytes) = (rules.messages(), rules.table_bytes());
-    (report.open, report.open_count) = rules.open();
-    (report.unknown, report.erased) = (rules.unknown, rules.erased_bodies);
-    Ok(report)
+}
+
+/// What looks at entries, and what came of it so far.
+struct Look {
+    rules: Rules,
+    tree: Tree,
+    around: Option<Around>,
+    keys: Vec<Verifier>,
+    epoch: Epoch,
+    report: Report,
+    findings: Vec<Finding>,
+}
+
+impl Look {
+    /// What was read; `None` from damage on, which is a finding.
+    fn sound<T>(&mut self, read: Result<T, Error>) -> Result<Option<T>, Error> {
+        match read {
+            Ok(read) => Ok(Some(read)),
+            Err(Error::Damaged { at, place, why }) => {
+                self.findings.push(Finding { at, code: "damaged", why: format!("{place}: {why}") });
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn entry(&mut self, stored: &Stored, leaf: [u8; 32]) {
+        let Look { rules, tree, around, keys, epoch, report, findings } = self;
+        match around {
+            Some(around) => around.push(stored.seq(), leaf, tree, findings),
+            None => tree.push(leaf, findings),
+        }
+        match stored.entry() {
+            Ok(entry) => {
+                report.tail = entry.header.seq;
+                if let Event::LogCheckpoint(e) = &entry.event
+                    && let Some(signed) = checkpoints::in_log(&e.note, report.tail, keys, *epoch, findings)
+                {
+                    tree.in_log(&signed, findings);
+                }
+                match &mut report.part {
+                    Some(entries) => *entries += 1,
+                    None => rules.check(&entry, findings),
+                }
+            }
+            Err(why) => {
+                findings.push(Finding { at: report.tail.next(), code: "unreadable", why: why.to_string() });
+            }
+        }
+    }
+
+    fn keep(&mut self) {
+        self.report.keep(&mut self.findings);
+    }
+
+    fn end(self) -> Report {
+        let Look { mut rules, mut tree, mut around, keys, mut report, mut findings, .. } = self;
+        match &mut around {
+            Some(around) => around.end(&mut tree, &mut findings),
+            None => rules.end(&mut findings),
+        }
+        (report.agreed, report.passed, report.signed) = tree.end(&mut findings);
+        report.keys = keys.iter().map(ToString::to_string).collect();
+        report.keep(&mut findings);
+        report.findings.sort_by_key(|finding| finding.at);
+        (report.messages, report.table_bytes) = (rules.messages(), rules.table_bytes());
+        (report.open, report.open_count) = rules.open();
+        (report.unknown, report.erased) = (rules.unknown, rules.erased_bodies);
+        report
+    }
 }
 
 impl Report {
