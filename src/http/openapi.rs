@@ -135,7 +135,7 @@ const ROUTES: &[Route] = &[
     Route {
         method: "post",
         path: "/api/messages/{id}/retry",
-        summary: "Try a failed or dead message again.",
+        summary: "Ask again: a message that failed, died, was cancelled, or was answered; then another reply follows, and both stay.",
         query: &[],
         body: None,
         answers: &[(200, "Changed", "waiting again")],
