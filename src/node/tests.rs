@@ -7,6 +7,7 @@ mod claims;
 mod erase;
 mod keys;
 mod log;
+mod monitor;
 mod on_redis;
 mod posts;
 mod then;

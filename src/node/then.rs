@@ -14,6 +14,7 @@ use antiphon_schemas::{
 use super::{Error, Node, TRIES_MAX, read::index_error};
 use crate::{
     index::{Page, Reader},
+    log::DRAFTS_MAX,
     projection::{
         record::{Change, Record},
         view,
@@ -23,7 +24,7 @@ use crate::{
 /// Which moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// After this entry.
+    /// After this entry, and those that came in the same append.
     Position(Seq),
     /// After everything that the log had taken by then, in ms since 1970.
     Time(u64),
@@ -56,6 +57,7 @@ impl Node {
             Moment::Position(seq) => seq.min(now),
             Moment::Time(at_ms) => self.position_at(at_ms, now).await?,
         };
+        let at = self.end_of_append(at, now).await?;
         for _ in 0..TRIES_MAX {
             let reader = self.inner.index().index.reader();
             let before = before.map_or(at.next(), |before| before.min(at.next()));
@@ -100,6 +102,17 @@ impl Node {
             }
         }
         Ok(low)
+    }
+
+    /// An append is one moment: nobody saw an answer whose question was still open.
+    async fn end_of_append(&self, at: Seq, now: Seq) -> Result<Seq, Error> {
+        if at == Seq::ZERO {
+            return Ok(at);
+        }
+        let entries = self.inner.log.read(Seq(at.0 - 1), DRAFTS_MAX).await?;
+        let request = entries.first().map(|entry| entry.header.request);
+        let own = entries.iter().take_while(|entry| Some(entry.header.request) == request && entry.header.seq <= now);
+        Ok(own.last().map_or(at, |entry| entry.header.seq))
     }
 
     /// The messages of a page, and the entries that said where each stood.
