@@ -14,7 +14,7 @@ use crate::projection::Projections;
 pub enum Change {
     /// The answer is no longer wanted.
     Cancel,
-    /// Try again.
+    /// Try again, or answer once more.
     Retry,
     /// Hide it.
     Redact,
@@ -42,7 +42,7 @@ pub fn change(
         (Change::Cancel, Status::Cancelled) => return Ok(Decision::Stands(Status::Cancelled)),
         (Change::Cancel, _) if open => vec![cancelled],
         (Change::Cancel, status) => return Err(Refusal::AlreadyEnded(status)),
-        (Change::Retry, Status::Failed | Status::Dead) => {
+        (Change::Retry, Status::Failed | Status::Dead | Status::Answered | Status::Cancelled) => {
             // First: of an erased message nobody knows any more what it asked.
             if fact.record.redacted {
                 return Err(Refusal::Redacted);

@@ -156,7 +156,7 @@ pub enum Refusal {
     NoSuchMessage(MessageId),
     #[error("the message has ended already: {}", status_word(.0))]
     AlreadyEnded(Status),
-    #[error("only failed or dead messages can be retried; this one is {}", status_word(.0))]
+    #[error("only a message whose answer is no longer waited for can be asked again; this one is {}", status_word(.0))]
     NotFailed(Status),
     #[error("the message is hidden; it cannot be answered again")]
     Redacted,

@@ -5,7 +5,8 @@
 //! retried. Such work is done anew, under new claims.
 //!
 //! Promises:
-//! - a message that was answered has that answer again, or another one that it got meanwhile, and never two;
+//! - a message that was answered has that answer again, or another one that it got meanwhile, and never two for one
+//!   asking; of one that was asked again and again the last [`EARLIER_MAX`] answers before its end come back, too;
 //! - a post comes back word for word, `reply_to` too, even if what it names did not come back: it is what the person
 //!   said, the same post repeated must find it, and `log.repaired` says what is missing;
 //! - a message that was hidden comes back and is hidden in one append, so that no feed shows it in between;
@@ -14,8 +15,8 @@
 //! - a key that was revoked is not good again, whichever node offers what first;
 //! - offering the same again, by this node or another, changes nothing.
 //!
-//! Known limit: nodes that saw the lost entries up to different points may disagree about a message that was given up and
-//! then asked for again. The later offer wins, so it may be given up once more; a person can ask again.
+//! Known limit: nodes that saw the lost entries up to different points may disagree about a message that had ended and was
+//! then asked for again. The later offer wins, so it may be given up once more, or answered once more; a person can ask again.
 //! Not here: which entries are lost (`log`), appending, and the order among nodes (any order is fine).
 //! Start with [`plan`]; then [`restore`] for each, then its changes by [`change`](super::change::change), then [`report`].
 
@@ -41,6 +42,9 @@ use crate::projection::Projections;
 
 /// Who says what comes back of an erased message. No bot can have this name, and nobody can post an empty text.
 const NOBODY: &str = "(erased)";
+
+/// Answers of earlier askings that come back with a message: with everything else they fit into one append.
+const EARLIER_MAX: usize = 4;
 
 /// What is to be offered, in the order in which it happened.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -72,11 +76,13 @@ pub struct Restore {
     pub room: RoomName,
     /// The post; `None` if that was not lost.
     pub posted: Option<MessagePosted>,
-    /// A person had asked for another try after it was given up.
+    /// A person had asked for another try after it had ended.
     pub reopened: bool,
+    /// The answers that it had before that.
+    pub earlier: Vec<ReplyPosted>,
     /// How it ended.
     pub end: RestoredEnd,
-    /// The message, its reply or both, if they had been hidden.
+    /// The message and its replies, if they had been hidden.
     pub hidden: Vec<MessageId>,
 }
 
@@ -101,7 +107,11 @@ pub enum RestoredEnd {
 impl Restore {
     /// The messages that must be looked up before this can be decided.
     pub fn needs(&self) -> Vec<MessageId> {
-        [self.id].into_iter().chain(self.reply_id()).collect()
+        [self.id].into_iter().chain(self.replies()).collect()
+    }
+
+    fn replies(&self) -> impl Iterator<Item = MessageId> {
+        self.earlier.iter().map(|reply| reply.id).chain(self.reply_id())
     }
 
     /// How it stands in the list of what was not brought back.
@@ -176,6 +186,8 @@ pub fn plan(lost: &[Arc<Entry>]) -> Plan {
         not_repaired("reply.posted", Some(reply.message_id), "it came without the end of its message; it is done anew")
     });
     plan.refused.extend(unfinished);
+    let too_many = "it was asked again, and only the last few of its answers come back";
+    plan.refused.extend(fold.beyond.into_iter().map(|id| not_repaired("reply.posted", Some(id), too_many)));
     let erased: HashSet<MessageId> = fold.erased.iter().copied().collect();
     // To erase is to hide, too.
     let hide = fold.redacted.iter().filter(|id| !erased.contains(id)).map(|id| (*id, Change::Redact));
@@ -184,16 +196,18 @@ pub fn plan(lost: &[Arc<Entry>]) -> Plan {
     let says_something = |r: &Restore| r.posted.is_some() || r.reopened || r.end != RestoredEnd::Open;
     plan.restores = fold.restores.into_iter().filter(says_something).collect();
     for restore in &mut plan.restores {
-        let shown = [Some(restore.id), restore.reply_id()].into_iter().flatten();
+        let shown = restore.needs().into_iter();
         restore.hidden = shown.filter(|id| redacted.contains(id)).collect();
         // This node may still have had its text.
         if erased.contains(&restore.id) {
             restore.posted = restore.posted.as_ref().map(|posted| erased_post(posted.id));
         }
-        if let RestoredEnd::Answered { reply: Some(reply), .. } = &mut restore.end
-            && erased.contains(&reply.id)
-        {
-            **reply = erased_reply(reply.id, reply.message_id);
+        let last = match &mut restore.end {
+            RestoredEnd::Answered { reply: Some(reply), .. } => Some(&mut **reply),
+            _ => None,
+        };
+        for reply in restore.earlier.iter_mut().chain(last).filter(|reply| erased.contains(&reply.id)) {
+            *reply = erased_reply(reply.id, reply.message_id);
         }
     }
     plan
@@ -208,6 +222,8 @@ struct Fold {
     replies: HashMap<MessageId, ReplyPosted>,
     redacted: Vec<MessageId>,
     erased: Vec<MessageId>,
+    /// The messages of answers for which there is no room.
+    beyond: Vec<MessageId>,
 }
 
 impl Fold {
@@ -226,7 +242,16 @@ impl Fold {
             }
             Event::MessageReleased(e) if matches!(&*e.reason, release::RETRY_ASKED | release::RESTORED) => {
                 let message = self.message(e.message_id, room);
-                (message.reopened, message.end) = (true, RestoredEnd::Open);
+                message.reopened = true;
+                if let RestoredEnd::Answered { reply: Some(reply), .. } =
+                    std::mem::replace(&mut message.end, RestoredEnd::Open)
+                {
+                    message.earlier.push(*reply);
+                    if message.earlier.len() > EARLIER_MAX {
+                        message.earlier.remove(0);
+                        self.beyond.push(e.message_id);
+                    }
+                }
             }
             Event::MessageClaimed(_) | Event::MessageReleased(_) | Event::MessageFailed(_) => {}
             Event::Erased(e) => match (&*e.kind, e.subjects.as_slice()) {
@@ -243,7 +268,8 @@ impl Fold {
         let place = *self.places.entry(id).or_insert(self.restores.len());
         if place == self.restores.len() {
             let (room, end) = (room.clone(), RestoredEnd::Open);
-            self.restores.push(Restore { id, room, posted: None, reopened: false, end, hidden: vec![] });
+            let (posted, reopened, earlier, hidden) = (None, false, vec![], vec![]);
+            self.restores.push(Restore { id, room, posted, reopened, earlier, end, hidden });
         }
         &mut self.restores[place]
     }
@@ -258,17 +284,18 @@ impl Fold {
 /// [`Refusal::Redacted`].
 pub fn restore(state: &Projections, facts: &Facts, restore: &Restore) -> Result<Decision, Refusal> {
     let id = restore.id;
-    let reply = restore.reply_id().and_then(|reply_id| Some((reply_id, facts.look(state, &reply_id)?)));
     let answers = |event: &Event| match event {
         Event::ReplyPosted(reply) => reply.message_id == id,
         Event::Erased(erased) => &*erased.kind == "reply.posted" && erased.subjects.last() == Some(&id),
         _ => false,
     };
-    if let Some((reply_id, fact)) = &reply
-        && !answers(&fact.posted.event)
-    {
-        return Err(Refusal::IdTaken(*reply_id));
+    let known = |reply_id: MessageId| facts.look(state, &reply_id);
+    if let Some(taken) = restore.replies().find(|reply| known(*reply).is_some_and(|f| !answers(&f.posted.event))) {
+        return Err(Refusal::IdTaken(taken));
     }
+    let reply = restore.reply_id().and_then(known);
+    let missing = restore.earlier.iter().filter(|reply| known(reply.id).is_none()).cloned();
+    let missing: Vec<Event> = missing.map(Event::from).collect();
     if let RestoredEnd::Answered { reply: None, completed } = &restore.end
         && reply.is_none()
     {
@@ -280,7 +307,7 @@ pub fn restore(state: &Projections, facts: &Facts, restore: &Restore) -> Result<
         (None, Some(posted)) => {
             let ask = posted.ask.as_ref().map(|ask| lane(state, &restore.room, &ask.bot, ask.priority));
             let mut events = vec![Event::from(MessagePosted { ask, ..posted.clone() })];
-            events.extend(restore.end_events());
+            events.extend(missing.into_iter().chain(restore.end_events()));
             // As `change` does: hiding ends open work.
             if restore.hidden.contains(&id) && restore.end == RestoredEnd::Open && posted.ask.is_some() {
                 events.push(MessageCancelled { message_id: id }.into());
@@ -292,38 +319,54 @@ pub fn restore(state: &Projections, facts: &Facts, restore: &Restore) -> Result<
                 return Err(Refusal::IdTaken(id));
             }
             let status = fact.record.status;
-            let events = match (status, &restore.end) {
-                (Status::Failed | Status::Dead, RestoredEnd::Open) if restore.reopened => {
-                    let Event::MessagePosted(MessagePosted { ask: Some(ask), .. }) = &fact.posted.event else {
-                        return Err(Refusal::NotFailed(Status::None));
-                    };
+            // Of an erased post nobody knows whom it asked.
+            let again = match &fact.posted.event {
+                Event::MessagePosted(MessagePosted { ask: Some(ask), .. }) => {
+                    let ask = lane(state, &restore.room, &ask.bot, ask.priority);
+                    let reason = release::RESTORED.into();
+                    Some(Event::from(MessageReleased { message_id: id, fence: None, reason, ask }))
+                }
+                _ => None,
+            };
+            let had_ended = matches!(status, Status::Failed | Status::Dead | Status::Answered | Status::Cancelled);
+            let end = match (status, &restore.end) {
+                (_, RestoredEnd::Open) if restore.reopened && had_ended => {
+                    let again = again.ok_or(Refusal::NotFailed(Status::None))?;
                     if fact.record.redacted {
                         return Err(Refusal::Redacted);
                     }
-                    let ask = lane(state, &restore.room, &ask.bot, ask.priority);
-                    vec![MessageReleased { message_id: id, fence: None, reason: release::RESTORED.into(), ask }.into()]
+                    vec![again]
                 }
-                (status, RestoredEnd::Open) => return Ok(Decision::Stands(status)),
+                (_, RestoredEnd::Open) => vec![],
                 (Status::Waiting | Status::Claimed, _) => restore.end_events(),
                 // Whether it had asked somebody was erased; since it had ended, it had.
                 (Status::None, _) if matches!(fact.posted.event, Event::Erased(_)) => restore.end_events(),
-                (Status::Answered, RestoredEnd::Answered { .. }) if reply.is_some() => {
-                    return Ok(Decision::Stands(status));
+                (Status::Answered, RestoredEnd::Answered { .. }) if reply.is_some() => vec![],
+                // One more answer; it has ended with one.
+                (Status::Answered, RestoredEnd::Answered { reply, .. }) if restore.reopened => {
+                    reply.as_deref().cloned().map(Event::from).into_iter().collect()
                 }
                 // Given up meanwhile, though it had its answer: it has it again.
                 (Status::Failed | Status::Dead, RestoredEnd::Answered { .. }) => restore.end_events(),
                 (Status::Failed | Status::Dead, RestoredEnd::Cancelled) if restore.reopened => restore.end_events(),
                 (Status::Failed | Status::Dead, RestoredEnd::Dead(_)) | (Status::Cancelled, RestoredEnd::Cancelled) => {
-                    return Ok(Decision::Stands(status));
+                    vec![]
+                }
+                (Status::Answered | Status::Cancelled, _) if restore.reopened => {
+                    again.into_iter().chain(restore.end_events()).collect()
                 }
                 (status, _) => return Err(Refusal::AlreadyEnded(status)),
             };
+            let events: Vec<_> = missing.into_iter().chain(end).collect();
+            if events.is_empty() {
+                return Ok(Decision::Stands(status));
+            }
             (events, Some(fact))
         }
     };
     if reply.is_some() {
         // The store kept the answer and lost what came after it.
-        events.retain(|event| !matches!(event, Event::ReplyPosted(_)));
+        events.retain(|event| !matches!(event, Event::ReplyPosted(e) if Some(e.id) == restore.reply_id()));
     }
     let hidden_now = known.filter(|fact| fact.record.redacted).map(|_| id);
     let hide = restore.hidden.iter().filter(|hidden| Some(**hidden) != hidden_now);

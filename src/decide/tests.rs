@@ -544,17 +544,16 @@ impl Model {
                         let cancel = open.then_some("message.cancelled");
                         Kinds(cancel.into_iter().chain(hide).chain(["message.erased"]).collect())
                     }
-                    Change::Retry if !matches!(status, Status::Failed | Status::Dead) => {
-                        Refused(Refusal::NotFailed(status))
-                    }
+                    Change::Retry if open || status == Status::None => Refused(Refusal::NotFailed(status)),
                     Change::Retry if message.redacted => Refused(Refusal::Redacted),
                     Change::Retry => {
-                        let bot = message.bot.expect("it has failed, so it was asked");
+                        let bot = message.bot.expect("it has ended, so it was asked");
                         if let Some(full) = self.full(bot) {
                             return full;
                         }
                         let message = self.messages.get_mut(&n).unwrap();
-                        (message.attempts, message.asked_at_ms) = (0, now_ms);
+                        assert!(message.answers <= 1, "each asking is answered once");
+                        (message.attempts, message.asked_at_ms, message.answers) = (0, now_ms, 0);
                         self.back(n);
                         Kinds(vec!["message.released"])
                     }
@@ -616,8 +615,8 @@ impl Model {
 }
 
 /// Reads a log as an auditor would, from the entries alone: fences rise; what ends a claim names the live one; a reply
-/// comes only under a live claim, with the id that it promised; a message ends once, unless a person asks again.
-fn audit(entries: &[Arc<Entry>]) {
+/// comes only under a live claim, with the id that it promised; each asking ends once, and has one answer at most.
+pub(crate) fn audit(entries: &[Arc<Entry>]) {
     #[derive(Default)]
     struct Seen {
         claim: Option<(Seq, MessageId)>,
@@ -642,7 +641,7 @@ fn audit(entries: &[Arc<Entry>]) {
             Event::MessageReleased(e) => {
                 assert_eq!(seen.claim.take().map(|(fence, _)| fence), e.fence, "{entry:?}");
                 assert_eq!(seen.ended, &*e.reason == release::RETRY_ASKED, "{entry:?}");
-                seen.ended = false;
+                (seen.ended, seen.replied) = (false, seen.replied.filter(|_| &*e.reason != release::RETRY_ASKED));
             }
             Event::MessageFailed(e) => {
                 assert_eq!(seen.claim.take().map(|(fence, _)| fence), Some(e.fence), "{entry:?}");

@@ -67,11 +67,12 @@ const ROUTES: &[Route] = &[
             ("limit", "1-500, default 50"),
             ("at_least", "wait, 5 s at most, until the view has this position"),
             ("kind", "human or bot"),
+            ("at", "the room as it was: a time (RFC 3339, or ms since 1970) or a position; with before and limit"),
         ],
         body: None,
-        answers: &[(200, "Messages", "the messages")],
+        answers: &[(200, "Messages|MessagesThen", "the messages; with at as they were then")],
         problems: &[
-            (400, "bad-room, bad-position, bad-limit, bad-kind, unknown-parameter"),
+            (400, "bad-room, bad-position, bad-limit, bad-kind, bad-moment, at-looks-back, unknown-parameter"),
             (409, "other-epoch"),
             UNAVAILABLE,
         ],
@@ -134,7 +135,7 @@ const ROUTES: &[Route] = &[
     Route {
         method: "post",
         path: "/api/messages/{id}/retry",
-        summary: "Try a failed or dead message again.",
+        summary: "Ask again: a message that failed, died, was cancelled, or was answered; then another reply follows, and both stay.",
         query: &[],
         body: None,
         answers: &[(200, "Changed", "waiting again")],
@@ -175,6 +176,25 @@ const ROUTES: &[Route] = &[
         body: None,
         answers: &[(200, "Queues", "the queues")],
         problems: NO_PROBLEMS,
+    },
+    Route {
+        method: "get",
+        path: "/api/workers",
+        summary: "Who answers: what each worker holds, and what this node saw of it lately. The log does not know the latter.",
+        query: &[],
+        body: None,
+        answers: &[(200, "Workers", "by name")],
+        problems: &[UNAVAILABLE],
+    },
+    Route {
+        method: "get",
+        path: "/api/monitor/events",
+        summary: "Watch queues, open and ended messages, workers and health over SSE: everything, then what changes, at most every 250 ms. Without ids: who comes back begins anew.",
+        query: &[],
+        body: None,
+        answers: &[(200, "text/event-stream", "x-monitor-events names the data of each event")],
+        // Overload is said in band, with 200 and `busy`.
+        problems: &[(400, "unknown-parameter")],
     },
     Route {
         method: "post",
@@ -461,6 +481,7 @@ fn build() -> Value {
         wire::Parked,
         wire::Message,
         wire::Messages,
+        wire::MessagesThen,
         wire::Rooms,
         wire::Queues,
         wire::Timeline,
@@ -485,6 +506,7 @@ fn build() -> Value {
         wire::feed::Progress
     );
     add!(wire::state::StateKept, wire::state::StateRooms, wire::state::StateRoom, wire::state::StateIndex);
+    add!(wire::monitor::Workers, wire::monitor::MonitorSnapshot, wire::monitor::MonitorUpdate);
     add!(wire::work::CreateKey, wire::work::CreatedKey, wire::work::WorkerKeys);
     add!(wire::feed::ReplySnapshot, wire::feed::Heartbeat, wire::feed::Busy, wire::feed::Restart);
     add!(
@@ -525,6 +547,9 @@ fn build() -> Value {
             "reply.reset": "Reset", "reply.progress": "Progress", "reply.snapshot": "ReplySnapshot", "heartbeat": "Heartbeat",
             "busy": "Busy", "reset": "Restart"
         },
+        "x-monitor-events": {
+            "snapshot": "MonitorSnapshot", "update": "MonitorUpdate", "heartbeat": "Heartbeat", "busy": "Busy"
+        },
         "x-work-events": {
             "claims": "HeldClaims", "ended": "ClaimEnded", "heartbeat": "Heartbeat", "busy": "Busy"
         }
@@ -547,7 +572,11 @@ fn operation(route: &Route) -> Value {
         }
         let content = match kind.contains('/') {
             true => json!({ *kind: { "schema": { "type": "string" } } }),
-            false => json!({ "application/json": { "schema": reference(kind) } }),
+            false => {
+                let mut kinds: Vec<_> = kind.split('|').map(reference).collect();
+                let schema = if kinds.len() == 1 { kinds.remove(0) } else { json!({ "anyOf": kinds }) };
+                json!({ "application/json": { "schema": schema } })
+            }
         };
         answers.insert(status.to_string(), json!({ "description": about, "content": content }));
     }
@@ -577,7 +606,8 @@ mod tests {
         let document = build();
         let text = document.to_string();
         let named = text.split("#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap());
-        let events = ["x-events", "x-work-events"].map(|list| document[list].as_object().unwrap().values());
+        let events =
+            ["x-events", "x-work-events", "x-monitor-events"].map(|list| document[list].as_object().unwrap().values());
         let events = events.into_iter().flatten().map(|v| v.as_str().unwrap());
         for name in named.chain(events) {
             assert!(document["components"]["schemas"].get(name).is_some(), "{name}");

@@ -7,8 +7,10 @@ mod claims;
 mod erase;
 mod keys;
 mod log;
+mod monitor;
 mod on_redis;
 mod posts;
+mod then;
 mod work;
 
 use std::{

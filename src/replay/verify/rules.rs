@@ -232,8 +232,9 @@ impl Rules {
             (None, Some(_)) => {}
             (None, None) => {
                 let stands = self.table.get(id).map(Word::stands);
-                let again = matches!(stands, Some(Stands::Failed | Stands::Dead))
-                    && matches!(&*e.reason, release::RETRY_ASKED | release::RESTORED);
+                let again =
+                    matches!(stands, Some(Stands::Failed | Stands::Dead | Stands::Answered | Stands::Cancelled))
+                        && matches!(&*e.reason, release::RETRY_ASKED | release::RESTORED);
                 if !again {
                     self.after_end(id, "released", find);
                 }

@@ -9,7 +9,7 @@ use antiphon_bot::fake::{Fake, Step};
 use antiphon_kit::sse::SseEvent;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Server, fake_settings};
+use crate::harness::{Answer, Server, antiphon, assert_same, everything_shown, fake_settings};
 
 async fn change(server: &Server, posted: &Value, wish: &str) -> Answer {
     let url = server.url(&format!("/api/messages/{}", posted["id"].as_str().unwrap()));
@@ -76,9 +76,70 @@ async fn a_cancelled_message_is_never_answered_whether_it_waits_or_is_being_answ
     change(&server, &nobody, "cancel").await.refused("nobody asked", 409, "already-ended");
     let reply = all.iter().find(|m| m["reply_to"] == last["id"]).unwrap();
     change(&server, reply, "cancel").await.refused("a reply", 409, "already-ended");
-    for (posted, what) in [(&last, "answered"), (&writing, "cancelled"), (&nobody, "none"), (reply, "a reply")] {
+    for (posted, what) in [(&nobody, "none"), (reply, "a reply")] {
         change(&server, posted, "retry").await.refused(what, 409, "not-failed");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answered_or_cancelled_message_is_asked_again_and_keeps_every_answer() {
+    let asked = AtomicUsize::new(0);
+    let fake = Fake::answering("fake", move |_| match asked.fetch_add(1, SeqCst) {
+        // The second asking is cancelled, the fourth hangs.
+        1 | 3 => vec![Step::Head, Step::Text("so".into()), Step::Hang],
+        n => Step::answer(&["answer ", &n.to_string()]),
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::configured(dir.path(), &fake_settings(&fake.url(), ""), &[]);
+    let mut events = server.events("lobby").await;
+    let posted = server.post("lobby", "question", json!({})).await;
+    let id = posted["id"].as_str().unwrap();
+    server.until_status("lobby", id, "answered").await;
+
+    stands(&change(&server, &posted, "retry").await, &posted, "waiting");
+    let (_, released) = events.until("message.released").await;
+    assert_eq!((&released["reason"], &released["fence"]), (&json!("retry-asked"), &Value::Null));
+    events.until("reply.delta").await;
+    change(&server, &posted, "retry").await.refused("claimed", 409, "not-failed");
+    stands(&change(&server, &posted, "cancel").await, &posted, "cancelled");
+    stands(&change(&server, &posted, "retry").await, &posted, "waiting");
+    server.until_status("lobby", id, "answered").await;
+    let texts = |all: Vec<Value>| all.iter().map(|m| m["text"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let said = ["question", "answer 0", "answer 2"];
+    assert_eq!(texts(server.all("lobby").await), said);
+    let replies: Vec<_> = server.all("lobby").await.iter().map(|m| m["reply_to"].clone()).collect();
+    assert_eq!(replies, [Value::Null, posted["id"].clone(), posted["id"].clone()]);
+    // Its life is one, and the log is right by the rules.
+    let (_, timeline) = server.get(&format!("/api/messages/{id}/timeline")).await;
+    let steps: Vec<_> = timeline["steps"].as_array().unwrap().iter().map(|s| s["event"].as_str().unwrap()).collect();
+    let asking = ["message.claimed", "reply.posted", "message.completed"];
+    let cancelled = ["message.released", "message.claimed", "message.cancelled", "message.released"];
+    assert_eq!(steps, [&["message.posted"][..], &asking, &cancelled, &asking].concat());
+    let log = dir.path().join("data");
+    let replay = |arguments: &[&str]| {
+        let output = antiphon().arg("replay").args(arguments).arg("--log").arg(&log).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(!replay(&["verify"]).is_empty());
+    let stats: Value = serde_json::from_str(replay(&["stats", "--json"]).lines().next().unwrap()).unwrap();
+    assert_eq!(
+        [&stats["asked"], &stats["answered"], &stats["cancelled"]],
+        [&json!(3), &json!(2), &json!(1)],
+        "{stats}"
+    );
+
+    // Whoever starts anew folds it to the same.
+    let before = everything_shown(&server).await;
+    assert!(server.terminate().success());
+    std::fs::remove_dir_all(log.join("index")).unwrap();
+    let _gone = std::fs::remove_file(log.join("snapshot"));
+    let server = Server::configured(dir.path(), &fake_settings(&fake.url(), ""), &[]);
+    assert_same(&before, &everything_shown(&server).await, "after a fold of the whole log");
+
+    stands(&change(&server, &posted, "redact").await, &posted, "answered");
+    change(&server, &posted, "retry").await.refused("hidden", 409, "redacted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
