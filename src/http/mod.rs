@@ -148,6 +148,7 @@ impl Drop for Taken {
 pub fn router(app: App) -> Router {
     Router::new()
         .route("/api/rooms", get(monitor::rooms))
+        .route("/api/events", get(events::rooms::follow))
         .route("/api/rooms/{room}/messages", get(messages::list).post(messages::post))
         .route("/api/rooms/{room}/events", get(events::follow))
         .route("/api/messages/{id}", get(messages::one).delete(messages::redact))
