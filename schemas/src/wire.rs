@@ -13,6 +13,7 @@ use serde::{
 };
 use serde_json::Value;
 
+pub mod monitor;
 pub mod state;
 pub mod work;
 
@@ -571,6 +572,7 @@ pub fn json_schemas() -> Vec<(&'static str, schemars::Schema)> {
         "work.complete" work::CompleteWork "work.completed" work::WorkCompleted "work.fail" work::FailWork
         "work.release" work::ReleaseWork "work.events.claims" work::HeldClaims "work.events.ended" work::ClaimEnded
         "create-key" work::CreateKey "created-key" work::CreatedKey "keys" work::WorkerKeys
+        "workers" monitor::Workers "monitor.snapshot" monitor::MonitorSnapshot "monitor.update" monitor::MonitorUpdate
         "state.kept" state::StateKept "state.rooms" state::StateRooms "state.room" state::StateRoom "state.index" state::StateIndex
     }
 }

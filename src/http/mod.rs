@@ -157,6 +157,8 @@ pub fn router(app: App) -> Router {
         .route("/api/messages/{id}/retry", post(messages::retry))
         .route("/api/messages/{id}/erase", post(messages::erase))
         .route("/api/queues", get(monitor::queues))
+        .route("/api/workers", get(monitor::workers))
+        .route("/api/monitor/events", get(monitor::follow))
         .route("/api/work/claim", post(work::claim))
         .route("/api/work/bots", get(work::profiles))
         .route("/api/work/events", get(work_events::follow))

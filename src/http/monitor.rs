@@ -1,23 +1,32 @@
-//! Rooms, queues and health.
+//! Rooms, queues, workers, health, and the stream that shows all of it as it changes.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use antiphon_schemas::{
-    RoomName, time,
-    wire::{Position, Queues, Rooms},
+    BotName, RoomName, time,
+    wire::{Position, Queues, Rooms, monitor::Workers},
 };
 use axum::{
     Extension, Json,
+    body::Body,
     extract::State,
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, Response, StatusCode},
 };
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
 use serde::Serialize;
+use tracing::warn;
 
-use super::{App, Peer, Problem, guard, input::Params};
-use crate::{log, node::Error, projection::view};
+use super::{App, Peer, Problem, Taken, events, guard, input::Params};
+use crate::{
+    log,
+    node::{Error, Surroundings},
+    projection::view,
+};
 
 /// A probe's answer is good for this long: health checks cost nothing however often they come.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
@@ -32,10 +41,45 @@ pub(super) async fn rooms(State(app): State<App>, params: Params) -> Result<Json
 
 /// `GET /api/queues`
 pub(super) async fn queues(State(app): State<App>) -> Json<Queues> {
-    Json(app.node().queues(|bot| {
-        let bot = app.0.bots.iter().find(|b| b.profile.name.as_str() == bot);
-        (bot.map(|b| b.model.clone()), bot.and_then(|b| b.consumer.as_ref()?.paused()))
-    }))
+    Json(app.node().queues(&app))
+}
+
+/// `GET /api/workers`
+pub(super) async fn workers(State(app): State<App>) -> Result<Json<Workers>, Problem> {
+    Ok(Json(app.node().workers(&app)?))
+}
+
+/// `GET /api/monitor/events`: everything, then what changes. Its events have no ids: who comes back begins anew.
+pub(super) async fn follow(State(app): State<App>, params: Params) -> Result<Response<Body>, Problem> {
+    params.only(&[])?;
+    let Some(place) = Taken::enter(&app.0.subscribers, app.0.limits.subscribers_max) else { return Ok(events::busy()) };
+    let (watching, first) = match app.node().watch(Arc::new(app.clone())).await {
+        Ok(watching) => watching,
+        Err(failure) => {
+            warn!(error = %failure, "a monitor is sent away for a while");
+            return Ok(events::busy());
+        }
+    };
+    let first = events::join([events::retry(events::RETRY_MS), first]);
+    let more = stream::unfold((watching, place), |(mut watching, place)| async move {
+        let next = watching.next().await?;
+        Some((next, (watching, place)))
+    });
+    Ok(events::stream(Body::from_stream(stream::iter([first]).chain(more).map(Ok::<Bytes, Infallible>))))
+}
+
+impl Surroundings for App {
+    fn model(&self, bot: &BotName) -> Option<String> {
+        self.bot(bot).map(|bot| bot.model.clone())
+    }
+
+    fn paused(&self, bot: &BotName) -> Option<String> {
+        self.bot(bot)?.consumer.as_ref()?.paused()
+    }
+
+    fn subscribers(&self) -> u64 {
+        self.0.subscribers.load(Ordering::Relaxed) as u64
+    }
 }
 
 /// What the health routes say.

@@ -192,6 +192,25 @@ const ROUTES: &[Route] = &[
         problems: NO_PROBLEMS,
     },
     Route {
+        method: "get",
+        path: "/api/workers",
+        summary: "Who answers: what each worker holds, and what this node saw of it lately. The log does not know the latter.",
+        query: &[],
+        body: None,
+        answers: &[(200, "Workers", "by name")],
+        problems: &[UNAVAILABLE],
+    },
+    Route {
+        method: "get",
+        path: "/api/monitor/events",
+        summary: "Watch queues, open and ended messages, workers and health over SSE: everything, then what changes, at most every 250 ms. Without ids: who comes back begins anew.",
+        query: &[],
+        body: None,
+        answers: &[(200, "text/event-stream", "x-monitor-events names the data of each event")],
+        // Overload is said in band, with 200 and `busy`.
+        problems: &[(400, "unknown-parameter")],
+    },
+    Route {
         method: "post",
         path: "/api/work/claim",
         summary: "Wait for a message of some bots and claim it. The same claim_key again is the same claim, on any node.",
@@ -500,6 +519,7 @@ fn build() -> Value {
         wire::feed::Progress
     );
     add!(wire::state::StateKept, wire::state::StateRooms, wire::state::StateRoom, wire::state::StateIndex);
+    add!(wire::monitor::Workers, wire::monitor::MonitorSnapshot, wire::monitor::MonitorUpdate);
     add!(wire::work::CreateKey, wire::work::CreatedKey, wire::work::WorkerKeys);
     add!(wire::feed::ReplySnapshot, wire::feed::Heartbeat, wire::feed::Busy, wire::feed::Restart, wire::feed::OfRoom);
     add!(
@@ -539,6 +559,9 @@ fn build() -> Value {
             "message.redacted": "About", "message.erased": "About", "message.completed": "Completed", "reply.started": "Started", "reply.delta": "Delta",
             "reply.reset": "Reset", "reply.progress": "Progress", "reply.snapshot": "ReplySnapshot", "heartbeat": "Heartbeat",
             "busy": "Busy", "reset": "Restart", "room": "OfRoom"
+        },
+        "x-monitor-events": {
+            "snapshot": "MonitorSnapshot", "update": "MonitorUpdate", "heartbeat": "Heartbeat", "busy": "Busy"
         },
         "x-work-events": {
             "claims": "HeldClaims", "ended": "ClaimEnded", "heartbeat": "Heartbeat", "busy": "Busy"
@@ -592,7 +615,8 @@ mod tests {
         let document = build();
         let text = document.to_string();
         let named = text.split("#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap());
-        let events = ["x-events", "x-work-events"].map(|list| document[list].as_object().unwrap().values());
+        let events =
+            ["x-events", "x-work-events", "x-monitor-events"].map(|list| document[list].as_object().unwrap().values());
         let events = events.into_iter().flatten().map(|v| v.as_str().unwrap());
         for name in named.chain(events) {
             assert!(document["components"]["schemas"].get(name).is_some(), "{name}");

@@ -111,7 +111,8 @@ pub(super) async fn claim(
     };
     let reply_id = reply_of(&worker, &body.claim_key);
     let cold = models.iter().any(|model| !model.warm);
-    let asked = Asked { bots, worker, reply_id, cold, wait: Duration::from_millis(wait_ms) };
+    let models = models.into_iter().map(|model| model.name).collect();
+    let asked = Asked { bots, worker, reply_id, cold, models, wait: Duration::from_millis(wait_ms) };
     let claimed = tokio::select! {
         biased;
         claimed = app.node().claim_again(asked) => claimed?,

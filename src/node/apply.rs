@@ -228,7 +228,8 @@ fn follow_claims(state: &mut State, entry: &Entry) -> Vec<Frame> {
             let Some(room) = entry.header.room.clone() else { return frames };
             let (message_id, reply_id, bot) = (e.message_id, e.reply_id, e.bot.clone());
             frames.push(frame::live("reply.started", &Started { message_id, reply_id, bot: bot.clone() }));
-            let writing = Writing { room, reply_id, bot, next_index: 0, text: String::new(), first_ms: None };
+            let writing =
+                Writing { room, reply_id, bot, next_index: 0, text: String::new(), first_ms: None, stage: None };
             state.writing.insert(message_id, writing);
         }
         Event::MessageReleased(e) => reset(state.writing.remove(&e.message_id), e.message_id, &e.reason),

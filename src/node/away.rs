@@ -143,6 +143,7 @@ impl Conductor {
         let trouble = state.condition.trouble().map(|(_, why)| why.clone());
         let word = state.condition.as_str();
         drop(state);
+        inner.monitor.stir();
         match trouble {
             Some(why) if changed => warn!(state = word, %why, "the store cannot be used"),
             None if changed => info!(state = word, parked, "the store is used"),

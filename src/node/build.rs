@@ -103,6 +103,7 @@ impl Conductor {
         inner.applied.send_replace(position);
         inner.feeds.restart();
         inner.workers.restart();
+        inner.monitor.stir();
         self.claims.drain().for_each(|(_, over)| over.cancel());
         self.timers = super::timer::Timers::default();
         self.live.forget();

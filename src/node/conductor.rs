@@ -288,6 +288,7 @@ impl Conductor {
         self.requests.close();
         self.inner.feeds.close();
         self.inner.workers.close();
+        self.inner.monitor.close();
         if let Err(failure) = self.inner.log.close().await {
             error!(error = %failure, "the log did not close cleanly");
         }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::{Error, Heard, REPLY_BYTES_MAX, State, Word, Writing, conductor::Conductor};
+use super::{Error, Heard, REPLY_BYTES_MAX, Stage, State, Word, Writing, conductor::Conductor};
 use crate::{
     decide::{Facts, work, work::Held},
     fanout::{Frame, feed::Wake, frame},
@@ -33,6 +33,8 @@ const GATHER: Duration = Duration::from_millis(20);
 const WHOLE_EVERY: Duration = Duration::from_secs(1);
 /// A word about a claim that this node has not seen yet waits so long for it.
 const EARLY_MAX: Duration = Duration::from_secs(1);
+/// What a worker does that sends pieces.
+const WRITES: &str = "writing";
 /// So many of them wait; the whole text makes up for more.
 const EARLY_WORDS_MAX: usize = 1_024;
 
@@ -100,9 +102,11 @@ impl Conductor {
         let message_id = held.message_id;
         // Every claim applied has one; the last resort is an empty one.
         let writing = state.writing.entry(message_id).or_insert_with(|| Writing::new(open, claim));
+        let now_ms = inner.clock.now_ms();
         let (frames, said) = match word {
             Word::Heartbeat => (vec![], vec![SaidWord::Heartbeat]),
             Word::Stage { stage, progress } => {
+                writing.comes_to(&stage, progress, now_ms);
                 let said = SaidWord::Stage { stage: stage.clone(), progress };
                 (
                     vec![frame::live("reply.progress", &Progress { message_id, stage, ahead: None, progress })],
@@ -127,17 +131,18 @@ impl Conductor {
                     frames.push(writing.jump(message_id, index, &missing));
                     said.push(SaidWord::Whole { next_index: index, text: missing });
                 }
-                let since_ms = inner.clock.now_ms().saturating_sub(claim.at_ms);
-                frames.push(writing.push(message_id, text.clone(), since_ms));
+                frames.push(writing.push(message_id, text.clone(), claim, now_ms));
                 said.push(SaidWord::Delta { index, text });
                 (frames, said)
             }
         };
+        inner.roster.heard(claim, &writing.bot, now_ms);
         let next_index = writing.next_index;
         let feed = inner.feeds.get(&writing.room).filter(|_| !frames.is_empty());
         let wake = feed.map(|feed| feed.push(frames));
         drop(guard);
         wake.into_iter().for_each(Wake::wake);
+        inner.monitor.stir();
         said.into_iter().for_each(|word| self.live.tell(held, word));
         self.timers.set(message_id, Some(Instant::now() + lease));
         Ok(Heard { next_index, lease })
@@ -211,34 +216,39 @@ impl Conductor {
         let Some(claim) = state.projections.queue.claim(&said.message).filter(|claim| claim.fence == said.fence) else {
             return;
         };
-        let (lease, since_ms) =
-            (Duration::from_millis(claim.lease_ms), inner.clock.now_ms().saturating_sub(claim.at_ms));
+        let (lease, now_ms) = (Duration::from_millis(claim.lease_ms), inner.clock.now_ms());
+        if let Some(writing) = state.writing.get(&said.message) {
+            inner.roster.heard(claim, &writing.bot, now_ms);
+        }
         let message_id = said.message;
         // Its worker has gone over to that node.
         if matches!(said.word, SaidWord::Delta { .. }) {
             self.live.speaks.remove(&said.fence);
         }
-        let wake = shown(state, said, since_ms).and_then(|(room, frame)| Some(inner.feeds.get(&room)?.push([frame])));
+        let wake = shown(state, said, now_ms).and_then(|(room, frame)| Some(inner.feeds.get(&room)?.push([frame])));
         drop(guard);
         wake.into_iter().for_each(Wake::wake);
+        inner.monitor.stir();
         self.timers.set(message_id, Some(Instant::now() + lease));
     }
 }
 
 /// Changes the text in flight by a word of another node; what a subscriber is told of it.
-fn shown(state: &mut State, said: Said, since_ms: u64) -> Option<(RoomName, Frame)> {
+fn shown(state: &mut State, said: Said, now_ms: u64) -> Option<(RoomName, Frame)> {
     let message_id = said.message;
+    let claim = state.projections.queue.claim(&message_id)?;
     let writing = state.writing.get_mut(&message_id)?;
     let frame = match said.word {
         SaidWord::Heartbeat => return None,
         SaidWord::Stage { stage, progress } => {
+            writing.comes_to(&stage, progress, now_ms);
             frame::live("reply.progress", &Progress { message_id, stage, ahead: None, progress })
         }
         SaidWord::Delta { index, text } => {
             if index != writing.next_index || writing.text.len() + text.len() > REPLY_BYTES_MAX {
                 return None;
             }
-            writing.push(message_id, text, since_ms)
+            writing.push(message_id, text, claim, now_ms)
         }
         SaidWord::Whole { next_index, text } => {
             if next_index <= writing.next_index || text.len() > REPLY_BYTES_MAX {
@@ -260,13 +270,25 @@ impl Writing {
             next_index: 0,
             text: String::new(),
             first_ms: None,
+            stage: None,
         }
     }
 
-    /// Takes the next piece, so long after the claim.
-    fn push(&mut self, message_id: MessageId, text: Arc<str>, since_ms: u64) -> Frame {
+    /// Takes note of what its worker is doing.
+    fn comes_to(&mut self, name: &Arc<str>, progress: Option<f32>, now_ms: u64) {
+        let before = self.stage.take().filter(|stage| stage.name == *name);
+        let since_ms = before.map_or(now_ms, |stage| stage.since_ms);
+        self.stage = Some(Stage { name: name.clone(), progress, since_ms });
+    }
+
+    /// Takes the next piece.
+    fn push(&mut self, message_id: MessageId, text: Arc<str>, claim: &Claim, now_ms: u64) -> Frame {
         let (reply_id, index) = (self.reply_id, self.next_index);
-        self.first_ms.get_or_insert(since_ms);
+        self.first_ms.get_or_insert(now_ms.saturating_sub(claim.at_ms));
+        // Not every worker says so.
+        if self.stage.as_ref().is_none_or(|stage| &*stage.name != WRITES) {
+            self.comes_to(&WRITES.into(), None, now_ms);
+        }
         self.next_index += 1;
         self.text.push_str(&text);
         let delta = frame::live("reply.delta", &Delta { message_id, reply_id, index, text });

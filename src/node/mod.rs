@@ -18,8 +18,8 @@
 //! Not here: what may happen (`decide`), bots (`work`), HTTP.
 //! Start with [`Node`], then `conductor` (the turn), `batch` (deciding), `apply` (what is new), `away` (the store comes
 //! and goes), `parking` (the outbox), `repair` (a lost tail), `build` (the state from the log), `live` (words), `keys`
-//! (who may answer from outside), `erase` (texts out of the log); `read` and `follow` are the reading side, `stored` the
-//! auditor's.
+//! (who may answer from outside), `erase` (texts out of the log); `read` and `follow` are the reading side, `monitor` and
+//! `workers` the watching one, `stored` the auditor's.
 
 mod apply;
 mod away;
@@ -32,6 +32,7 @@ mod follow;
 mod keys;
 mod lanes;
 mod live;
+mod monitor;
 mod parking;
 mod read;
 mod repair;
@@ -43,6 +44,7 @@ mod stored;
 pub(crate) mod tests;
 mod timer;
 mod work;
+mod workers;
 
 use std::{
     collections::HashMap,
@@ -58,7 +60,7 @@ use antiphon_schemas::{
     BotName, Cursor, Entry, Epoch, Event, MessageId, RoomName, Seq,
     event::{LogCheckpoint, LogRepaired},
     time,
-    wire::{Changed, Parked, Posted, Status},
+    wire::{Changed, Parked, Posted, Status, monitor::WorkerKind},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -66,6 +68,7 @@ use uuid::Uuid;
 
 pub use follow::{Followed, Follower};
 pub use keys::key_sha256;
+pub use monitor::{Surroundings, Watching};
 pub use read::Range;
 pub use snapshot::remembered;
 pub use start::{Settings, start};
@@ -155,6 +158,10 @@ struct Inner {
     feeds: Feeds<RoomName>,
     /// What workers that follow their claims are told, by their names.
     workers: Feeds<Arc<str>>,
+    /// What monitors are shown, while there is one.
+    monitor: monitor::Monitor,
+    /// Who was heard of, or waits for work.
+    roster: workers::Roster,
     /// The next ticket of whoever waits for a claim.
     tickets: AtomicU64,
     /// The feed through which a probe comes back.
@@ -261,6 +268,19 @@ pub struct Writing {
     pub text: String,
     /// From the claim to the first piece, as this node saw it.
     pub first_ms: Option<u64>,
+    /// What its worker is doing, once it has said so.
+    pub stage: Option<Stage>,
+}
+
+/// What a worker says it is doing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stage {
+    /// A code, e.g. `loading-model`.
+    pub name: Arc<str>,
+    /// How much of that is done, from 0 to 1, if it knows.
+    pub progress: Option<f32>,
+    /// Since when, in ms since 1970, as this node heard it.
+    pub since_ms: u64,
 }
 
 /// A claim, given to whoever asked for work.
@@ -476,7 +496,8 @@ impl Node {
     /// # Errors
     /// [`Error::Stopping`]; [`Error::Log`] if the log takes no writes.
     pub async fn claim(&self, bot: &BotName, worker: &Arc<str>, incarnation: Option<Uuid>) -> Result<Claimed, Error> {
-        let (bots, reply_id) = ([bot.clone()].into(), self.fresh_id());
+        let (bots, reply_id): (Arc<[BotName]>, _) = ([bot.clone()].into(), self.fresh_id());
+        let _waits = self.waits(worker, WorkerKind::InProcess, &bots, None);
         let wish = Wish { bots, worker: worker.clone(), incarnation, reply_id, keyed: false };
         let (answer, told) = oneshot::channel();
         let ticket = self.ticket();
@@ -548,6 +569,7 @@ impl Node {
     pub fn end_feeds(&self) {
         self.inner.feeds.close();
         self.inner.workers.close();
+        self.inner.monitor.close();
     }
 
     async fn command(&self, command: Command, needs: &[MessageId]) -> Result<Answer, Error> {

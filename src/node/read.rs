@@ -9,7 +9,7 @@ use antiphon_schemas::{
     wire::{AuthorKind, Lane, Message, Queue, Queues, Room, Rooms, Step, Timeline},
 };
 
-use super::{Error, Node, State as Shown, build::Indexed};
+use super::{Error, Node, State as Shown, Surroundings, build::Indexed};
 use crate::{
     decide::{Fact, Facts},
     fanout::frame,
@@ -213,8 +213,8 @@ impl Node {
         Ok(Rooms { rooms: page.into_iter().map(room).collect(), next })
     }
 
-    /// Every bot's queue. `of` tells a bot's model and why it is paused.
-    pub fn queues(&self, of: impl Fn(&str) -> (Option<String>, Option<String>)) -> Queues {
+    /// Every bot's queue.
+    pub fn queues(&self, surroundings: &dyn Surroundings) -> Queues {
         let now_ms = self.clock().now_ms();
         let state = self.state();
         let queue = &state.projections.queue;
@@ -227,17 +227,16 @@ impl Node {
         }
         let queues = self.policy().bots.iter().map(|bot| {
             let depth = queue.depth(&bot.name);
-            let (model, paused) = of(bot.name.as_str());
             let lanes = queue.lanes(&bot.name);
             Queue {
                 bot: bot.name.clone(),
-                model,
+                model: surroundings.model(&bot.name),
                 waiting: depth.waiting as u64,
                 retrying: depth.retrying as u64,
                 claimed: depth.claimed as u64,
                 oldest_wait_ms: oldest.get(&bot.name).map_or(0, |since| now_ms.saturating_sub(*since)),
                 lanes: lanes.map(|(priority, second, n)| Lane { priority, second, waiting: n as u64 }).collect(),
-                paused,
+                paused: surroundings.paused(&bot.name),
             }
         });
         Queues { queues: queues.collect(), position: position(state.epoch, state.projections.position) }

@@ -20,7 +20,8 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::{
-    Condition, Error, Inner, Node, REQUESTS_MAX, State, build::Indexed, conductor::Conductor, erase, snapshot,
+    Condition, Error, Inner, Node, REQUESTS_MAX, State, build::Indexed, conductor::Conductor, erase, monitor, snapshot,
+    workers,
 };
 use crate::{
     clock::Clock,
@@ -90,6 +91,8 @@ pub async fn start(settings: Settings) -> Result<Node, Error> {
         state: RwLock::new(state),
         feeds: Feeds::default(),
         workers: Feeds::default(),
+        monitor: monitor::Monitor::default(),
+        roster: workers::Roster::default(),
         tickets: AtomicU64::new(0),
         canary: Arc::default(),
         requests,
@@ -111,7 +114,7 @@ pub async fn start(settings: Settings) -> Result<Node, Error> {
     Ok(node)
 }
 
-/// Pushes a heartbeat to everybody who follows a room or a worker's claims, until the node is gone.
+/// Pushes a heartbeat to everybody who follows a room, a worker's claims or the monitor's feed, until the node is gone.
 async fn heartbeats(node: Node) {
     let mut ticks = tokio::time::interval(HEARTBEAT_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -122,6 +125,7 @@ async fn heartbeats(node: Node) {
                 let heartbeat = frame::live("heartbeat", &Heartbeat { at });
                 node.inner.feeds.push_to_all(&heartbeat);
                 node.inner.workers.push_to_all(&heartbeat);
+                node.inner.monitor.beat(&heartbeat);
             }
             () = node.inner.requests.closed() => return,
         }

@@ -15,7 +15,10 @@ use std::{
 use antiphon_schemas::{
     BotName, Entry, Event, MessageId, Seq,
     event::release,
-    wire::work::{HeldClaim, HeldClaims},
+    wire::{
+        monitor::WorkerKind,
+        work::{HeldClaim, HeldClaims},
+    },
 };
 use bytes::Bytes;
 use tokio::{sync::oneshot, time::Instant};
@@ -46,6 +49,8 @@ pub struct Asked {
     pub reply_id: MessageId,
     /// Its model has to be loaded first: others that wait are preferred.
     pub cold: bool,
+    /// Its models, for whoever watches.
+    pub models: Arc<[String]>,
     /// How long it waits.
     pub wait: Duration,
 }
@@ -70,7 +75,8 @@ impl Node {
     /// [`Error::Refused`] with `KeyUsed` when the reply of that key is posted already; [`Error::Busy`],
     /// [`Error::Log`], [`Error::Index`], [`Error::Stopping`]: ask again, with the same key.
     pub async fn claim_again(&self, asked: Asked) -> Result<Option<Claimed>, Error> {
-        let Asked { bots, worker, reply_id, cold, wait } = asked;
+        let Asked { bots, worker, reply_id, cold, models, wait } = asked;
+        let _waits = self.waits(&worker, WorkerKind::Remote, &bots, Some(models));
         let until = Instant::now() + wait.max(WAIT_MIN);
         for _ in 0..TRIES_MAX {
             let facts = self.facts(&[reply_id]).await?;

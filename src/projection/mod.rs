@@ -5,7 +5,11 @@
 //! Not here: reading the log, disk (`index`), who waits for what (`node`).
 
 pub mod counts;
+pub mod glance;
+pub mod histogram;
 pub mod keys;
+pub mod lineup;
+pub mod minutes;
 pub mod newest;
 pub mod queue;
 pub mod recent;

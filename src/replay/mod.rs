@@ -20,7 +20,6 @@ pub mod copy;
 pub mod csv;
 pub mod diff;
 pub mod hidden;
-pub mod histogram;
 pub mod lanes;
 pub mod legs;
 pub mod life;
@@ -36,3 +35,5 @@ pub mod target;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod verify;
+
+pub use crate::projection::histogram;

@@ -90,7 +90,8 @@ async fn a_key_that_two_nodes_are_asked_under_at_the_same_instant_is_one_claim()
     for n in 0..count {
         let reply_id = reply_of("box", &format!("key {n}"));
         let wait = Duration::from_millis(LONG_MS);
-        let asked = Asked { bots: [bot()].into(), worker: "box".into(), reply_id, cold: false, wait };
+        let asked =
+            Asked { bots: [bot()].into(), worker: "box".into(), reply_id, cold: false, models: [].into(), wait };
         let ask = |node: &Node| {
             tokio::spawn({
                 let (node, asked) = (node.clone(), asked.clone());

@@ -11,7 +11,7 @@ const LONG: Duration = Duration::from_millis(LONG_MS);
 
 fn asked(key: &str, wait: Duration) -> Asked {
     let worker = Arc::from("box");
-    Asked { bots: [bot()].into(), reply_id: reply_of(&worker, key), worker, cold: false, wait }
+    Asked { bots: [bot()].into(), reply_id: reply_of(&worker, key), worker, cold: false, models: [].into(), wait }
 }
 
 impl Rig {

@@ -42,6 +42,15 @@ impl Histogram {
         self.max = self.max.max(ms);
     }
 
+    /// Counts everything that another one has counted.
+    pub fn merge(&mut self, other: &Histogram) {
+        for (bucket, count) in &other.buckets {
+            *self.buckets.entry(*bucket).or_default() += count;
+        }
+        self.count += other.count;
+        self.max = self.max.max(other.max);
+    }
+
     /// The smallest value that so many percent do not exceed; `None` if there are none.
     pub fn percentile(&self, percent: u64) -> Option<u64> {
         let rank = (self.count * percent).div_ceil(100).max(1);
@@ -109,6 +118,22 @@ mod tests {
             }
             let summary = histogram.summary().unwrap();
             prop_assert_eq!((summary.count, summary.max_ms), (values.len() as u64, *values.last().unwrap()));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(crate::decide::tests::config())]
+
+        #[test]
+        fn two_together_are_one_that_has_counted_the_values_of_both(one in values(), other in values()) {
+            let of = |values: &[u64]| {
+                let mut histogram = Histogram::default();
+                values.iter().for_each(|ms| histogram.add(*ms));
+                histogram
+            };
+            let mut both = of(&one);
+            both.merge(&of(&other));
+            prop_assert_eq!(both, of(&[one, other].concat()));
         }
     }
 

@@ -1,0 +1,245 @@
+//! What monitors are shown: one picture of queues, messages, workers and health, made once for all of them.
+//!
+//! ```text
+//! applied, stirred ─▶ task: look at the state ▶ fold the log up to there ▶ picture ─┬▶ kept, for whoever comes
+//!                     (at most every UPDATE_EVERY)                                   └▶ what changed ─▶ feed ─▶ monitors
+//! ```
+//!
+//! Promises: the first monitor starts the task, the last one ends it, and without one nothing of this costs anything but a
+//! look whether somebody listens; nothing is done for an entry while the state is locked; a monitor gets a snapshot and its
+//! place in the feed in one step, so it misses nothing and sees nothing twice; one that is too slow gets a new snapshot.
+//! Not here: the fold (`projection::glance`), the order of the list (`projection::lineup`), how things look on the wire
+//! (`picture`), what changed (`change`), workers (`workers`).
+
+mod change;
+mod fold;
+mod picture;
+
+use std::{
+    future::poll_fn,
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    time::Duration,
+};
+
+use antiphon_schemas::{BotName, MessageId, wire::monitor::MonitorSnapshot};
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
+
+use self::fold::Fold;
+pub(super) use self::picture::Live;
+use super::{Error, Node};
+use crate::fanout::{Feed, Frame, Taken, frame};
+
+/// What happens within this time is told at once: faster than an eye follows, slower than a log fills.
+const UPDATE_EVERY: Duration = Duration::from_millis(250);
+/// Every frame of the feed stands for this one in [`Feed::forget`]: any of them may show a text that is taken back.
+const ANY_TEXT: MessageId = MessageId(Uuid::nil());
+
+/// What a node does not know itself of what a monitor shows.
+pub trait Surroundings: Send + Sync + 'static {
+    /// The model that a bot asks.
+    fn model(&self, bot: &BotName) -> Option<String>;
+    /// Why a bot takes nothing at the moment.
+    fn paused(&self, bot: &BotName) -> Option<String>;
+    /// Open event streams.
+    fn subscribers(&self) -> u64;
+}
+
+/// Where a node's monitors meet.
+#[derive(Debug, Default)]
+pub(super) struct Monitor {
+    // A std mutex: held to look and to start a task, never across an await.
+    hub: Mutex<Place>,
+    stirred: watch::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    hub: Weak<Hub>,
+    closed: bool,
+}
+
+/// What the monitors of a time share; it lives as long as one of them.
+#[derive(Debug)]
+struct Hub {
+    feed: Arc<Feed>,
+    // Under its lock the feed moves, too.
+    picture: watch::Sender<Option<Arc<Picture>>>,
+    _last_is_gone: DropGuard,
+}
+
+/// Everything that is shown, at one position.
+#[derive(Debug)]
+struct Picture {
+    snapshot: MonitorSnapshot,
+    ended_count: u64,
+    hidden_count: u64,
+    encoded: OnceLock<Bytes>,
+}
+
+/// A monitor's place in the feed.
+pub struct Watching {
+    hub: Arc<Hub>,
+    slot: u64,
+}
+
+impl Monitor {
+    /// Something changed that is not in the log. Cost, while nobody watches: one load.
+    pub(super) fn stir(&self) {
+        if self.stirred.receiver_count() > 0 {
+            self.stirred.send_replace(());
+        }
+    }
+
+    /// A heartbeat for everybody who watches; time has passed for them, too.
+    pub(super) fn beat(&self, heartbeat: &Frame) {
+        let hub = self.place().hub.upgrade();
+        if let Some(hub) = hub {
+            hub.feed.push([heartbeat.clone()]).wake();
+        }
+        self.stir();
+    }
+
+    /// Ends the feed, also that of whoever comes later.
+    pub(super) fn close(&self) {
+        let mut place = self.place();
+        place.closed = true;
+        if let Some(hub) = place.hub.upgrade() {
+            hub.feed.close();
+        }
+    }
+
+    fn place(&self) -> std::sync::MutexGuard<'_, Place> {
+        self.hub.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Node {
+    /// Starts to watch: first an event with everything, then what changes.
+    ///
+    /// # Errors
+    /// [`Error::Stopping`].
+    pub async fn watch(&self, surroundings: Arc<dyn Surroundings>) -> Result<(Watching, Bytes), Error> {
+        let hub = self.hub(surroundings)?;
+        let mut pictures = hub.picture.subscribe();
+        tokio::select! {
+            shown = pictures.wait_for(Option::is_some) => drop(shown.map_err(|_| Error::Stopping)?),
+            () = self.inner.requests.closed() => return Err(Error::Stopping),
+        }
+        let (slot, first) = hub.join();
+        Ok((Watching { hub, slot }, first))
+    }
+
+    /// Whether somebody watches.
+    pub fn is_watched(&self) -> bool {
+        self.inner.monitor.stirred.receiver_count() > 0
+    }
+
+    fn hub(&self, surroundings: Arc<dyn Surroundings>) -> Result<Arc<Hub>, Error> {
+        let mut place = self.inner.monitor.place();
+        if place.closed {
+            return Err(Error::Stopping);
+        }
+        if let Some(hub) = place.hub.upgrade() {
+            return Ok(hub);
+        }
+        let gone = CancellationToken::new();
+        let hub = Arc::new(Hub {
+            feed: Arc::default(),
+            picture: watch::Sender::default(),
+            _last_is_gone: gone.clone().drop_guard(),
+        });
+        place.hub = Arc::downgrade(&hub);
+        tokio::spawn(run(self.clone(), place.hub.clone(), gone, surroundings));
+        Ok(hub)
+    }
+}
+
+impl Hub {
+    /// A place in the feed, and everything that came before it.
+    fn join(&self) -> (u64, Bytes) {
+        let (slot, picture) = {
+            let picture = self.picture.borrow();
+            (self.feed.end(), picture.clone())
+        };
+        (slot, picture.map_or_else(Bytes::new, |picture| picture.encoded()))
+    }
+
+    /// Shows a new picture; `anew`: it does not go on from the last one.
+    fn show(&self, picture: Picture, anew: bool) {
+        let before = self.picture.borrow().clone();
+        let frame = before.as_ref().filter(|_| !anew).map(|before| {
+            let update = change::between(before, &picture)?;
+            Some(Frame { shows: Some(ANY_TEXT), ..frame::live("update", &update) })
+        });
+        let hides = before.is_some_and(|before| before.hidden_count != picture.hidden_count);
+        let mut wake = None;
+        self.picture.send_modify(|shown| {
+            if hides {
+                self.feed.forget(ANY_TEXT);
+            }
+            match frame {
+                Some(Some(frame)) => wake = Some(self.feed.push([frame])),
+                // Nothing but the time has changed.
+                Some(None) => return,
+                None => self.feed.outdate(),
+            }
+            *shown = Some(Arc::new(picture));
+        });
+        wake.into_iter().for_each(crate::fanout::feed::Wake::wake);
+    }
+}
+
+impl Picture {
+    fn encoded(&self) -> Bytes {
+        self.encoded.get_or_init(|| frame::live("snapshot", &self.snapshot).bytes).clone()
+    }
+}
+
+impl Watching {
+    /// The next events; `None` when the feed ends.
+    pub async fn next(&mut self) -> Option<Bytes> {
+        match poll_fn(|cx| self.hub.feed.poll_take(&mut self.slot, cx)).await {
+            Taken::Frames(bytes, _) => Some(bytes),
+            Taken::Lagged => {
+                let (slot, bytes) = self.hub.join();
+                self.slot = slot;
+                Some(bytes)
+            }
+            Taken::Closed => None,
+        }
+    }
+}
+
+/// Looks whenever something has changed, until nobody watches any more.
+async fn run(node: Node, hub: Weak<Hub>, gone: CancellationToken, surroundings: Arc<dyn Surroundings>) {
+    let mut applied = node.applied();
+    let mut stirred = node.inner.monitor.stirred.subscribe();
+    let mut fold: Option<Fold> = None;
+    let watching = async {
+        loop {
+            applied.mark_unchanged();
+            stirred.mark_unchanged();
+            let mut indexed = node.inner.index().applied;
+            indexed.mark_unchanged();
+            let (picture, anew) = picture::look(&node, &mut fold, &*surroundings).await;
+            let Some(hub) = hub.upgrade() else { return };
+            hub.show(picture, anew);
+            drop(hub);
+            tokio::time::sleep(UPDATE_EVERY).await;
+            tokio::select! {
+                _ = applied.changed() => {}
+                _ = stirred.changed() => {}
+                // An index that is replaced says nothing more; what replaces it comes with what is applied.
+                Ok(()) = indexed.changed() => {}
+            }
+        }
+    };
+    tokio::select! {
+        () = watching => {}
+        () = gone.cancelled() => {}
+        () = node.inner.requests.closed() => {}
+    }
+}
