@@ -6,13 +6,14 @@
 //
 // Promises: `set` costs what came since and the block that is growing; blocks that did not change keep their nodes.
 // However the text was cut, `finish` shows what the whole text at once would. Nothing in the text becomes markup, script
-// or a request to another host. Bounds: growing.js (text, blocks), blocks.js (nesting), inline.js (paragraphs, links).
+// or a request to another host. Bounds: growing.js (text, blocks), blocks.js (nesting), inline.js, spans.js, address.js (within paragraphs).
 // Not here: highlighting.
 
 import { copyText } from './markdown/copy.js';
 import { Growing } from './markdown/growing.js';
-import { inline, wordsOf } from './markdown/inline.js';
+import { inline } from './markdown/inline.js';
 import { paint } from './markdown/paint.js';
+import { wordsOf } from './markdown/spans.js';
 
 /** @typedef {import('./markdown/blocks.js').Block} Block */
 

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { INLINE_MAX } from '../../../web/parts/markdown/inline.js';
-import { BLOCKS_MAX, Growing, TEXT_MAX } from '../../../web/parts/markdown/growing.js';
+import { ELEMENTS_MAX, Growing, TEXT_MAX } from '../../../web/parts/markdown/growing.js';
 import { Markdown, plain } from '../../../web/parts/markdown.js';
 import { FakeElement, fakeDocument } from './fake-document.js';
 
@@ -143,8 +143,8 @@ test('what is beyond the bounds is plain text, and nothing is lost', () => {
   const element = atOnce(text);
   assert.equal(element.children.length, TEXT_MAX / line.length + 1 + (TEXT_MAX % line.length ? 1 - ((TEXT_MAX / line.length) % 1) : 0));
   assert.ok(element.text.endsWith(line), 'the end is there, as it was written');
-  const many = '- a\n'.repeat(BLOCKS_MAX);
-  assert.ok(atOnce(many).all('li').length <= BLOCKS_MAX / 2 + 1);
+  const many = '- a\n'.repeat(ELEMENTS_MAX);
+  assert.ok(atOnce(many).all('li').length <= ELEMENTS_MAX / 2 + 1);
   const long = '*a* '.repeat(INLINE_MAX);
   assert.ok(atOnce(long).all('em').length <= INLINE_MAX / 4);
 });

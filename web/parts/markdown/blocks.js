@@ -11,6 +11,8 @@ import { Line, cells, columns, fence, heading, isFenceEnd, isRule, marker, under
 /** Open quotes, lists and items: a line that nests deeper is text. Sixteen lists are more than a page can show. */
 export const NESTING_MAX = 32;
 
+const CODE_ELEMENTS = 6; // a block of code with its label and button
+
 /**
  * A node of the tree. `text` of paragraphs, headings and cells is Markdown still (inline.js reads it); that of code is as
  * it stands.
@@ -42,7 +44,7 @@ export class Blocks {
     /** @type {Leaf|null} */
     this.leaf = null;
     this.blankIn = -1; // if the last line was blank: where in the stack the innermost quote around it stands, or 0
-    this.count = 0; // blocks and cells so far
+    this.elements = 0; // that what was read so far will be shown with, about
   }
 
   /** The tree as if the text ended here; this parser goes on unchanged. @returns {Blocks} */
@@ -191,7 +193,7 @@ export class Blocks {
 
   /** @param {string[]} texts @param {string[]} aligns @param {boolean} head @returns {Block} */
   row(texts, aligns, head) {
-    this.count += aligns.length;
+    this.elements += aligns.length + 1;
     return { type: 'row', blocks: aligns.map((align, at) => ({ type: 'cell', text: texts[at] ?? '', align, head })) };
   }
 
@@ -240,21 +242,21 @@ export class Blocks {
   /** @param {Container} block */
   open(block) {
     if (block.type !== 'item') this.make();
-    this.count += 1;
+    this.elements += 1;
     this.stack.push(block);
   }
 
   /** @param {Leaf} leaf */
   openLeaf(leaf) {
     this.make();
-    this.count += 1;
+    this.elements += leaf.type === 'code-block' ? CODE_ELEMENTS : 1;
     this.leaf = leaf;
   }
 
   /** @param {Block} block one that is whole */
   add(block) {
     this.make();
-    this.count += 1;
+    this.elements += 1;
     this.stack[this.stack.length - 1].blocks.push(block);
   }
 

@@ -8,9 +8,9 @@ import { Blocks } from './blocks.js';
 
 /** @typedef {import('./blocks.js').Block} Block */
 
-/** Characters and blocks that are read as Markdown; what is beyond is one plain text. A page must not freeze. */
+/** Characters that are read as Markdown, and elements that blocks are shown with; what is beyond is one plain text. A page must not freeze. */
 export const TEXT_MAX = 128 * 1024;
-export const BLOCKS_MAX = 10_000;
+export const ELEMENTS_MAX = 10_000;
 
 /** So far a last line has only marks: with the next character it may be a list, a rule, a table or a title's underline. */
 const UNCLEAR = /^[\s\d>#*+=_`~|:.)[\]-]{0,80}$/;
@@ -29,7 +29,7 @@ export class Growing {
   read(text, whole) {
     if (!text.startsWith(this.seen)) Object.assign(this, new Growing());
     let from = this.seen.length;
-    const full = () => from >= TEXT_MAX || this.blocks.count >= BLOCKS_MAX;
+    const full = () => from >= TEXT_MAX || this.blocks.elements >= ELEMENTS_MAX;
     for (let end = text.indexOf('\n', from); end >= 0 && !full(); end = text.indexOf('\n', from)) {
       this.blocks.line(lineOf(text, from, end));
       from = end + 1;

@@ -4,62 +4,24 @@
 // mailto only, and what would be another link stays as it was written; an image is a link to it.
 // Not here: blocks (blocks.js), DOM (paint.js).
 
+import { PUNCTUATION, entityAt, safe, target, untrail } from './address.js';
 import { run } from './lines.js';
+import { flat, merge, pair, plainText, span } from './spans.js';
+
+/** @typedef {import('./spans.js').Span} Span */
+/** @typedef {import('./spans.js').Mark} Mark */
 
 /** Text beyond this many characters of one paragraph has no marks: it would be thousands of elements in one block. */
 export const INLINE_MAX = 16 * 1024;
-/** Spans within spans; one that is nested deeper is its text. */
-export const SPANS_MAX = 16;
-/** A longer address is no link. It bounds also how far an attempt to read one goes. */
-export const ADDRESS_MAX = 2_048;
-const PARENS_MAX = 8; // within an address
 
-/**
- * @typedef {object} Span
- * @property {'text'|'code'|'em'|'strong'|'del'|'link'} type
- * @property {string} [text]    text, code
- * @property {Span[]} [spans]   em, strong, del, link
- * @property {string} [href]    link: an address that is safe to go to
- * @property {boolean} [soft]   link: a bare address or an image; within another link it is text
- * @property {number} [depth]   spans within it
- */
-
-/** @typedef {{type: 'mark', char: string, length: number, opens: boolean, closes: boolean}} Mark */
-/** @typedef {{char: string, length: number, left: number, closes: boolean, at: number}} Opener */
-
-const PUNCTUATION = /[!-/:-@[-`{-~]/;
 const SPACE = /^\s?$/u; // also the beginning and the end
 const WORD_EDGE = /[\p{P}\p{S}]/u;
-const NAMED = new Map(Object.entries({ amp: '&', lt: '<', gt: '>', quot: '"', apos: "'", nbsp: '\u00a0', copy: '©', reg: '®', hellip: '…', ndash: '–', mdash: '—', rarr: '→', larr: '←', times: '×', colon: ':', newline: '\n', tab: '\t' }));
 
 /** @param {string} text @returns {Span[]} */
 export function inline(text) {
   const spans = new Scan(text.slice(0, INLINE_MAX)).spans();
   return text.length > INLINE_MAX ? merge([...spans, plainText(text.slice(INLINE_MAX))]) : spans;
 }
-
-/** The words without marks. @param {Span[]} spans @returns {string} */
-export const wordsOf = (spans) => spans.map(({ text, spans: within }) => text ?? wordsOf(within ?? [])).join('');
-
-/**
- * The address as the browser understands it, if it is one that a link may go to.
- * @param {string} address @returns {string|null}
- */
-export function safe(address) {
-  if (address.length > ADDRESS_MAX) return null;
-  let url;
-  try {
-    url = new URL(address);
-  } catch {
-    return null;
-  }
-  // A name before the host makes an address look like another one: https://bank.example@evil.example
-  const known = ['http:', 'https:', 'mailto:'].includes(url.protocol);
-  return known && !url.username && !url.password ? url.href : null;
-}
-
-/** @param {string} text @returns {Span} */
-const plainText = (text) => ({ type: 'text', text });
 
 class Scan {
   /** @param {string} text */
@@ -240,151 +202,4 @@ function runsOf(text, char) {
   }
   for (const same of runs.values()) same.reverse();
   return runs;
-}
-
-/** An address in a sentence ends before its punctuation, and before a bracket that was not opened in it. @param {string} address */
-function untrail(address) {
-  let open = 0;
-  for (const char of address) open += char === '(' ? 1 : char === ')' ? -1 : 0;
-  let end = address.length;
-  for (; end > 0; end -= 1) {
-    const last = address[end - 1];
-    if (last === ')' && open < 0) open += 1;
-    else if (!'?!.,:;*_~\''.includes(last)) break;
-  }
-  return address.slice(0, end);
-}
-
-/** @param {string} text @param {number} at @returns {[string, string]} what stands there and what it means; empty if nothing */
-function entityAt(text, at) {
-  const rule = /&(?:#x([0-9a-f]{1,6})|#([0-9]{1,7})|([a-z]{2,8}));/iy;
-  rule.lastIndex = at;
-  const [whole = '', hex, decimal, name] = rule.exec(text) ?? [];
-  if (name) {
-    const named = NAMED.get(name.toLowerCase());
-    return named === undefined ? ['', ''] : [whole, named];
-  }
-  if (whole === '') return ['', ''];
-  const code = hex ? Number.parseInt(hex, 16) : Number(decimal);
-  const real = code > 0 && code <= 0x10ffff && (code < 0xd800 || code > 0xdfff);
-  return [whole, real ? String.fromCodePoint(code) : '\ufffd'];
-}
-
-/** `(address "title")`. @param {string} text @param {number} from @returns {{address: string, end: number}|null} */
-function target(text, from) {
-  if (text[from] !== '(') return null;
-  const limit = Math.min(text.length, from + ADDRESS_MAX);
-  let at = blanks(text, from + 1, limit);
-  const pointed = text[at] === '<';
-  if (pointed) at += 1;
-  let address = '';
-  for (let open = 0; at < limit; at += 1) {
-    const char = text[at];
-    if (pointed ? char === '>' : SPACE.test(char) || (char === ')' && open === 0)) break;
-    if (char === '\n' || char === '<') return null;
-    if (char === '(' && (open += 1) > PARENS_MAX) return null;
-    if (char === ')') open -= 1;
-    const escaped = char === '\\' && PUNCTUATION.test(text[at + 1] ?? '');
-    const [entity, meaning] = char === '&' ? entityAt(text, at) : ['', ''];
-    if (escaped) at += 1;
-    address += escaped ? text[at] : entity ? meaning : char;
-    if (entity) at += entity.length - 1;
-  }
-  if (pointed) at += 1;
-  const gap = blanks(text, at, limit);
-  at = gap > at ? title(text, gap, limit) : gap;
-  return at < limit && text[at] === ')' ? { address, end: at + 1 } : null;
-}
-
-/** Goes over a title and the blanks after it. @param {string} text @param {number} at @param {number} limit */
-function title(text, at, limit) {
-  const end = { '"': '"', "'": "'", '(': ')' }[text[at]];
-  if (!end) return at;
-  for (at += 1; at < limit && text[at] !== end; at += 1) if (text[at] === '\\') at += 1;
-  return blanks(text, at + 1, limit);
-}
-
-/** @param {string} text @param {number} at @param {number} limit */
-function blanks(text, at, limit) {
-  while (at < limit && ' \t\n'.includes(text[at])) at += 1;
-  return at;
-}
-
-/** A span around others; too deep a one is text. @param {'em'|'strong'|'del'|'link'} type @param {Span[]} spans @param {object} more @returns {Span} */
-function span(type, spans, more = {}) {
-  const within = merge(spans);
-  const depth = within.reduce((most, each) => Math.max(most, each.depth ?? 0), 0) + 1;
-  return depth > SPANS_MAX ? plainText(wordsOf(within)) : { type, spans: within, depth, ...more };
-}
-
-/** Texts that stand side by side are one. @param {Span[]} spans @returns {Span[]} */
-function merge(spans) {
-  /** @type {Span[]} */
-  const merged = [];
-  /** @type {Span|undefined} */
-  let last;
-  for (const each of spans) {
-    if (each.type === 'text' && last?.type === 'text') last.text = `${last.text}${each.text}`;
-    else merged.push((last = each.type === 'text' ? { ...each } : each));
-  }
-  return merged;
-}
-
-/** Without the links that may not stand within a link. @param {Span[]} spans @returns {Span[]} */
-const flat = (spans) =>
-  spans.map((each) => {
-    if (each.type === 'link') return plainText(wordsOf(each.spans ?? []));
-    return each.spans ? { ...each, spans: flat(each.spans) } : each;
-  });
-
-/**
- * Pairs the marks: one walk from left to right, with a stack of those that wait for their other half. What a pair
- * encloses is the end of `out`, so each span is moved once.
- * @param {(Span|Mark)[]} found @returns {Span[]}
- */
-function pair(found) {
-  /** @type {Span[]} */
-  const out = [];
-  /** @type {Opener[]} */
-  let openers = [];
-  /** @type {Map<string, number>} */
-  const searched = new Map(); // by kind of closing mark: openers below this height are none for it
-  for (const each of found) {
-    if (each.type !== 'mark') {
-      out.push(each);
-      continue;
-    }
-    let left = each.length;
-    const key = `${each.char}${each.opens}${each.length % 3}`;
-    while (each.closes && left > 0) {
-      const floor = searched.get(key) ?? 0;
-      let at = openers.length - 1;
-      while (at >= floor && !fits(openers[at], each)) at -= 1;
-      if (at < floor) {
-        searched.set(key, openers.length);
-        break;
-      }
-      const opener = openers[at];
-      const count = opener.left >= 2 && left >= 2 ? 2 : 1;
-      const within = out.splice(opener.at + 1);
-      opener.left -= count;
-      left -= count;
-      out[opener.at] = plainText(opener.char.repeat(opener.left));
-      openers.length = opener.left > 0 ? at + 1 : at;
-      if (opener.left === 0) out.pop();
-      for (const [kind, height] of searched) if (height > openers.length) searched.set(kind, openers.length);
-      out.push(span(each.char === '~' ? 'del' : count === 2 ? 'strong' : 'em', within));
-    }
-    if (left === 0) continue;
-    if (each.opens) openers.push({ char: each.char, length: each.length, left, closes: each.closes, at: out.length });
-    out.push(plainText(each.char.repeat(left)));
-  }
-  return merge(out);
-}
-
-/** @param {Opener} opener @param {Mark} closer */
-function fits(opener, closer) {
-  if (opener.char !== closer.char) return false;
-  const both = opener.closes || closer.opens;
-  return !both || (opener.length + closer.length) % 3 !== 0 || (opener.length % 3 === 0 && closer.length % 3 === 0);
 }

@@ -2,13 +2,13 @@
 // where it only grew: selection and scroll positions stay, and a frame costs what changed.
 //
 // Promises: text is inserted as text; the only attributes whose values come from the text are a link's `href` and `title`
-// (an address that inline.js found safe). The document is given: a few lines of a fake one are enough for a test.
+// (an address that address.js found safe). The document is given: a few lines of a fake one are enough for a test.
 // Not here: what a click on "Copy" does (copy.js).
 
 import { inline } from './inline.js';
 
 /** @typedef {import('./blocks.js').Block} Block */
-/** @typedef {import('./inline.js').Span} Span */
+/** @typedef {import('./spans.js').Span} Span */
 /** @typedef {Partial<Omit<Block, 'type'>> & Partial<Omit<Span, 'type'>> & {type: Block['type']|Span['type']}} Tree */
 /** @typedef {Pick<Document, 'createElement'|'createTextNode'>} Maker */
 /** @typedef {{tree: Tree, node: Node, body: HTMLElement|null, inner: Painted[]}} Painted  `body`: what `inner` stands in */
@@ -84,39 +84,42 @@ const loosen = (node, tree) => node.setAttribute('class', tree.loose ? 'loose' :
 /** @param {Maker} maker @param {Tree} tree @param {boolean} top @returns {Painted} */
 function make(maker, tree, top) {
   if (tree.type === 'text') return { tree, node: maker.createTextNode(tree.text ?? ''), body: null, inner: [] };
-  const { node, body } = element(maker, tree, top);
+  const { node, body, auto = false } = element(maker, tree);
   if (isPlain(tree)) body.appendChild(maker.createTextNode(wordsIn(tree)));
-  return { tree, node, body, inner: isPlain(tree) ? [] : paint(maker, body, [], within(tree), false) };
+  const inner = isPlain(tree) ? [] : paint(maker, body, [], within(tree), false);
+  // Last: with it, a browser looks through all of the text with each node that is added, until it finds a letter.
+  if (auto || (top && node === body)) node.setAttribute('dir', 'auto');
+  return { tree, node, body, inner };
 }
 
-/** An element and, within it or itself, the one for its text or its children. @param {Maker} maker @param {Tree} tree @param {boolean} top */
-function element(maker, tree, top) {
-  /** @param {string} tag @param {Record<string, string>} attributes */
+/**
+ * An element and, within it or itself, the one for its text or its children; `auto` if it finds its own direction
+ * wherever it stands. The first words of a quote or an item say which way it goes, so what is in it has no `dir`.
+ * @param {Maker} maker @param {Tree} tree @returns {{node: HTMLElement, body: HTMLElement, auto?: boolean}}
+ */
+function element(maker, tree) {
+  /** @type {El} */
   const el = (tag, attributes = {}) => {
     const made = maker.createElement(tag);
     for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
     return made;
   };
-  /** @param {HTMLElement} node */
-  const itself = (node) => ({ node, body: node });
-  // The first words of a quote or an item say which way it goes; what has a `dir` of its own does not count for that.
-  /** @type {Record<string, string>} */
-  const dir = top ? { dir: 'auto' } : {};
+  const itself = (/** @type {HTMLElement} */ node, auto = false) => ({ node, body: node, auto });
   switch (tree.type) {
-    case 'heading': return itself(el(`h${Math.min((tree.level ?? 1) + 2, 6)}`, { ...dir, 'data-level': `${tree.level}` }));
-    case 'quote': return itself(el('blockquote', { dir: 'auto' }));
+    case 'heading': return itself(el(`h${Math.min((tree.level ?? 1) + 2, 6)}`, { 'data-level': `${tree.level}` }));
+    case 'quote': return itself(el('blockquote'), true);
     case 'list': return itself(list(el, tree));
-    case 'item': return itself(item(el, tree));
+    case 'item': return itself(item(el, tree), true);
     case 'code-block': return codeBlock(el, maker, tree);
     case 'rule': return itself(el('hr'));
     case 'table': return table(el, maker, tree);
     case 'row': return itself(el('tr'));
-    case 'cell': return itself(el(tree.head ? 'th' : 'td', { dir: 'auto', ...(tree.align && { 'data-align': tree.align }) }));
-    case 'plain': return itself(el('div', { dir: 'auto', class: 'plain' }));
+    case 'cell': return itself(el(tree.head ? 'th' : 'td', tree.align ? { 'data-align': tree.align } : {}), true);
+    case 'plain': return itself(el('div', { class: 'plain' }));
     case 'code': return itself(el('code', { dir: 'ltr' }));
     case 'link': return itself(el('a', link(tree)));
     case 'em': case 'strong': case 'del': return itself(el(tree.type));
-    default: return itself(el('p', dir));
+    default: return itself(el('p'));
   }
 }
 
@@ -132,8 +135,7 @@ function list(el, tree) {
 
 /** The box of a task is drawn by the style sheet. @param {El} el @param {Tree} tree */
 function item(el, tree) {
-  if (typeof tree.checked !== 'boolean') return el('li', { dir: 'auto' });
-  return el('li', { dir: 'auto', class: tree.checked ? 'task done' : 'task' });
+  return el('li', typeof tree.checked === 'boolean' ? { class: tree.checked ? 'task done' : 'task' } : {});
 }
 
 /** @param {Tree} tree @returns {Record<string, string>} */
