@@ -1,0 +1,20 @@
+// Which page of a room it is: as it is now, or as it was (`?at=…`).
+
+import { byId } from '../parts/dom.js';
+import { Api } from '../client.js';
+import { startRoom } from './page.js';
+
+const room = decodeURIComponent(/^\/r\/([^/]+)/.exec(location.pathname)?.[1] ?? 'lobby');
+const at = new URLSearchParams(location.search).get('at');
+byId('room-name').textContent = room;
+
+if (at === null) startRoom(room);
+else await lookBack(at);
+
+/** @param {string} at */
+async function lookBack(at) {
+  const { openLookback } = await import('../lookback/lookback.js');
+  document.title = `${room}, looking back · Antiphon`;
+  document.body.classList.add('looking-back');
+  openLookback({ room, at, api: new Api(''), container: byId('look'), onLeave: () => location.assign(`/r/${encodeURIComponent(room)}`) });
+}
