@@ -59,18 +59,18 @@ export function openRoom(name, options = {}) {
   const { limit = 100, onEvent = () => {}, onStatus = () => {}, onOutbox = () => {} } = options;
   const server = serverOf(options);
   server.users += 1;
-  const { hub, outbox, api } = server;
+  const { world, hub, outbox, api } = server;
   const feed = new Feed({
     room: name,
     limit,
-    onStatus: (status) => guarded(() => onStatus(status)),
+    onStatus: (status) => guarded(world, () => onStatus(status)),
     onEvent(event) {
-      guarded(() => onEvent(event));
+      guarded(world, () => onEvent(event));
       // After the page has it, so that there is no moment in which it is nowhere.
       for (const id of posted(event)) outbox.seen(id);
     },
   });
-  const unlisten = outbox.listen(name, (items) => guarded(() => onOutbox(items)));
+  const unlisten = outbox.listen(name, (items) => guarded(world, () => onOutbox(items)));
   hub.open(feed);
   let open = true;
   return {
@@ -131,14 +131,12 @@ function posted({ name, data }) {
   return name === 'snapshot' ? data.messages.map((/** @type {{ id: string }} */ { id }) => id) : [];
 }
 
-/** A page's mistake is shown in the console, and costs nobody else their events. @param {() => void} act */
-function guarded(act) {
+/** A page's mistake is shown in the console, and costs nobody else their events. @param {World} world @param {() => void} act */
+function guarded(world, act) {
   try {
     act();
   } catch (error) {
-    queueMicrotask(() => {
-      throw error;
-    });
+    world.report(error);
   }
 }
 
@@ -164,7 +162,7 @@ export function openMonitor(options = {}) {
     const status = /** @type {Status} */ ({ ...stream.status, ...rest });
     if (JSON.stringify(status) === told) return;
     told = JSON.stringify(status);
-    guarded(() => onStatus(status));
+    guarded(world, () => onStatus(status));
   };
   const stream = new Stream(world, {
     url: () => `${base}/api/monitor/events`,
@@ -172,7 +170,7 @@ export function openMonitor(options = {}) {
     onEvent({ name, data }) {
       if (name !== 'snapshot' && name !== 'update') return;
       health = data.health ?? health;
-      guarded(() => (name === 'snapshot' ? onSnapshot : onUpdate)(data));
+      guarded(world, () => (name === 'snapshot' ? onSnapshot : onUpdate)(data));
       say();
     },
   });

@@ -166,7 +166,12 @@ export class Hub {
     };
     this.#places = new Map(rooms.map((room) => [room, from(room)]));
     this.#rewinds.clear();
+    const others = full.join() !== this.#full.join();
     this.#full = full;
+    if (others) {
+      this.#tell('beat');
+      this.#say();
+    }
     this.#room = '';
     this.#storeSaid = false;
     this.#feeds.forEach((feed) => this.#peek(feed));
@@ -210,6 +215,7 @@ export class Hub {
     } else if (name === 'state') {
       this.#storeSaid = true;
       this.#store = { store: data.state, reason: data.reason, parked: data.parked };
+      this.#tell('beat');
       this.#say();
     } else if (this.#places.has(this.#room)) {
       const sent = { ...event, prev: this.#places.get(this.#room) ?? '' };

@@ -20,6 +20,7 @@
  * @property {Locks | null} locks
  * @property {((name: string) => Channel) | null} channel
  * @property {Shelf | null} storage
+ * @property {(error: unknown) => void} report shows a page's own mistake in the console
  * @property {() => boolean} online
  * @property {() => boolean} visible
  * @property {(what: 'online' | 'offline' | 'visible' | 'hide' | 'show' | 'storage', act: (key: string | null) => void) => () => void} on
@@ -51,6 +52,7 @@ export function browserWorld() {
     locks: navigator.locks ?? null,
     channel: typeof BroadcastChannel === 'function' ? (name) => new BroadcastChannel(name) : null,
     storage: storage(),
+    report: (error) => reportError(error),
     online: () => navigator.onLine,
     visible: () => document.visibilityState === 'visible',
     on(what, act) {
