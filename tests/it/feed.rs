@@ -356,3 +356,35 @@ async fn a_cursor_of_another_history_starts_its_own_room_anew_and_no_other() {
     seen.retain(|name| name != "heartbeat");
     assert_eq!(seen, ["a", "reset", "snapshot", "b", "message.posted"]);
 }
+
+/// The next place in the queue that a stream tells, of the `of`th message.
+async fn place(events: &mut Events, ids: &[String]) -> (usize, u64) {
+    let (_, progress) = events.until("reply.progress").await;
+    assert_eq!(progress["stage"], "queued");
+    let of = ids.iter().position(|id| progress["message_id"] == json!(id)).unwrap();
+    (of, progress["ahead"].as_u64().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_is_told_its_place_and_again_when_the_queue_moves() {
+    let dir = tempfile::tempdir().unwrap();
+    // Only workers answer, and there is none.
+    let server = Server::start_with(&dir.path().join("data"), &["--model", "remote"]);
+    let mut first = server.events("lobby").await;
+    first.until("snapshot").await;
+    let mut ids = Vec::new();
+    for text in ["one", "two", "three"] {
+        ids.push(server.post("lobby", text, json!({})).await["id"].as_str().unwrap().to_owned());
+    }
+    assert_eq!([place(&mut first, &ids).await, place(&mut first, &ids).await], [(1, 1), (2, 2)]);
+    let mut late = server.events("lobby").await;
+    late.until("snapshot").await;
+    for n in 0..3 {
+        assert_eq!(place(&mut late, &ids).await, (n, n as u64), "told to one who comes later");
+    }
+    let cancelled = server.client().post(server.url(&format!("/api/messages/{}/cancel", ids[0])));
+    assert_eq!(server.ask(cancelled).await.status, 200);
+    for events in [&mut first, &mut late] {
+        assert_eq!([place(events, &ids).await, place(events, &ids).await], [(1, 0), (2, 1)], "they moved up");
+    }
+}
