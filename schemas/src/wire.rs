@@ -238,6 +238,36 @@ pub struct Messages {
     pub position: Position,
 }
 
+/// Answer to `GET /api/rooms/{room}/messages?at=`: the room as it was. What is hidden now is hidden here, too.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MessagesThen {
+    /// Oldest first, each with the status and reason that it had.
+    pub messages: Vec<Arc<Message>>,
+    /// The position that was looked at.
+    pub position: Position,
+    /// When the last thing up to there happened in the room, RFC 3339; `null` if nothing had.
+    pub at: Option<String>,
+    /// When the room's first message was posted, RFC 3339; `null` if there is none to this day.
+    pub first_at: Option<String>,
+    /// When its last message up to this day was posted, RFC 3339.
+    pub last_at: Option<String>,
+    /// Those of the messages that a worker held.
+    pub in_flight: Vec<InFlight>,
+}
+
+/// A message that was being answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InFlight {
+    /// The message.
+    pub message_id: MessageId,
+    /// Who was asked.
+    pub bot: BotName,
+    /// Who held it.
+    pub worker: Arc<str>,
+    /// Since when, RFC 3339.
+    pub claimed_at: String,
+}
+
 /// One room of `GET /api/rooms`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Room {
@@ -560,7 +590,7 @@ pub fn json_schemas() -> Vec<(&'static str, schemars::Schema)> {
         ($($name:literal $type:ty)*) => { vec![$(($name, schemars::schema_for!($type))),*] };
     }
     all! {
-        "post-message" PostMessage "posted" Posted "parked" Parked "message" Message "messages" Messages "rooms" Rooms "queues" Queues
+        "post-message" PostMessage "posted" Posted "parked" Parked "message" Message "messages" Messages "messages-then" MessagesThen "rooms" Rooms "queues" Queues
         "timeline" Timeline "changed" Changed "problem" Problem
         "feed.snapshot" feed::Snapshot "feed.message.claimed" feed::Claimed "feed.message.released" feed::Released
         "feed.message.failed" feed::Failed "feed.message.dead" feed::Dead "feed.message.cancelled" feed::About

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use antiphon_schemas::{Cursor, MessageId, RoomName, Seq, wire};
+use antiphon_schemas::{Cursor, MessageId, RoomName, Seq, time, wire};
 use axum::{
     body::Body,
     extract::{FromRequestParts, Path, Query},
@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
 use super::{App, Problem};
+use crate::node::Moment;
 
 /// A body that takes longer than this to arrive is given up.
 const BODY_MAX: Duration = Duration::from_secs(30);
@@ -140,6 +141,22 @@ impl Params {
             return Err(Problem::new(StatusCode::CONFLICT, "other-epoch", detail));
         }
         Ok(Some(cursor.seq))
+    }
+
+    /// A moment: RFC 3339, ms since 1970, or a position as given out.
+    pub(super) fn moment(&self, name: &str, app: &App) -> Result<Option<Moment>, Problem> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        // A `+` of an offset comes as a blank if it is not escaped.
+        let time = || time::parse_rfc3339(text).or_else(|| time::parse_rfc3339(&text.replace(' ', "+")));
+        if let Some(at_ms) = text.parse().ok().or_else(time) {
+            return Ok(Some(Moment::Time(at_ms)));
+        }
+        if text.parse::<Cursor>().is_err() {
+            let detail =
+                format!("`{name}` is a time (2026-11-25T10:00:00Z, or ms since 1970), or a position as given out");
+            return Err(Problem::bad("bad-moment", detail));
+        }
+        Ok(self.position(name, app)?.map(Moment::Position))
     }
 
     /// A position as given out, of whatever epoch; `Some(None)` for `0`.

@@ -88,25 +88,30 @@ pub(super) async fn list(
     State(app): State<App>,
     RoomPath(room): RoomPath,
     params: Params,
-) -> Result<Json<Messages>, Problem> {
-    params.only(&["after", "before", "limit", "at_least", "kind"])?;
+) -> Result<Response<Body>, Problem> {
+    params.only(&["after", "before", "limit", "at_least", "kind", "at"])?;
+    if let Some(at_least) = params.position("at_least", &app)? {
+        app.node().reached(at_least).await?;
+    }
+    let limit = params.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
+    if let Some(moment) = params.moment("at", &app)? {
+        if params.text("after").or(params.text("kind")).is_some() {
+            let detail =
+                "`at` looks back from a moment and goes with `before` and `limit` only; leave `after` and `kind` out";
+            return Err(Problem::bad("at-looks-back", detail));
+        }
+        let before = params.position("before", &app)?;
+        return Ok(Json(app.node().messages_then(&room, moment, before, limit).await?).into_response());
+    }
     let kind = match params.text("kind") {
         None => None,
         Some("human") => Some(AuthorKind::Human),
         Some("bot") => Some(AuthorKind::Bot),
         Some(_) => return Err(Problem::bad("bad-kind", "`kind` is `human` or `bot`")),
     };
-    let range = Range {
-        after: params.position("after", &app)?,
-        before: params.position("before", &app)?,
-        limit: params.limit(LIMIT_DEFAULT, LIMIT_MAX)?,
-        kind,
-    };
-    if let Some(at_least) = params.position("at_least", &app)? {
-        app.node().reached(at_least).await?;
-    }
+    let range = Range { after: params.position("after", &app)?, before: params.position("before", &app)?, limit, kind };
     let (messages, at) = app.node().messages(&room, range).await?;
-    Ok(Json(Messages { messages, position: view::position(app.node().epoch(), at) }))
+    Ok(Json(Messages { messages, position: view::position(app.node().epoch(), at) }).into_response())
 }
 
 /// `GET /api/messages/{id}`

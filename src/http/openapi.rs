@@ -67,11 +67,12 @@ const ROUTES: &[Route] = &[
             ("limit", "1-500, default 50"),
             ("at_least", "wait, 5 s at most, until the view has this position"),
             ("kind", "human or bot"),
+            ("at", "the room as it was: a time (RFC 3339, or ms since 1970) or a position; with before and limit"),
         ],
         body: None,
-        answers: &[(200, "Messages", "the messages")],
+        answers: &[(200, "Messages|MessagesThen", "the messages; with at as they were then")],
         problems: &[
-            (400, "bad-room, bad-position, bad-limit, bad-kind, unknown-parameter"),
+            (400, "bad-room, bad-position, bad-limit, bad-kind, bad-moment, at-looks-back, unknown-parameter"),
             (409, "other-epoch"),
             UNAVAILABLE,
         ],
@@ -495,6 +496,7 @@ fn build() -> Value {
         wire::Parked,
         wire::Message,
         wire::Messages,
+        wire::MessagesThen,
         wire::Rooms,
         wire::Queues,
         wire::Timeline,
@@ -585,7 +587,11 @@ fn operation(route: &Route) -> Value {
         }
         let content = match kind.contains('/') {
             true => json!({ *kind: { "schema": { "type": "string" } } }),
-            false => json!({ "application/json": { "schema": reference(kind) } }),
+            false => {
+                let mut kinds: Vec<_> = kind.split('|').map(reference).collect();
+                let schema = if kinds.len() == 1 { kinds.remove(0) } else { json!({ "anyOf": kinds }) };
+                json!({ "application/json": { "schema": schema } })
+            }
         };
         answers.insert(status.to_string(), json!({ "description": about, "content": content }));
     }

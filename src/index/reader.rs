@@ -131,6 +131,14 @@ impl Reader {
         self.merged(room, Class::ALL, after, upto.min(Seq::MAX).next(), limit, End::Oldest)
     }
 
+    /// The position of the last thing that happened in a room up to a position.
+    ///
+    /// # Errors
+    /// As [`Reader::record`].
+    pub fn last_entry(&self, room: &RoomName, upto: Seq) -> Result<Option<Seq>, Error> {
+        Ok(self.merged(room, Class::ALL, Seq::ZERO, upto.min(Seq::MAX).next(), 1, End::Newest)?.pop())
+    }
+
     /// Rooms in which something was said, by name, from the first one after `after`.
     ///
     /// # Errors

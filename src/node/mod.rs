@@ -18,9 +18,8 @@
 //! Not here: what may happen (`decide`), bots (`work`), HTTP.
 //! Start with [`Node`], then `conductor` (the turn), `batch` (deciding), `apply` (what is new), `away` (the store comes
 //! and goes), `parking` (the outbox), `repair` (a lost tail), `build` (the state from the log), `live` (words), `places`
-//! (in the queue), `keys`
-//! (who may answer from outside), `erase` (texts out of the log); `read` and `follow` are the reading side, `monitor` and
-//! `workers` the watching one, `stored` the auditor's.
+//! (in the queue), `keys` (who may answer from outside), `erase` (texts out of the log); `read`, `then` and `follow` are the
+//! reading side, `monitor` and `workers` the watching one, `stored` the auditor's.
 
 mod apply;
 mod away;
@@ -44,6 +43,7 @@ mod state;
 mod stored;
 #[cfg(test)]
 pub(crate) mod tests;
+mod then;
 mod timer;
 mod work;
 mod workers;
@@ -74,6 +74,7 @@ pub use monitor::{Surroundings, Watching};
 pub use read::Range;
 pub use snapshot::remembered;
 pub use start::{Settings, start};
+pub use then::Moment;
 pub use work::{Asked, Following};
 
 use self::{

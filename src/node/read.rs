@@ -296,7 +296,7 @@ impl Node {
         })
     }
 
-    fn record_in(&self, reader: &Reader, id: &MessageId) -> Result<Option<Record>, Error> {
+    pub(super) fn record_in(&self, reader: &Reader, id: &MessageId) -> Result<Option<Record>, Error> {
         let indexed = reader.record(*id).map_err(index_error)?;
         Ok(self.state().projections.newest.record(id, indexed))
     }
@@ -313,7 +313,7 @@ impl Node {
     }
 
     /// The entries at these positions, in order; not all of them once their bodies have `bytes_max` together.
-    async fn entries_at(&self, seqs: &[Seq], bytes_max: usize) -> Result<Vec<Arc<Entry>>, Error> {
+    pub(super) async fn entries_at(&self, seqs: &[Seq], bytes_max: usize) -> Result<Vec<Arc<Entry>>, Error> {
         let mut entries: Vec<Arc<Entry>> = Vec::with_capacity(seqs.len());
         let (mut rest, mut bytes) = (seqs, 0);
         while let Some(first) = rest.first()

@@ -9,6 +9,7 @@ mod keys;
 mod log;
 mod on_redis;
 mod posts;
+mod then;
 mod work;
 
 use std::{
