@@ -83,7 +83,7 @@ export class Composer {
   setBots(names) {
     const { to } = this.parts;
     const chosen = to.value;
-    to.replaceChildren(new Option('automatic', BY_RULE), ...names.map((name) => new Option(name, name)), new Option('nobody', NOBODY));
+    to.replaceChildren(new Option('automatic answer', BY_RULE), ...names.map((name) => new Option(`${name} answers`, name)), new Option('no answer', NOBODY));
     to.value = [...to.options].some(({ value }) => value === chosen) ? chosen : BY_RULE;
   }
 

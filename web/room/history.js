@@ -8,7 +8,7 @@ import { KEPT_MAX } from './store.js';
  * @typedef {import('./model.js').Message} Message
  */
 
-const PAGE = 100;
+const PAGE = 50;
 
 /** A jump far back loads so many at once. */
 const JUMP_PAGE = 500;
