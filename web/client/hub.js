@@ -44,6 +44,8 @@ export class Hub {
   /** @type {(() => void) | null} */
   #renewal = null;
   #renewedAt = 0;
+  /** When the leader was last told what this tab follows. */
+  #joinedAt = 0;
   /** @type {Pick<Status, 'store' | 'reason' | 'parked'>} */
   #store = WELL;
   /** A connection says how the store is only if it is not well, or changes. */
@@ -256,6 +258,7 @@ export class Hub {
 
   #join() {
     if (this.#tabs.role !== 'follower') return;
+    this.#joinedAt = this.#world.now();
     const rooms = new Map([...this.#feeds].filter(({ cursor }) => cursor !== '').map((feed) => [feed.room, feed.cursor]));
     this.#tabs.tell({ kind: 'join', rooms });
   }
@@ -357,6 +360,9 @@ export class Hub {
     this.#store = store;
     this.#full = full;
     this.#say();
+    const known = [...this.#feeds].every(({ room, cursor }) => cursor === '' || places.has(room) || full.includes(room));
+    const ago = this.#world.now() - this.#joinedAt;
+    if (!known && (ago >= ASK_MS || ago < 0)) this.#join();
     for (const feed of this.#feeds) {
       if (feed.order.lacks(places.get(feed.room) ?? '')) this.#missed(feed);
       // A reset whose snapshot did not come.
