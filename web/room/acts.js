@@ -36,12 +36,12 @@ export function offersOf(store, id, isOwn) {
   ];
 }
 
-/** The newest message that still waits for its answer. @param {Store} store @returns {Item | undefined} */
-export function newestOpen(store) {
+/** The newest message of one's own that still waits for its answer. @param {Store} store @param {(message: Message) => boolean} isOwn @returns {Item | undefined} */
+export function newestOpen(store, isOwn) {
   let newest;
   for (const id of store.open) {
     const item = store.items.get(id);
-    if (item && (!newest || item.message.position > newest.message.position)) newest = item;
+    if (item && isOwn(item.message) && (!newest || item.message.position > newest.message.position)) newest = item;
   }
   return newest;
 }

@@ -2,11 +2,12 @@
 
 import { byId } from '../parts/dom.js';
 import { Api } from '../client.js';
+import { note, startBar } from './bar.js';
 import { startRoom } from './page.js';
+import { keptBy } from './storage.js';
 
 const room = decodeURIComponent(/^\/r\/([^/]+)/.exec(location.pathname)?.[1] ?? 'lobby');
 const at = new URLSearchParams(location.search).get('at');
-byId('room-name').textContent = room;
 
 if (at === null) startRoom(room);
 else await lookBack(at);
@@ -16,5 +17,7 @@ async function lookBack(at) {
   const { openLookback } = await import('../lookback/lookback.js');
   document.title = `${room}, looking back · Antiphon`;
   document.body.classList.add('looking-back');
-  openLookback({ room, at, api: new Api(''), container: byId('look'), onLeave: () => location.assign(`/r/${encodeURIComponent(room)}`) });
+  const api = new Api('');
+  startBar({ room, storage: keptBy(() => localStorage), rooms: api.rooms, note });
+  openLookback({ room, at, api, container: byId('look'), onLeave: () => location.assign(`/r/${encodeURIComponent(room)}`) });
 }

@@ -7,16 +7,17 @@ import { byId } from '../parts/dom.js';
 import { plain } from '../parts/markdown.js';
 import { actor, lastOwn, newestOpen, offersOf } from './acts.js';
 import { Announcer } from './announce.js';
+import { note, startBar } from './bar.js';
 import { Composer } from './composer.js';
 import { connectionView } from './connection.js';
 import { History } from './history.js';
 import { onKeys } from './keyboard.js';
 import { List } from './list.js';
-import { keepSeen, Rooms, seenUpTo } from './rooms.js';
+import { isAnswer } from './model.js';
+import { keepSeen, seenUpTo } from './rooms.js';
 import { Scroll } from './scroll.js';
 import { ticks, titleOf } from './status.js';
 import { keptBy } from './storage.js';
-import { isAnswer } from './model.js';
 import { KEPT_MAX, Store } from './store.js';
 import { Toolbar } from './toolbar.js';
 import { Unread } from './unread.js';
@@ -30,9 +31,6 @@ import { loadWho, whoDialog } from './who.js';
 /** Messages in the first snapshot. */
 const LIMIT = 100;
 
-/** A note at the edge of the page stays so long. */
-const NOTE_MS = 2_500;
-
 /** More than the bound by so much may be on the page: dropping the oldest walks over all. */
 const TRIM_SLACK = 200;
 
@@ -45,8 +43,6 @@ export function startRoom(room) {
   const store = new Store();
   const unread = new Unread();
   let who = loadWho(storage);
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  let noted;
   let begun = false; // whether the first snapshot is there
 
   // ---- parts
@@ -78,10 +74,6 @@ export function startRoom(room) {
     room, store, messages: api.messages, message: api.message, changed: showHistory,
     draw: (ids) => scroll.hold(() => { list.change(ids); list.paint(); }),
   });
-  const rooms = new Rooms(
-    { list: byId('rooms-list'), search: byId('rooms-search', HTMLInputElement), dot: byId('rooms-unread') },
-    { room, storage, rooms: api.rooms },
-  );
   const act = actor({
     room, store, api, composer, note, isOwn, jump: (id) => void jump(id), draw: (ids) => list.change(ids),
     again: client.again, discard: client.discard, sure: () => toolbar.replace('take-back-surely', 'Really take back?'),
@@ -198,13 +190,6 @@ export function startRoom(room) {
     if (message instanceof HTMLElement) scroll.show(message);
   }
 
-  /** @param {string} words */
-  function note(words) {
-    byId('note').textContent = words;
-    clearTimeout(noted);
-    noted = setTimeout(() => { byId('note').textContent = ''; }, NOTE_MS);
-  }
-
   // ---- what is said
 
   /** @param {import('./composer.js').Said} said @returns {boolean} whether it was taken */
@@ -239,19 +224,13 @@ export function startRoom(room) {
   byId('quote-drop').addEventListener('click', () => composer.dropQuote());
   byId('who').addEventListener('click', () => whoIs.ask());
   byId('who-cancel').addEventListener('click', () => byId('who-dialog', HTMLDialogElement).close());
-  byId('help-open').addEventListener('click', () => byId('help', HTMLDialogElement).showModal());
-  byId('rooms').addEventListener('toggle', () => void rooms.refresh().catch((/** @type {Error} */ error) => note(error.message)));
-  byId('rooms-go').addEventListener('submit', (event) => {
-    event.preventDefault();
-    location.assign(`/r/${encodeURIComponent(byId('rooms-search', HTMLInputElement).value)}`);
-  });
   addEventListener('hashchange', () => { if (location.hash.startsWith('#m-')) void jump(location.hash.slice(3)); });
   document.addEventListener('visibilitychange', () => lookedAt());
   onKeys({
     composer,
     scroll,
     act,
-    stop: () => newestOpen(store)?.message.id,
+    stop: () => newestOpen(store, isOwn)?.message.id,
     last: () => lastOwn(store, isOwn)?.text,
   });
   setInterval(() => {
@@ -262,7 +241,7 @@ export function startRoom(room) {
     }
   }, 1_000);
 
+  startBar({ room, storage, rooms: api.rooms, note });
   showWho();
-  rooms.refresh().catch(() => {}); // the list is asked for again when it is opened
   api.queues().then((/** @type {{ queues: { bot: string }[] }} */ { queues }) => composer.setBots(queues.map(({ bot }) => bot)), () => {});
 }

@@ -37,10 +37,15 @@ export class Scroll {
     this.stay();
   }
 
+  /** How much there is below what is seen. */
+  #left() {
+    return this.area.scrollHeight - this.area.clientHeight - this.area.scrollTop;
+  }
+
   /** Upwards by hand leaves the end at once; being near the end is coming back to it. */
   #moved() {
-    const { scrollTop, scrollHeight, clientHeight } = this.area;
-    const left = scrollHeight - clientHeight - scrollTop;
+    const { scrollTop } = this.area;
+    const left = this.#left();
     if (left <= 2) this.#setAtEnd(true);
     else if (scrollTop < this.#last - 1) this.#setAtEnd(false);
     else if (left <= NEAR_PX) this.#setAtEnd(true);
@@ -74,8 +79,9 @@ export class Scroll {
 
   /** Brings a message to the middle, marks it for a moment and gives it the focus. @param {HTMLElement} element */
   show(element) {
-    this.#setAtEnd(false);
+    this.#setAtEnd(false); // or drawing would go back to the end
     element.scrollIntoView({ block: 'center' });
+    this.#setAtEnd(this.#left() <= NEAR_PX);
     element.focus({ preventScroll: true });
     element.classList.add('flash');
     setTimeout(() => element.classList.remove('flash'), FLASH_MS);
