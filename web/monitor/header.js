@@ -1,7 +1,7 @@
 // The top of the monitor: whether the page is live, and how the node's log and outbox are.
 
 import { make } from '../parts/dom.js';
-import { absolute, clock } from '../parts/time.js';
+import { absolute, clock, relative } from '../parts/time.js';
 import { setText } from './table.js';
 import { age, counted, positionWords, wholeSpan } from './words.js';
 
@@ -41,7 +41,7 @@ export function healthWords({ state, since, reason }, now) {
 }
 
 const PARTS = /** @type {const} */ ([
-  ['store', 'Store'], ['outbox', 'Outbox'], ['log', 'Log'], ['tail', 'Last entry'], ['indexed', 'Index'], ['streams', 'Streams'], ['node', 'Node'],
+  ['store', 'Store'], ['outbox', 'Outbox'], ['log', 'Log'], ['tail', 'Last entry'], ['indexed', 'Index'], ['streams', 'Streams'], ['reach', 'Reaches back to'], ['node', 'Node'],
 ]);
 
 export class Header {
@@ -80,13 +80,15 @@ export class Header {
     const refused = health.parked_refused ? `, ${health.parked_refused} refused` : '';
     this.#set('outbox', health.parked === 0 && !refused ? 'empty' : `${counted(health.parked, 'post')} parked${refused}`, health.parked > 0 || Boolean(refused));
     this.#set('log', `${health.log}: ${health.durability}`);
-    this.#position('tail', health.tail);
+    this.#set('tail', positionWords(health.tail));
+    this.#title('tail', health.tail);
     const behind = countOf(health.tail) - countOf(health.indexed);
     this.#set('indexed', behind > 0 ? `${behind.toLocaleString('en')} behind` : 'up to date');
     this.#set('streams', health.subscribers.toLocaleString('en'));
+    this.#set('reach', store.sinceAt ? relative(store.sinceAt, now) : 'nothing read yet');
+    this.#title('reach', store.sinceAt ? absolute(store.sinceAt) : '');
     this.#set('node', `${store.node} ${store.version}`);
-    const since = this.cells.get('store');
-    if (since) since.title = health.since ? `since ${absolute(health.since)}` : '';
+    this.#title('store', health.since ? `since ${absolute(health.since)}` : '');
   }
 
   /** @param {string} name @param {string} text @param {boolean} [loud] */
@@ -97,11 +99,10 @@ export class Header {
     cell.classList.toggle('loud', loud);
   }
 
-  /** @param {string} name @param {string} position */
-  #position(name, position) {
-    this.#set(name, positionWords(position));
+  /** @param {string} name @param {string} words */
+  #title(name, words) {
     const cell = this.cells.get(name);
-    if (cell) cell.title = position;
+    if (cell && cell.title !== words) cell.title = words;
   }
 }
 

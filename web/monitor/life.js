@@ -30,12 +30,12 @@ export class LifeDialog {
     /** @type {Timeline | null} */
     this.timeline = null;
     this.asking = false;
-    this.again = false;
+    this.behind = false;
     this.seen = ''; // the state that the timeline was asked for in
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.growing = undefined;
     this.picture = new Picture();
-    this.title = make('h2', { id: 'life-title' });
+    this.title = make('h2', { id: 'life-title', dir: 'auto' });
     this.state = make('span', { className: 'badge' });
     this.by = make('span', { className: 'by' });
     this.why = make('p', { className: 'life-why' });
@@ -51,8 +51,7 @@ export class LifeDialog {
       this.picture.element, this.figures, this.texts, this.steps);
     dialog.addEventListener('close', () => this.#closed());
     dialog.addEventListener('click', (event) => {
-      const outside = event.target === dialog; // the backdrop
-      if (outside || (event.target instanceof Element && event.target.closest('[data-act=close]'))) dialog.close();
+      if (isOutside(dialog, event) || (event.target instanceof Element && event.target.closest('[data-act=close]'))) dialog.close();
     });
   }
 
@@ -68,6 +67,11 @@ export class LifeDialog {
     this.draw();
     if (!this.dialog.open) this.dialog.showModal();
     this.dialog.scrollTop = 0;
+  }
+
+  /** The server is there again: asks for what could not be had. */
+  again() {
+    if (this.id && !this.timeline) this.#ask();
   }
 
   /** What is known of the message changed, or a second passed. */
@@ -144,7 +148,7 @@ export class LifeDialog {
   /** Asks for the steps; one question at a time, the last one wins. */
   async #ask() {
     if (this.asking) {
-      this.again = true;
+      this.behind = true;
       return;
     }
     const { id } = this;
@@ -157,8 +161,8 @@ export class LifeDialog {
       this.note.hidden = false;
     } finally {
       this.asking = false;
-      if (this.again && this.id) {
-        this.again = false;
+      if (this.behind && this.id) {
+        this.behind = false;
         this.#ask();
       }
     }
@@ -194,6 +198,13 @@ export class LifeDialog {
     this.id = '';
     this.needs.left();
   }
+}
+
+/** @param {HTMLElement} dialog @param {MouseEvent} event @returns {boolean} whether the backdrop was meant */
+function isOutside(dialog, { target, clientX, clientY, detail }) {
+  const { left, right, top, bottom } = dialog.getBoundingClientRect();
+  const inside = clientX >= left && clientX <= right && clientY >= top && clientY <= bottom;
+  return target === dialog && detail > 0 && !inside; // a key's click has no place
 }
 
 /** @param {{ prompt_tokens?: number, completion_tokens?: number }} usage */

@@ -13,7 +13,7 @@ import { Queues } from './queues.js';
 import { DONE_COLUMNS, FAILED_COLUMNS, OPEN_COLUMNS, WORKER_COLUMNS } from './rows.js';
 import { addChanges, noChanges, Store } from './store.js';
 import { KeyedTable, setText } from './table.js';
-import { counted, isFailure } from './words.js';
+import { isFailure } from './words.js';
 
 /** @import { Ended, Open, Worker } from './types.js' */
 /** @import { Link } from './header.js' */
@@ -57,7 +57,10 @@ const filters = new FilterBar(byId('filters', HTMLFormElement), () => {
 });
 const monitor = openMonitor({
   base: '',
-  onSnapshot: (/** @type {any} */ data) => took(store.snapshot(data)),
+  onSnapshot(/** @type {any} */ data) {
+    took(store.snapshot(data));
+    life.again();
+  },
   onUpdate: (/** @type {any} */ data) => took(store.update(data)),
   onStatus(/** @type {any} */ status) {
     link = status;
@@ -154,7 +157,7 @@ function section(name, shown, total, more, none) {
   byId(`${name}-scroll`).hidden = shown === 0;
   const empty = byId(`${name}-empty`);
   empty.hidden = shown > 0;
-  setText(empty, total > 0 && isNarrow(filters.filter) ? `None of ${counted(total, 'one', 'all')} passes the filter.` : none);
+  setText(empty, total > 0 && isNarrow(filters.filter) ? `None of ${total} passes the filter.` : none);
 }
 
 function tick() {

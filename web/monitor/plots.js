@@ -43,7 +43,7 @@ export function hourOf(minutes, now) {
 }
 
 /**
- * Answered below, failed tries on top of them, and a line at what was asked for.
+ * Answered below, failed tries on top of them, and a line at what was asked for where that was more.
  *
  * @param {Minute[]} minutes
  * @param {number} now
@@ -62,7 +62,7 @@ export function throughput(minutes, now) {
     layers: [
       layer('answered', ({ answered }) => [0, answered]),
       layer('failed', ({ answered, failed }) => [answered, answered + failed]),
-      layer('posted', ({ posted }) => (posted > 0 ? [posted - line, posted] : [0, 0])),
+      layer('posted', ({ posted, answered, failed }) => (posted > answered + failed ? [posted - line, posted] : [0, 0])),
     ],
   };
 }

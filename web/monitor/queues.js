@@ -19,7 +19,7 @@ const RATE_MS = 5 * 60_000; // the pace is that of the last five minutes
 export function rateWords(minutes, now) {
   const late = minutes.filter(({ at }) => now - Date.parse(at) < RATE_MS);
   const rate = late.reduce((sum, { answered }) => sum + answered, 0) / (RATE_MS / 60_000);
-  return `${rate < 10 ? rate.toFixed(1) : Math.round(rate)} / min`;
+  return rate < 10 ? rate.toFixed(1) : String(Math.round(rate));
 }
 
 /**
@@ -32,7 +32,7 @@ export function laneWords({ lanes }) {
 }
 
 const FIGURES = /** @type {const} */ ([
-  ['waiting', 'waiting'], ['claimed', 'in work'], ['retrying', 'retrying'], ['oldest', 'oldest waits'], ['rate', 'answered'],
+  ['waiting', 'waiting'], ['claimed', 'in work'], ['retrying', 'retrying'], ['oldest', 'oldest waits'], ['rate', 'answers / min'],
   ['hour', 'last hour'], ['failed', 'failed tries'], ['takeovers', 'taken over'],
 ]);
 

@@ -66,7 +66,10 @@ const message = {
   label: 'Message',
   name: 'message',
   head: true,
-  make: (cell) => cell.append(actButton('life', '', 'open'), make('span', { className: 'by' })),
+  make(cell) {
+    cell.append(actButton('life', '', 'open'), make('span', { className: 'by', dir: 'auto' }));
+    part(cell, 0).dir = 'auto';
+  },
   fill(cell, item) {
     const text = shownText(item.text);
     setText(part(cell, 0), text);
@@ -188,6 +191,9 @@ const pair = {
 const answer = {
   label: 'Answer',
   name: 'answer',
+  make(cell) {
+    cell.dir = 'auto';
+  },
   fill(cell, item) {
     if (!('status' in item)) return;
     const text = item.status === 'answered' ? shownText(item.reply) : '–';

@@ -10,6 +10,7 @@
 export const OPEN_MAX = 500; // as many as the server lists
 export const ENDED_MAX = 200; // likewise; older ones are in the rooms and in `antiphon replay`
 export const MINUTES_MAX = 60; // what the plots show
+export const CHANGES_MAX = 2_000; // ids named apart; a page that is not seen draws nothing for days, and then everything
 export const STAGES_MAX = 32; // live stages remembered of one message: more than a few tries have
 
 const HOUR_MS = 3_600_000;
@@ -35,7 +36,7 @@ export const noChanges = () => ({
 });
 
 /**
- * Adds what `more` changed to `changes`.
+ * Adds what `more` changed to `changes`; too much becomes everything.
  *
  * @param {Changes} changes
  * @param {Changes} more
@@ -45,6 +46,8 @@ export function addChanges(changes, more) {
   changes.health ||= more.health;
   for (const key of /** @type {const} */ (['queues', 'open', 'ended', 'workers'])) {
     for (const id of more[key]) changes[key].add(id);
+    changes.all ||= changes[key].size > CHANGES_MAX;
+    if (changes.all) changes[key].clear();
   }
 }
 

@@ -20,6 +20,11 @@ test('failed tries stand on top of answers, and the scale fits both', () => {
   assert.deepEqual(layers.map(({ name, pieces }) => [name, pieces.map(({ from, to }) => [from, to])]).slice(0, 2), [['answered', [[0, 4]]], ['failed', [[4, 6]]]]);
 });
 
+test('what was asked for is marked only above what was done', () => {
+  const marks = (/** @type {number} */ posted) => throughput([minute(1, { posted, answered: 4, failed: 1 })], NOW).layers[2]?.pieces.map(({ to }) => to);
+  assert.deepEqual([marks(5), marks(6)], [[], [6]]);
+});
+
 test('the layers of a spread lie on each other up to p99, and a minute without one is left out', () => {
   const { layers, max } = spreads([minute(2, { waiting_ms: null }), minute(1, { waiting_ms: spread(100) })], 'waiting_ms', NOW);
   assert.equal(max, 400);
@@ -46,9 +51,9 @@ test('words say what a plot shows; sums are those of the hour', () => {
 });
 
 test('the pace is that of the last five minutes', () => {
-  assert.equal(rateWords([minute(6, { answered: 99 }), minute(4, { answered: 3 }), minute(0, { answered: 4 })], NOW), '1.4 / min');
-  assert.equal(rateWords([minute(1, { answered: 84 })], NOW), '17 / min');
-  assert.equal(rateWords([], NOW), '0.0 / min');
+  assert.equal(rateWords([minute(6, { answered: 99 }), minute(4, { answered: 3 }), minute(0, { answered: 4 })], NOW), '1.4');
+  assert.equal(rateWords([minute(1, { answered: 84 })], NOW), '17');
+  assert.equal(rateWords([], NOW), '0.0');
 });
 
 test('lanes are named where there is more to say than how many wait', () => {

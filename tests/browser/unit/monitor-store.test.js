@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { addChanges, ENDED_MAX, mergedMinutes, noChanges, OPEN_MAX, Store } from '../../../web/monitor/store.js';
+import { addChanges, CHANGES_MAX, ENDED_MAX, mergedMinutes, noChanges, OPEN_MAX, Store } from '../../../web/monitor/store.js';
 import { at, ended, health, minute, NOW, open, position, queue, snapshot, worker } from './monitor-make.js';
 
 /** @param {Partial<import('../../../web/monitor/types.js').Snapshot>} [more] */
@@ -147,4 +147,10 @@ test('changes add up', () => {
   addChanges(changes, { ...noChanges(), open: new Set(['a']), health: true });
   addChanges(changes, { ...noChanges(), open: new Set(['b']) });
   assert.deepEqual([[...changes.open], changes.health, changes.all], [['a', 'b'], true, false]);
+});
+
+test('too many changes are everything', () => {
+  const changes = noChanges();
+  for (let id = 0; id <= CHANGES_MAX + 5; id += 1) addChanges(changes, { ...noChanges(), ended: new Set([`m${id}`]) });
+  assert.deepEqual([changes.all, changes.ended.size], [true, 0]);
 });
