@@ -110,7 +110,7 @@ class Lookback {
     const shown = typeof moment === 'number' ? moment : this.at;
     const time = make('time', { dateTime: new Date(shown).toISOString(), title: relative(shown, Date.now()) }, absolute(shown));
     this.banner.classList.remove('bad');
-    this.banner.replaceChildren('The room as it was on ', time, `, position ${this.then.position}.`);
+    this.banner.replaceChildren(make('span', null, 'The room as it was on ', time, `, position ${this.then.position}.`));
     this.resting?.();
     this.resting = clock.later(REST_MS, () => {
       const at = typeof moment === 'number' ? new Date(moment).toISOString() : moment;

@@ -48,6 +48,15 @@ const MEANS = [
 
 for (const [name, text, expected] of MEANS) test(`Markdown: ${name}`, () => assert.equal(tags(text), expected));
 
+test('a blank line between items, and only there, gives a list space', () => {
+  const classes = (/** @type {string} */ text) => shown(text).all('ul').map((list) => list.attributes.get('class'));
+  assert.deepEqual(classes('- a\n- b\n\nc'), ['tight']);
+  assert.deepEqual(classes('- a\n\n- b'), ['loose']);
+  assert.deepEqual(classes('- a\n\n  b\n- c'), ['loose']);
+  assert.deepEqual(classes('- a\n  - b\n\n  - c\n- d'), ['tight', 'loose']);
+  assert.deepEqual(classes('> - a\n>\n> - b\n\n- a\n  > b\n  >\n- c'), ['loose', 'tight']);
+});
+
 test('a task says whether it is done', () => {
   const [todo, done] = shown('- [ ] a\n- [x] b').all('li').map((item) => item.attributes.get('class'));
   assert.deepEqual([todo, done], ['task', 'task done']);

@@ -5,6 +5,7 @@ import { test } from 'node:test';
 
 import { INLINE_MAX } from '../../../web/parts/markdown/inline.js';
 import { ELEMENTS_MAX, Growing, TEXT_MAX } from '../../../web/parts/markdown/growing.js';
+import { pair } from '../../../web/parts/markdown/spans.js';
 import { Markdown, plain } from '../../../web/parts/markdown.js';
 import { FakeElement, fakeDocument } from './fake-document.js';
 
@@ -118,6 +119,21 @@ for (const [name, piece] of Object.entries(ADVERSARIAL)) {
   });
 }
 
+test('marks that find no other half are looked for once', () => {
+  const mark = (/** @type {string} */ char, /** @type {boolean} */ opens) => ({ type: /** @type {const} */ ('mark'), char, length: 1, opens, closes: !opens });
+  const marks = [...Array.from({ length: 50_000 }, () => mark('*', true)), ...Array.from({ length: 50_000 }, () => mark('_', false))];
+  assert.ok(timed(() => pair(marks)) < 500);
+});
+
+test('a long text in many frames costs what is new in each, not the text', () => {
+  const text = 'some **bold** words with `code` in a paragraph\n\n'.repeat(2_000);
+  const { markdown } = page();
+  const took = timed(() => {
+    for (let at = 0; at < text.length; at += 50) markdown.set(text.slice(0, at));
+  });
+  assert.ok(took < 3_000, `${took.toFixed(0)} ms`);
+});
+
 /** @param {() => void} run */
 function timed(run) {
   const began = performance.now();
@@ -146,7 +162,8 @@ test('what is beyond the bounds is plain text, and nothing is lost', () => {
   const many = '- a\n'.repeat(ELEMENTS_MAX);
   assert.ok(atOnce(many).all('li').length <= ELEMENTS_MAX / 2 + 1);
   const long = '*a* '.repeat(INLINE_MAX);
-  assert.ok(atOnce(long).all('em').length <= INLINE_MAX / 4);
+  assert.equal(atOnce(long).all('em').length, INLINE_MAX / 4);
+  assert.ok(atOnce(long).text.endsWith('*a* *a*'));
 });
 
 test('a text that grows beyond the bounds grows in its last node', () => {

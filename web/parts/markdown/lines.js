@@ -146,7 +146,7 @@ export function cells(content) {
     } else if (text[at] === '\\') {
       at += 1;
     } else if (text[at] === '|') {
-      if (found.push((cell + text.slice(from, at)).trim()) > COLUMNS_MAX) return null;
+      found.push((cell + text.slice(from, at)).trim());
       cell = '';
       from = at + 1;
     }
