@@ -50,6 +50,7 @@ export const HANDLERS = {
       if (event.index !== draft.next) return; // seen already, or a gap that the next snapshot closes
       if (draft.since === null) draft.since = now;
       else draft.words += wordsIn(event.text);
+      draft.last = now;
       draft.next += 1;
       draft.text += event.text;
       item.interrupted = null;

@@ -196,6 +196,6 @@ function updateStatus(line, item, context) {
   line.hidden = text === '' && offered.length === 0;
   keep(line, [
     { key: 'words', make: () => make('span', { className: 'words' }), update: (made) => { made.textContent = text; } },
-    ...offered.map((action) => ({ key: action, make: () => actButton(action, ACTS[action] ?? action, action === 'discard' ? 'button danger small' : 'button quiet small') })),
+    ...offered.map((action) => ({ key: action, make: () => actButton(action, ACTS[action] ?? action) })),
   ]);
 }

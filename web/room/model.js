@@ -8,8 +8,9 @@
  *   status: 'none' | 'waiting' | 'claimed' | 'answered' | 'failed' | 'dead' | 'cancelled', reason?: string, redacted?: boolean,
  *   bot?: string, model?: string, total_ms?: number, first_token_ms?: number, finish?: string }} Message
  *
- * `next` is the index of the delta that is wanted; `since` and `words` (seen since then) give the speed.
- * @typedef {{ replyId: string, bot: string, text: string, next: number, since: number | null, words: number }} Draft
+ * `next` is the index of the delta that is wanted; `since` (first words), `last` (latest) and the `words` between give
+ * the speed.
+ * @typedef {{ replyId: string, bot: string, text: string, next: number, since: number | null, last: number, words: number }} Draft
  * @typedef {{ worker: string, bot: string, at: string }} Claim
  * @typedef {{ stage: string, ahead?: number, progress?: number }} Stage
  * @typedef {{ reason: string, retryAt: string | null, attempt: number }} Failure

@@ -46,7 +46,7 @@ function askedStatus(item, now) {
   const reason = failure?.reason ?? message.reason ?? 'no reason was given';
   switch (message.status) {
     case 'waiting': return line(waiting(item, now), failure ? 'bad' : 'busy', 'stop');
-    case 'claimed': return line(claimed(item, now), 'busy', 'stop');
+    case 'claimed': return line(claimed(item), 'busy', 'stop');
     case 'answered': return line(replies.length ? tookWords(item, replies.length - 1) : 'answered', 'good', 'regenerate');
     case 'failed': return line(`failed: ${reason}`, 'bad', 'retry');
     case 'dead': return line(`given up: ${reason}`, 'bad', 'retry');
@@ -70,9 +70,9 @@ function tryAt(at, now) {
   return seconds > 0 ? `next try in ${seconds} s` : 'trying again';
 }
 
-/** @param {Item} item @param {number} now */
-function claimed({ claim, stage, draft }, now) {
-  if (draft?.text) return ['writing', speed(draft, now)].filter(Boolean).join(' · ');
+/** @param {Item} item */
+function claimed({ claim, stage, draft }) {
+  if (draft?.text) return ['writing', speed(draft)].filter(Boolean).join(' · ');
   const share = stage?.progress === undefined ? '' : ` ${Math.round(stage.progress * 100)} %`;
   switch (stage?.stage) {
     case 'loading-model': return `loading model${share}`;
@@ -83,10 +83,12 @@ function claimed({ claim, stage, draft }, now) {
   }
 }
 
-/** @param {import('./model.js').Draft} draft @param {number} now */
-function speed({ since, words }, now) {
-  const ms = since === null ? 0 : now - since;
-  return ms < SPEED_AFTER_MS || words === 0 ? '' : `${Math.max(1, Math.round(words / (ms / 1_000)))} words/s`;
+/** @param {import('./model.js').Draft} draft */
+function speed({ since, last, words }) {
+  const ms = since === null ? 0 : last - since;
+  if (ms < SPEED_AFTER_MS || words === 0) return '';
+  const rate = Math.max(1, Math.round(words / (ms / 1_000)));
+  return `${rate} ${rate === 1 ? 'word' : 'words'}/s`;
 }
 
 /** Workers inside the server are `in-process/bot/1`: the first part says nothing to a reader. @param {string} name */
@@ -106,7 +108,7 @@ export function tookWords({ message, replies }, index) {
 }
 
 /** Whether the words of an item change by themselves as time goes on. @param {Item} item */
-export const ticks = (item) => isOpen(item) && Boolean(item.draft?.text || item.failure?.retryAt);
+export const ticks = (item) => isOpen(item) && Boolean(item.failure?.retryAt);
 
 /**
  * What the banner says about the connection; null when all is well or the break is too short to speak of.

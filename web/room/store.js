@@ -255,7 +255,7 @@ export class Store {
     this.about(message_id, (item) => {
       if (item.draft?.replyId !== reply_id) {
         interrupt(item, 'it was begun anew');
-        item.draft = { replyId: reply_id, bot: bot ?? item.claim?.bot ?? item.message.bot ?? 'bot', text: '', next: 0, since: null, words: 0 };
+        item.draft = { replyId: reply_id, bot: bot ?? item.claim?.bot ?? item.message.bot ?? 'bot', text: '', next: 0, since: null, last: 0, words: 0 };
       }
       if (item.draft) change(item.draft, item);
     });

@@ -23,7 +23,7 @@ function item(message, more = {}) {
 }
 
 const reply = /** @type {Message} */ ({ ...item({}).message, id: 'r', at: '2026-03-01T10:00:04.200Z', model: 'm', total_ms: 1_500 });
-const draft = { replyId: 'r', bot: 'eliza', text: 'some words', next: 2, since: NOW - 2_000, words: 24 };
+const draft = { replyId: 'r', bot: 'eliza', text: 'some words', next: 2, since: NOW - 5_000, last: NOW - 3_000, words: 24 };
 
 test('one honest line says where each answer stands, and what can be done', () => {
   const claim = { worker: 'gpu-2', bot: 'eliza', at: '' };
@@ -36,7 +36,7 @@ test('one honest line says where each answer stands, and what can be done', () =
     [item({ status: 'claimed' }), 'claimed', ['stop']],
     [item({ status: 'claimed' }, { claim, stage: { stage: 'loading-model', progress: 0.4 } }), 'loading model 40 %', ['stop']],
     [item({ status: 'claimed' }, { claim, stage: { stage: 'reading-prompt' } }), 'reading', ['stop']],
-    [item({ status: 'claimed' }, { claim, draft: { ...draft, since: NOW - 200 } }), 'writing', ['stop']],
+    [item({ status: 'claimed' }, { claim, draft: { ...draft, last: NOW - 4_500 } }), 'writing', ['stop']],
     [item({ status: 'claimed' }, { claim, draft }), 'writing · 12 words/s', ['stop']],
     [item({ status: 'answered' }, { replies: [reply] }), '[human → AI reply: 4.2 s]', ['regenerate']],
     [item({ status: 'waiting' }, { failure: { reason: 'model: gone', retryAt: '2026-03-01T10:00:18Z', attempt: 1 } }), 'failed: model: gone · next try in 8 s', ['stop']],
