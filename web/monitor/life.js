@@ -136,7 +136,7 @@ export class LifeDialog {
     const act = known && isOpen(known) ? actButton('cancel', 'Cancel', 'button danger small')
       : known && actButton('retry', isFailure(known) ? 'Retry' : 'Ask again', 'button small');
     if (act) act.dataset.id = this.id;
-    const base = room && `/r/${encodeURIComponent(room)}`;
+    const base = roomPath(room);
     this.deeds.replaceChildren(...[
       act,
       base && make('a', { className: 'button quiet small', href: `${base}#m-${this.id}` }, 'Open in its room'),
@@ -177,7 +177,7 @@ export class LifeDialog {
       make('figure', { className: data.model ? 'said reply' : 'said' },
         make('figcaption', null, shownAuthor(data.author?.name), data.model && ` · ${data.model}`, data.usage && ` · ${usageWords(data.usage)}`),
         make('blockquote', { tabIndex: 0, dir: 'auto' }, shownText(data.text)))));
-    this.steps.replaceChildren(stepsTable(timeline.steps.slice(-STEPS_SHOWN)));
+    this.steps.replaceChildren(stepsTable(timeline.steps.slice(-STEPS_SHOWN), roomPath(timeline.steps[0]?.data.room)));
     this.#deeds();
     this.draw();
   }
@@ -207,18 +207,24 @@ function isOutside(dialog, { target, clientX, clientY, detail }) {
   return target === dialog && detail > 0 && !inside; // a key's click has no place
 }
 
+/** @param {string | undefined} room @returns {string | undefined} its address */
+const roomPath = (room) => room && `/r/${encodeURIComponent(room)}`;
+
 /** @param {{ prompt_tokens?: number, completion_tokens?: number }} usage */
 const usageWords = ({ prompt_tokens: read, completion_tokens: wrote }) => `${read ?? '?'} tokens read, ${wrote ?? '?'} written`;
 
-/** @param {Step[]} steps */
-function stepsTable(steps) {
+/** @param {Step[]} steps @param {string | undefined} base the room's address, to look back to each of them */
+function stepsTable(steps, base) {
   const row = (/** @type {Step} */ step) => {
     const time = make('time', { dateTime: step.at, title: absolute(step.at) }, step.at.slice(11, 23));
+    const entry = positionWords(step.position);
+    const link = base ? make('a', { href: `${base}?at=${encodeURIComponent(step.position)}`, title: `the room as it was then, ${step.position}` }, entry) : entry;
     return make('tr', null, make('th', { scope: 'row' }, time), make('td', { className: 'number' }, `+${span(step.ms)}`), make('td', null, stepWords(step)),
-      make('td', { className: 'number', title: step.position }, positionWords(step.position)));
+      make('td', { className: 'number' }, link));
   };
+  const heads = [['When', ''], ['After', 'number'], ['What', ''], ['Entry', 'number']];
   return make('table', null,
     make('caption', null, 'Every step, as the log has it (UTC)'),
-    make('thead', null, make('tr', null, ...['When', 'After', 'What', 'Entry'].map((name) => make('th', { scope: 'col' }, name)))),
+    make('thead', null, make('tr', null, ...heads.map(([name, className]) => make('th', { scope: 'col', className }, name)))),
     make('tbody', null, ...steps.map(row)));
 }

@@ -22,7 +22,7 @@ import { span } from '../parts/time.js';
 export const KINDS = {
   waiting: 'waiting',
   pause: 'pause before the next try',
-  held: 'claimed, no word of what it does',
+  held: 'claimed',
   loading: 'loading the model',
   reading: 'reading',
   first: 'until the first word',
