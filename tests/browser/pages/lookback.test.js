@@ -1,6 +1,7 @@
 // Looking back: the room as it was, from moment to moment, by hand, by keys and playing.
 
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 
 import { harness, until } from '../harness.js';
@@ -9,6 +10,7 @@ import { harness, until } from '../harness.js';
 /** @typedef {import('../harness.js').Server} Server */
 
 const h = harness();
+const AXE = await readFile(new URL('../node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
 
 /** Posts for nobody to answer; the next post has a later time. @param {Server} server @param {string} text @param {object} [more] */
 async function said(server, text, more = { to: [] }) {
@@ -192,4 +194,23 @@ test('an address that says no moment is answered with words, and the way back is
   await page.locator('.banner.bad', { hasText: 'This moment cannot be shown' }).waitFor();
   await page.getByRole('button', { name: 'Back to now' }).click();
   await page.locator('#log .item').waitFor();
+});
+
+test('looking back has no serious accessibility fault, in the dark and on a phone either', async () => {
+  const server = await h.server();
+  await said(server, '# Title\n\n- [x] done\n\n| a | b |\n|---|---|\n| 1 | `2` |\n\n```js\ncode\n```\n\n> [link](https://a.example)');
+  await said(server, 'two');
+  for (const options of [{}, { colorScheme: /** @type {const} */ ('dark'), viewport: { width: 390, height: 800 } }]) {
+    const page = await look(server, 'now', options);
+    await texts(page, 2);
+    await page.evaluate(AXE);
+    const faults = await page.evaluate(async () => {
+      const { violations } = await /** @type {any} */ (window).axe.run();
+      return violations.filter((/** @type {any} */ { impact }) => impact === 'serious' || impact === 'critical')
+        .map((/** @type {any} */ { id, nodes }) => `${id}: ${nodes.map((/** @type {any} */ { html }) => html).join(' ')}`);
+    });
+    assert.deepEqual(faults, []);
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert.ok(wide <= 0, `the page is ${wide} px too wide`);
+  }
 });
