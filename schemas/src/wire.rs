@@ -569,6 +569,13 @@ pub mod feed {
         pub retry_ms: u64,
     }
 
+    /// `room`, in a stream of several: what follows is of this one.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+    pub struct OfRoom {
+        /// Its name.
+        pub room: RoomName,
+    }
+
     /// `reset`: the cursor cannot be resumed; a snapshot follows.
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
     pub struct Restart {
@@ -589,7 +596,7 @@ pub fn json_schemas() -> Vec<(&'static str, schemars::Schema)> {
         "feed.message.failed" feed::Failed "feed.message.dead" feed::Dead "feed.message.cancelled" feed::About
         "feed.message.redacted" feed::About "feed.message.erased" feed::About "feed.message.completed" feed::Completed "feed.reply.started" feed::Started
         "feed.reply.delta" feed::Delta "feed.reply.reset" feed::Reset "feed.reply.progress" feed::Progress
-        "feed.reply.snapshot" feed::ReplySnapshot "feed.heartbeat" feed::Heartbeat "feed.state" feed::State "feed.busy" feed::Busy "feed.reset" feed::Restart
+        "feed.reply.snapshot" feed::ReplySnapshot "feed.heartbeat" feed::Heartbeat "feed.state" feed::State "feed.busy" feed::Busy "feed.reset" feed::Restart "feed.room" feed::OfRoom
         "work.claim" work::ClaimWork "work.work" work::Work "work.bots" work::BotProfiles "work.delta" work::WorkDelta
         "work.delta-taken" work::DeltaTaken "work.heartbeat" work::WorkHeartbeat "work.alive" work::Alive
         "work.complete" work::CompleteWork "work.completed" work::WorkCompleted "work.fail" work::FailWork

@@ -1,10 +1,12 @@
-//! `GET /api/rooms/{room}/events`: a room's feed over SSE.
+//! `GET /api/rooms/{room}/events`: a room's feed over SSE; `GET /api/events` (`rooms`): several rooms' in one stream.
 //!
 //! Promises: works with the browser's own `EventSource`; `Last-Event-ID` beats `?after=` (a browser reconnects with
 //! the old address); overload is answered `200`, `retry:` and `busy`, since `EventSource` gives up for good on other
 //! statuses; a subscriber holds one chunk at a time: of the ring 16 KiB, of the log 64 KiB and what one entry adds, or its
 //! first snapshot, whose texts have 1 MiB at most.
 //! Not here: what is in the feed (`node::follow`).
+
+pub(super) mod rooms;
 
 use std::{
     convert::Infallible,
@@ -13,13 +15,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use antiphon_schemas::{Cursor, wire::feed::Busy};
+use antiphon_schemas::{Cursor, RoomName, wire::feed::Busy};
 use axum::{
     body::Body,
     extract::State,
     http::{HeaderMap, HeaderValue, Response, header},
 };
 use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
 use http_body::Frame;
 use tracing::warn;
 
@@ -57,32 +60,16 @@ pub(super) async fn follow(
         (None, Some(None)) => From::Beginning,
         (None, None) => From::Now,
     };
-    let node = app.node().clone();
-    let from = match from {
-        From::Cursor(cursor) => Follower::obstacle(&node, &cursor).await.map_or(From::Cursor(cursor), From::Reset),
-        from => from,
-    };
-    let snapshot = |reason| Follower::snapshot(node.clone(), room.clone(), limit, reason);
-    let resume = |cursor| {
-        let follower = Follower::resume(node.clone(), room.clone(), cursor, limit);
-        Ok((Step::Log(catch_up(follower)), Bytes::new()))
-    };
-    let ring = |(follower, bytes)| (Step::Ring(follower), bytes);
-    let opened = match from {
-        From::Cursor(cursor) => resume(Some(cursor)),
-        From::Beginning => resume(None),
-        From::Now => snapshot(None).await.map(ring),
-        From::Reset(reason) => snapshot(Some(reason)).await.map(ring),
-    };
-    let (step, first) = match opened {
-        Ok(opened) => opened,
+    match Part::open(&app, room, from, limit).await {
+        Ok((part, first)) => {
+            let first = join([retry(RETRY_MS), first]);
+            Ok(stream(Body::new(Feed { first: Some(first), part, _place: place })))
+        }
         Err(failure) => {
             warn!(error = %failure, "a subscriber is sent away for a while");
-            return Ok(busy());
+            Ok(busy())
         }
-    };
-    let first = join([retry(RETRY_MS), first]);
-    Ok(stream(Body::new(Feed { first: Some(first), step, _place: place })))
+    }
 }
 
 /// Where a subscriber starts.
@@ -108,21 +95,38 @@ enum Step {
     End,
 }
 
-/// The body of one subscription.
-struct Feed {
-    first: Option<Bytes>,
+/// One room of a stream. It ends with its feed, and when it cannot catch up: the subscriber comes back with its last id.
+struct Part {
     step: Step,
-    _place: Taken,
 }
 
-impl http_body::Body for Feed {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(Ok(Frame::data(first))));
+impl Part {
+    /// Begins to follow a room; with the first events, if they are there at once.
+    async fn open(app: &App, room: RoomName, from: From, limit: usize) -> Result<(Part, Bytes), Error> {
+        let node = app.node().clone();
+        let from = match from {
+            From::Cursor(cursor) => Follower::obstacle(&node, &cursor).await.map_or(From::Cursor(cursor), From::Reset),
+            from => from,
+        };
+        let resume = |cursor| {
+            let follower = Follower::resume(node.clone(), room.clone(), cursor, limit);
+            Ok((Part { step: Step::Log(catch_up(follower)) }, Bytes::new()))
+        };
+        let snapshot = |reason| Follower::snapshot(node.clone(), room.clone(), limit, reason);
+        let ring = |(follower, bytes)| (Part { step: Step::Ring(follower) }, bytes);
+        match from {
+            From::Cursor(cursor) => resume(Some(cursor)),
+            From::Beginning => resume(None),
+            From::Now => snapshot(None).await.map(ring),
+            From::Reset(reason) => snapshot(Some(reason)).await.map(ring),
         }
+    }
+}
+
+impl Stream for Part {
+    type Item = Bytes;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             let bytes = match std::mem::replace(&mut self.step, Step::End) {
                 Step::End => return Poll::Ready(None),
@@ -135,7 +139,6 @@ impl http_body::Body for Feed {
                         self.step = if at_ring { Step::Ring(follower) } else { Step::Log(catch_up(follower)) };
                         bytes
                     }
-                    // The stream ends; the subscriber comes back with its last id and tries again.
                     Poll::Ready((_, Err(failure))) => {
                         warn!(error = %failure, "a subscriber cannot catch up");
                         return Poll::Ready(None);
@@ -158,9 +161,28 @@ impl http_body::Body for Feed {
                 },
             };
             if !bytes.is_empty() {
-                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                return Poll::Ready(Some(bytes));
             }
         }
+    }
+}
+
+/// The body of one subscription.
+struct Feed {
+    first: Option<Bytes>,
+    part: Part,
+    _place: Taken,
+}
+
+impl http_body::Body for Feed {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        Pin::new(&mut self.part).poll_next(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
 }
 

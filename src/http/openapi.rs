@@ -92,6 +92,21 @@ const ROUTES: &[Route] = &[
     },
     Route {
         method: "get",
+        path: "/api/events",
+        summary: "Follow several rooms over one SSE stream, each as by its own; `room` says whose events follow.",
+        query: &[
+            (
+                "rooms",
+                "1-16 names with commas between; name@position resumes that room, a name alone begins with a snapshot",
+            ),
+            ("limit", "messages in each snapshot: 1-500, default 100"),
+        ],
+        body: None,
+        answers: &[(200, "text/event-stream", "the feeds; x-events names the data of each event")],
+        problems: &[(400, "bad-room, bad-rooms, bad-limit, unknown-parameter")],
+    },
+    Route {
+        method: "get",
         path: "/api/messages/{id}",
         summary: "One message or reply.",
         query: &[],
@@ -508,7 +523,7 @@ fn build() -> Value {
     add!(wire::state::StateKept, wire::state::StateRooms, wire::state::StateRoom, wire::state::StateIndex);
     add!(wire::monitor::Workers, wire::monitor::MonitorSnapshot, wire::monitor::MonitorUpdate);
     add!(wire::work::CreateKey, wire::work::CreatedKey, wire::work::WorkerKeys);
-    add!(wire::feed::ReplySnapshot, wire::feed::Heartbeat, wire::feed::Busy, wire::feed::Restart);
+    add!(wire::feed::ReplySnapshot, wire::feed::Heartbeat, wire::feed::Busy, wire::feed::Restart, wire::feed::OfRoom);
     add!(
         wire::work::ClaimWork,
         wire::work::Work,
@@ -545,7 +560,7 @@ fn build() -> Value {
             "message.released": "Released", "message.failed": "Failed", "message.dead": "Dead", "message.cancelled": "About",
             "message.redacted": "About", "message.erased": "About", "message.completed": "Completed", "reply.started": "Started", "reply.delta": "Delta",
             "reply.reset": "Reset", "reply.progress": "Progress", "reply.snapshot": "ReplySnapshot", "heartbeat": "Heartbeat",
-            "busy": "Busy", "reset": "Restart"
+            "busy": "Busy", "reset": "Restart", "room": "OfRoom"
         },
         "x-monitor-events": {
             "snapshot": "MonitorSnapshot", "update": "MonitorUpdate", "heartbeat": "Heartbeat", "busy": "Busy"

@@ -1,12 +1,13 @@
 //! The page: a few files embedded in the binary, served with ETags under a strict Content-Security-Policy.
 
-use std::sync::LazyLock;
+use std::{collections::BTreeMap, path::Path, sync::LazyLock};
 
 use axum::{
     body::Body,
-    extract::Path,
+    extract,
     http::{HeaderMap, HeaderValue, Response, StatusCode, header},
 };
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::{Problem, problem};
@@ -15,48 +16,164 @@ use super::{Problem, problem};
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// A file of the page.
+#[derive(Clone)]
 struct Asset {
-    name: &'static str,
-    kind: &'static str,
-    bytes: &'static [u8],
+    bytes: Bytes,
     etag: String,
 }
 
-static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
-    let asset = |name, kind, bytes: &'static [u8]| {
-        let hash = Sha256::digest(bytes);
+impl Asset {
+    fn new(bytes: Bytes) -> Asset {
+        let hash = Sha256::digest(&bytes);
         let etag = hash[..12].iter().map(|b| format!("{b:02x}")).collect::<String>();
-        Asset { name, kind, bytes, etag: format!("\"{etag}\"") }
+        Asset { bytes, etag: format!("\"{etag}\"") }
+    }
+}
+
+macro_rules! assets {
+    ($($path:literal)*) => {
+        [$(($path, Asset::new(Bytes::from_static(include_bytes!(concat!("../../web/", $path)))))),*].into()
     };
-    vec![
-        asset("index.html", "text/html; charset=utf-8", include_bytes!("../../web/index.html")),
-        asset("app.js", "text/javascript; charset=utf-8", include_bytes!("../../web/app.js")),
-        asset("style.css", "text/css; charset=utf-8", include_bytes!("../../web/style.css")),
-    ]
+}
+
+/// By their paths below `web/`; a test holds it against the folder.
+static ASSETS: LazyLock<BTreeMap<&str, Asset>> = LazyLock::new(|| {
+    assets! {
+        "client.js"
+        "client/api.js"
+        "client/feed.js"
+        "client/hub.js"
+        "client/id.js"
+        "client/order.js"
+        "client/outbox.js"
+        "client/shelf.js"
+        "client/stream.js"
+        "client/tabs.js"
+        "client/types.js"
+        "client/world.js"
+        "index.html"
+        "lookback/bar.js"
+        "lookback/latest.js"
+        "lookback/list.js"
+        "lookback/lookback.js"
+        "lookback/player.js"
+        "lookback/scale.js"
+        "lookback/then.js"
+        "monitor.html"
+        "monitor/actions.js"
+        "monitor/bulk.js"
+        "monitor/filterbar.js"
+        "monitor/filters.js"
+        "monitor/header.js"
+        "monitor/life.js"
+        "monitor/main.js"
+        "monitor/picture.js"
+        "monitor/plots.js"
+        "monitor/queues.js"
+        "monitor/rows.js"
+        "monitor/store.js"
+        "monitor/table.js"
+        "monitor/timeline.js"
+        "monitor/types.js"
+        "monitor/why.js"
+        "monitor/words.js"
+        "parts/color.js"
+        "parts/dom.js"
+        "parts/markdown.js"
+        "parts/markdown/address.js"
+        "parts/markdown/blocks.js"
+        "parts/markdown/copy.js"
+        "parts/markdown/growing.js"
+        "parts/markdown/inline.js"
+        "parts/markdown/lines.js"
+        "parts/markdown/paint.js"
+        "parts/markdown/spans.js"
+        "parts/time.js"
+        "room/acts.js"
+        "room/announce.js"
+        "room/bar.js"
+        "room/composer.js"
+        "room/connection.js"
+        "room/events.js"
+        "room/history.js"
+        "room/item.js"
+        "room/keep.js"
+        "room/keyboard.js"
+        "room/keys.js"
+        "room/list.js"
+        "room/main.js"
+        "room/model.js"
+        "room/page.js"
+        "room/rooms.js"
+        "room/scroll.js"
+        "room/status.js"
+        "room/storage.js"
+        "room/store.js"
+        "room/toolbar.js"
+        "room/unread.js"
+        "room/who.js"
+        "style/base.css"
+        "style/lookback.css"
+        "style/markdown.css"
+        "style/monitor.css"
+        "style/room.css"
+    }
 });
 
+fn kind(path: &str) -> &'static str {
+    match path.rsplit_once('.').map_or("", |(_, ending)| ending) {
+        "html" => "text/html; charset=utf-8",
+        "js" => "text/javascript; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "svg" => "image/svg+xml",
+        _ => "application/octet-stream",
+    }
+}
+
 /// `GET /`, `GET /r/{room}`
-pub(super) async fn index(headers: HeaderMap) -> Result<Response<Body>, Problem> {
+pub(super) async fn room(headers: HeaderMap) -> Result<Response<Body>, Problem> {
     serve("index.html", &headers)
 }
 
-/// `GET /web/{file}`
-pub(super) async fn file(Path(name): Path<String>, headers: HeaderMap) -> Result<Response<Body>, Problem> {
-    serve(&name, &headers)
+/// `GET /monitor`
+pub(super) async fn monitor(headers: HeaderMap) -> Result<Response<Body>, Problem> {
+    serve("monitor.html", &headers)
 }
 
-fn serve(name: &str, headers: &HeaderMap) -> Result<Response<Body>, Problem> {
-    let Some(asset) = ASSETS.iter().find(|a| a.name == name) else {
-        return Err(problem::no_such_path(&format!("/web/{name}")));
+/// `GET /web/{path}`
+pub(super) async fn file(
+    extract::Path(path): extract::Path<String>,
+    headers: HeaderMap,
+) -> Result<Response<Body>, Problem> {
+    serve(&path, &headers)
+}
+
+fn find(path: &str) -> Option<Asset> {
+    if cfg!(debug_assertions) { in_folder(path) } else { ASSETS.get(path).cloned() }
+}
+
+/// A build without optimisation, as developers make it, shows the files as they are now in its source folder.
+fn in_folder(path: &str) -> Option<Asset> {
+    let plain =
+        |part: &str| !part.starts_with('.') && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
+    let known = path.split('/').all(plain);
+    let bytes = known.then(|| std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("web").join(path)).ok());
+    bytes.flatten().map(|bytes| Asset::new(bytes.into()))
+}
+
+fn serve(path: &str, headers: &HeaderMap) -> Result<Response<Body>, Problem> {
+    let Some(asset) = find(path) else {
+        return Err(problem::no_such_path(&format!("/web/{path}")));
     };
     let known = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok()).unwrap_or("");
     let unchanged = known.split(',').any(|tag| tag.trim().trim_start_matches("W/") == asset.etag);
-    let mut response = Response::new(if unchanged { Body::empty() } else { Body::from(asset.bytes) });
+    let mut response = Response::new(if unchanged { Body::empty() } else { Body::from(asset.bytes.clone()) });
     if unchanged {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     }
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(asset.kind));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind(path)));
     if let Ok(etag) = HeaderValue::from_str(&asset.etag) {
         headers.insert(header::ETAG, etag);
     }
@@ -65,4 +182,30 @@ fn serve(name: &str, headers: &HeaderMap) -> Result<Response<Body>, Problem> {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_page_is_embedded() {
+        fn files(dir: &Path, found: &mut Vec<String>) {
+            for entry in std::fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                match path.is_dir() {
+                    true => files(&path, found),
+                    false => found.push(path.to_str().unwrap().to_owned()),
+                }
+            }
+        }
+        let web = concat!(env!("CARGO_MANIFEST_DIR"), "/web/");
+        let mut found = Vec::new();
+        files(Path::new(web), &mut found);
+        found.sort();
+        let embedded: Vec<_> = ASSETS.keys().map(|path| format!("{web}{path}")).collect();
+        assert_eq!(embedded, found);
+        assert!(ASSETS.keys().all(|path| in_folder(path).is_some()));
+        assert!(["../Cargo.toml", "", ".", "web", "a/../index.html"].iter().all(|path| in_folder(path).is_none()));
+    }
 }

@@ -10,7 +10,7 @@ use antiphon_schemas::{
     Entry, Event, MessageId, Seq,
     event::release,
     wire::{
-        feed::{Delta, Progress, Reset, Started},
+        feed::{Delta, Reset, Started},
         work::ClaimEnded,
     },
 };
@@ -22,6 +22,7 @@ use super::{
     Claimed, Command, State, Writing,
     claimers::{Claimer, Told},
     conductor::{Conductor, To, read},
+    places::queued,
 };
 use crate::{
     decide::{
@@ -171,6 +172,7 @@ impl Conductor {
         for entry in batch {
             let before = Change::of(entry).next().and_then(|(id, _)| state.projections.queue.claim(&id).cloned());
             state.projections.apply(entry);
+            self.places.note(entry);
             let rest = rest(state, entry);
             let live = follow_claims(state, entry);
             if let Some(claim) = before {
@@ -217,11 +219,9 @@ fn follow_claims(state: &mut State, entry: &Entry) -> Vec<Frame> {
     };
     match &entry.event {
         Event::MessagePosted(e) => {
-            let ahead = state.projections.queue.ahead(&e.id).unwrap_or(0) as u64;
+            let ahead = state.projections.queue.ahead(&e.id).unwrap_or(0);
             if ahead > 0 {
-                let progress =
-                    Progress { message_id: e.id, stage: "queued".into(), ahead: Some(ahead), progress: None };
-                frames.push(frame::live("reply.progress", &progress));
+                frames.push(queued(e.id, ahead));
             }
         }
         Event::MessageClaimed(e) => {

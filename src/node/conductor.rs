@@ -29,6 +29,7 @@ use super::{
     claimers::{Claimer, Claimers, Told},
     live::Live,
     parking::{Draining, Parking},
+    places::Places,
     repair::Repair,
     timer::Timers,
 };
@@ -94,6 +95,7 @@ pub(super) struct Conductor {
     pub(super) draining: Option<Draining>,
     pub(super) repair: Option<Repair>,
     pub(super) live: Live,
+    pub(super) places: Places,
 }
 
 impl Conductor {
@@ -101,6 +103,7 @@ impl Conductor {
         Conductor {
             access: inner.log.access(),
             live: Live::new(inner.log.shared()),
+            places: Places::default(),
             inner,
             requests,
             indexer: None,
@@ -168,6 +171,7 @@ impl Conductor {
             let due = [self.timers.next().filter(|_| self.open), own, mend].into_iter().flatten().min();
             let next = due.unwrap_or_else(|| Instant::now() + FAR);
             let again = self.look_again.unwrap_or_else(|| Instant::now() + FAR);
+            let places_due = self.places.due().unwrap_or_else(|| Instant::now() + FAR);
             let live_due = self.live.due().unwrap_or_else(|| Instant::now() + FAR);
             tokio::select! {
                 verdicts = async { appending.as_mut().expect("guarded").1.as_mut().await }, if appending.is_some() => {
@@ -206,6 +210,7 @@ impl Conductor {
                     self.heard(&words);
                 },
                 () = sleep_until(live_due) => self.speak(),
+                () = sleep_until(places_due) => self.tell_places(),
             }
         }
         self.stop().await;

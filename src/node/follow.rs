@@ -24,7 +24,7 @@ use antiphon_schemas::{
 };
 use bytes::{Bytes, BytesMut};
 
-use super::{Error, Node};
+use super::{Error, Node, places::standing};
 use crate::{
     fanout::{Feed, Frame, Taken, frame},
     index::Page,
@@ -82,10 +82,11 @@ impl Follower {
         limit: usize,
         reason: Option<&str>,
     ) -> Result<(Follower, Bytes), Error> {
-        let (joined, window) = {
+        let (joined, standing, window) = {
             let state = node.state();
             state.check_built()?;
-            (node.join(&state, &room), state.projections.recent.window(&room, Seq::ZERO, limit))
+            let window = state.projections.recent.window(&room, Seq::ZERO, limit);
+            (node.join(&state, &room), standing(&state, node.policy(), &room), window)
         };
         let floor = window.floor.unwrap_or(joined.position);
         let mut messages: Vec<Arc<Message>> = window.messages;
@@ -117,7 +118,7 @@ impl Follower {
         let position = view::position(epoch, joined.position);
         let snapshot = Snapshot { messages, in_flight: joined.in_flight, position };
         bytes.extend_from_slice(&frame::at(cursor, "snapshot", &snapshot).bytes);
-        bytes.extend_from_slice(joined.trouble.as_ref().map_or(&[], |frame| &frame.bytes));
+        standing.iter().chain(&joined.trouble).for_each(|frame| bytes.extend_from_slice(&frame.bytes));
         let place = Some((joined.feed, joined.slot));
         Ok((Follower { node, room, limit, epoch, seen: joined.position, place }, bytes.freeze()))
     }
@@ -154,10 +155,12 @@ impl Follower {
     /// [`Error::Log`], [`Error::Index`].
     pub async fn catch_up(&mut self) -> Result<(Bytes, bool), Error> {
         loop {
-            let joined = {
+            let (joined, standing) = {
                 let state = self.node.state();
                 state.check_built()?;
-                self.node.join(&state, &self.room)
+                let joined = self.node.join(&state, &self.room);
+                let at_ring = joined.position <= self.seen;
+                (joined, at_ring.then(|| standing(&state, self.node.policy(), &self.room)))
             };
             let epoch = joined.epoch;
             if epoch != self.epoch {
@@ -171,7 +174,8 @@ impl Follower {
                 for reply in &joined.in_flight {
                     bytes.extend_from_slice(&frame::live("reply.snapshot", reply).bytes);
                 }
-                bytes.extend_from_slice(joined.trouble.as_ref().map_or(&[], |frame| &frame.bytes));
+                let standing = standing.iter().flatten();
+                standing.chain(&joined.trouble).for_each(|frame| bytes.extend_from_slice(&frame.bytes));
                 self.place = Some((joined.feed, joined.slot));
                 return Ok((bytes.freeze(), true));
             }

@@ -17,9 +17,9 @@
 //!
 //! Not here: what may happen (`decide`), bots (`work`), HTTP.
 //! Start with [`Node`], then `conductor` (the turn), `batch` (deciding), `apply` (what is new), `away` (the store comes
-//! and goes), `parking` (the outbox), `repair` (a lost tail), `build` (the state from the log), `live` (words), `keys`
-//! (who may answer from outside), `erase` (texts out of the log); `read`, `then` and `follow` are the reading side, `monitor` and
-//! `workers` the watching one, `stored` the auditor's.
+//! and goes), `parking` (the outbox), `repair` (a lost tail), `build` (the state from the log), `live` (words), `places`
+//! (in the queue), `keys` (who may answer from outside), `erase` (texts out of the log); `read`, `then` and `follow` are the
+//! reading side, `monitor` and `workers` the watching one, `stored` the auditor's.
 
 mod apply;
 mod away;
@@ -34,6 +34,7 @@ mod lanes;
 mod live;
 mod monitor;
 mod parking;
+mod places;
 mod read;
 mod repair;
 mod snapshot;

@@ -275,3 +275,116 @@ fn memory_kib(pid: u32) -> u64 {
     let line = status.lines().find(|l| l.starts_with("VmRSS")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
+
+/// Reads a stream of several rooms until each has `wanted` messages; their texts by room, and each room's last id.
+async fn by_room(
+    events: &mut Events,
+    wanted: &[(&str, usize)],
+) -> (BTreeMap<String, Vec<String>>, BTreeMap<String, String>) {
+    let (mut texts, mut ids): (BTreeMap<_, Vec<_>>, _) = (BTreeMap::new(), BTreeMap::new());
+    let mut room = None;
+    while wanted.iter().any(|(room, n)| texts.get(*room).map_or(0, Vec::len) < *n) {
+        let event = events.next().await;
+        let value = data(&event);
+        if event.name == "room" {
+            room = Some(value["room"].as_str().unwrap().to_owned());
+            continue;
+        }
+        let room = room.clone().expect("whose it is stands before it");
+        if let Some(id) = &event.id {
+            ids.insert(room.clone(), id.clone());
+        }
+        let mut said = |message: &Value| {
+            assert_eq!(message["room"], json!(room), "it stands under its own room");
+            texts.entry(room.clone()).or_default().push(message["text"].as_str().unwrap().to_owned());
+        };
+        match event.name.as_str() {
+            "snapshot" => value["messages"].as_array().unwrap().iter().for_each(&mut said),
+            "message.posted" => said(&value),
+            _ => {}
+        }
+    }
+    (texts, ids)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_rooms_come_in_one_stream_and_each_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let nobody = || json!({ "to": [] });
+    server.post("a", "a1", nobody()).await;
+    server.post("elsewhere", "not for them", nobody()).await;
+    let mut events = Events::at(&server, "/api/events?rooms=a,b,quiet").await;
+    for n in 1..=20 {
+        server.post("b", &format!("b{n}"), nobody()).await;
+        if n % 5 == 0 {
+            server.post("a", &format!("a{}", n / 5 + 1), nobody()).await;
+        }
+    }
+    let (texts, ids) = by_room(&mut events, &[("a", 5), ("b", 20)]).await;
+    let expected = |room: &str, range: std::ops::RangeInclusive<usize>| -> Vec<String> {
+        range.map(|n| format!("{room}{n}")).collect()
+    };
+    assert_eq!((&texts["a"], &texts["b"]), (&expected("a", 1..=5), &expected("b", 1..=20)));
+    drop(events);
+
+    server.post("a", "a6", nobody()).await;
+    server.post("quiet", "quiet1", nobody()).await;
+    server.post("b", "b21", nobody()).await;
+    let rooms = ["a", "b", "quiet"].map(|room| format!("{room}@{}", ids[room])).join(",");
+    let mut again = Events::at(&server, &format!("/api/events?rooms={rooms},new")).await;
+    server.post("new", "new1", nobody()).await;
+    let (texts, _) = by_room(&mut again, &[("a", 1), ("b", 1), ("quiet", 1), ("new", 1)]).await;
+    let found: Vec<_> = texts.values().flatten().map(String::as_str).collect();
+    assert_eq!(found, ["a6", "b21", "new1", "quiet1"], "what was missed, once, and nothing else");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_of_another_history_starts_its_own_room_anew_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    server.post("a", "a1", json!({ "to": [] })).await;
+    let good = server.post("b", "b1", json!({ "to": [] })).await["position"].as_str().unwrap().to_owned();
+    server.post("b", "b2", json!({ "to": [] })).await;
+    let other = format!("{:016x}-00-0000000000000001", 1);
+    let mut events = Events::at(&server, &format!("/api/events?rooms=a@{other},b@{good}")).await;
+    let mut seen = Vec::new();
+    while seen.len() < 5 {
+        let event = events.next().await;
+        seen.push(if event.name == "room" { data(&event)["room"].as_str().unwrap().to_owned() } else { event.name });
+    }
+    seen.retain(|name| name != "heartbeat");
+    assert_eq!(seen, ["a", "reset", "snapshot", "b", "message.posted"]);
+}
+
+/// The next place in the queue that a stream tells, of the `of`th message.
+async fn place(events: &mut Events, ids: &[String]) -> (usize, u64) {
+    let (_, progress) = events.until("reply.progress").await;
+    assert_eq!(progress["stage"], "queued");
+    let of = ids.iter().position(|id| progress["message_id"] == json!(id)).unwrap();
+    (of, progress["ahead"].as_u64().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_is_told_its_place_and_again_when_the_queue_moves() {
+    let dir = tempfile::tempdir().unwrap();
+    // Only workers answer, and there is none.
+    let server = Server::start_with(&dir.path().join("data"), &["--model", "remote"]);
+    let mut first = server.events("lobby").await;
+    first.until("snapshot").await;
+    let mut ids = Vec::new();
+    for text in ["one", "two", "three"] {
+        ids.push(server.post("lobby", text, json!({})).await["id"].as_str().unwrap().to_owned());
+    }
+    assert_eq!([place(&mut first, &ids).await, place(&mut first, &ids).await], [(1, 1), (2, 2)]);
+    let mut late = server.events("lobby").await;
+    late.until("snapshot").await;
+    for n in 0..3 {
+        assert_eq!(place(&mut late, &ids).await, (n, n as u64), "told to one who comes later");
+    }
+    let cancelled = server.client().post(server.url(&format!("/api/messages/{}/cancel", ids[0])));
+    assert_eq!(server.ask(cancelled).await.status, 200);
+    for events in [&mut first, &mut late] {
+        assert_eq!([place(events, &ids).await, place(events, &ids).await], [(1, 0), (2, 1)], "they moved up");
+    }
+}

@@ -65,8 +65,8 @@ async fn the_page_is_served_whole_once_and_under_a_strict_policy() {
     for (path, kind) in [
         ("/", "text/html; charset=utf-8"),
         ("/r/lobby", "text/html; charset=utf-8"),
-        ("/web/app.js", "text/javascript; charset=utf-8"),
-        ("/web/style.css", "text/css; charset=utf-8"),
+        ("/web/room/main.js", "text/javascript; charset=utf-8"),
+        ("/web/style/room.css", "text/css; charset=utf-8"),
     ] {
         let get = || server.client().get(server.url(path));
         let first = server.ask(get()).await;

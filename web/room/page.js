@@ -1,0 +1,247 @@
+// A room as it is now: makes the parts of the page and joins them. Events go into the store; what changed is drawn by the
+// list once per frame.
+
+import { openRoom } from '../client.js';
+import { paint } from '../parts/color.js';
+import { byId } from '../parts/dom.js';
+import { plain } from '../parts/markdown.js';
+import { actor, lastOwn, newestOpen, offersOf } from './acts.js';
+import { Announcer } from './announce.js';
+import { note, startBar } from './bar.js';
+import { Composer } from './composer.js';
+import { connectionView } from './connection.js';
+import { History } from './history.js';
+import { onKeys } from './keyboard.js';
+import { List } from './list.js';
+import { isAnswer } from './model.js';
+import { keepSeen, seenUpTo } from './rooms.js';
+import { Scroll } from './scroll.js';
+import { ticks, titleOf } from './status.js';
+import { keptBy } from './storage.js';
+import { KEPT_MAX, Store } from './store.js';
+import { Toolbar } from './toolbar.js';
+import { Unread } from './unread.js';
+import { loadWho, whoDialog } from './who.js';
+
+/**
+ * @typedef {import('./model.js').Message} Message
+ * @typedef {import('./store.js').FeedEvent} FeedEvent
+ */
+
+/** Messages in the first snapshot. */
+const LIMIT = 100;
+
+/** More than the bound by so much may be on the page: dropping the oldest walks over all. */
+const TRIM_SLACK = 200;
+
+/** Of whoever has no name yet. */
+const NOBODY_COLOR = '#d6d3cb';
+
+/** @param {string} room */
+export function startRoom(room) {
+  const storage = keptBy(() => localStorage);
+  const store = new Store();
+  const unread = new Unread();
+  let who = loadWho(storage);
+  let begun = false; // whether the first snapshot is there
+
+  // ---- parts
+
+  const announcer = new Announcer(byId('said'), plain);
+  const connection = connectionView({ dot: byId('connection'), banner: byId('banner') });
+  const scroll = new Scroll(byId('scroll'), { onEnd: () => lookedAt(), onTop: () => void older() });
+  const list = new List({ store, log: byId('log'), outbox: byId('outbox'), unreadFrom: () => unread.from, painted });
+  const composer = new Composer(
+    { form: byId('say', HTMLFormElement), text: byId('text', HTMLTextAreaElement), to: byId('to', HTMLSelectElement),
+      quote: byId('quote'), quoteText: byId('quote-text'), fault: byId('fault') },
+    { room, storage, send },
+  );
+  const whoIs = whoDialog(
+    { dialog: byId('who-dialog', HTMLDialogElement), form: byId('who-form', HTMLFormElement), name: byId('name', HTMLInputElement),
+      color: byId('color', HTMLInputElement) },
+    storage,
+    (chosen) => {
+      who = chosen;
+      showWho();
+      composer.submit(); // what was to be sent when the name was asked for
+      composer.focus();
+    },
+  );
+  const toolbar = new Toolbar(byId('log'), (id) => offersOf(store, id, isOwn));
+  const client = openRoom(room, { limit: LIMIT, onEvent, onStatus: connection.set, onOutbox: (items) => list.change(store.setOutbox(items)) });
+  const { api } = client;
+  const history = new History({
+    room, store, messages: api.messages, message: api.message, changed: showHistory,
+    draw: (ids) => scroll.hold(() => { list.change(ids); list.paint(); }),
+  });
+  const act = actor({
+    room, store, api, composer, note, isOwn, jump: (id) => void jump(id), draw: (ids) => list.change(ids),
+    again: client.again, discard: client.discard, sure: () => toolbar.replace('take-back-surely', 'Really take back?'),
+  });
+
+  // ---- what comes
+
+  /** @param {FeedEvent} event */
+  function onEvent(event) {
+    list.change(store.apply(event, Date.now()));
+    const came = store.takeArrivals();
+    if (event.name === 'snapshot' && !begun) return begin(event.data.messages.length, came);
+    if (came.length > 0) arrived(came);
+    if (event.name !== 'snapshot') came.forEach(readOut);
+  }
+
+  /** @param {number} count @param {Message[]} messages */
+  function begin(count, messages) {
+    begun = true;
+    history.more = count >= LIMIT;
+    const seen = seenUpTo(storage, room);
+    if (seen) list.change(unread.came(messages.filter(({ position }) => position > seen), false, placeOf));
+    list.paint();
+    showEmpty();
+    showHistory();
+    lookedAt();
+    if (location.hash.startsWith('#m-')) void jump(location.hash.slice(3));
+  }
+
+  /** @param {Message[]} messages */
+  function arrived(messages) {
+    list.change(unread.came(messages, isWatched(), placeOf));
+    lookedAt();
+  }
+
+  /** @param {Message} message */
+  function readOut(message) {
+    if (isOwn(message)) return;
+    if (isAnswer(message)) announcer.whole(message.id, message.author.name, message.text);
+    else announcer.message(message.author.name, message.text);
+  }
+
+  function painted() {
+    for (const id of store.open) {
+      const draft = store.items.get(id)?.draft;
+      if (draft) announcer.grows(draft);
+    }
+    showEmpty();
+    if (scroll.atEnd && store.order.length > KEPT_MAX + TRIM_SLACK) {
+      history.more = true;
+      list.change(store.trim());
+    }
+    scroll.stay();
+  }
+
+  // ---- what is seen
+
+  function isWatched() {
+    return scroll.atEnd && document.visibilityState === 'visible';
+  }
+
+  /** @param {Message} message */
+  function isOwn(message) {
+    return message.author.kind === 'human' && message.author.name === who?.name;
+  }
+
+  /** @param {Message} message */
+  function placeOf(message) {
+    return isOwn(message) ? null : (store.find(message.id)?.message.id ?? null);
+  }
+
+  function lookedAt() {
+    if (begun && isWatched()) {
+      unread.seen();
+      keepSeen(storage, room, store.newest);
+    }
+    document.title = titleOf(room, unread.count);
+    const pill = byId('to-end');
+    const words = unread.count > 0 ? `${unread.count} new ↓` : 'To the newest ↓';
+    if (pill.textContent !== words) pill.textContent = words;
+    pill.hidden = scroll.atEnd;
+  }
+
+  function showEmpty() {
+    byId('empty').hidden = !begun || store.order.length + store.pending.length > 0;
+  }
+
+  function showHistory() {
+    byId('older').hidden = !history.more || history.full;
+    byId('older-load').textContent = history.loading ? 'Loading …' : 'Earlier messages';
+    const beginning = byId('beginning');
+    beginning.hidden = !begun || store.order.length === 0 || (history.more && !history.full);
+    beginning.textContent = history.full ? 'The page holds no more; look back for what was before.' : `This is the beginning of ${room}.`;
+  }
+
+  async function older() {
+    if (!begun) return;
+    await history.older().catch((/** @type {Error} */ error) => note(error.message));
+  }
+
+  /** @param {string} id */
+  async function jump(id) {
+    try {
+      const reached = await history.reach(id);
+      if (!reached.found) {
+        const at = reached.message.room === room ? `?at=${encodeURIComponent(reached.message.position)}` : '';
+        return location.assign(`/r/${encodeURIComponent(reached.message.room)}${at}#m-${id}`);
+      }
+    } catch (error) {
+      return note(error instanceof Error ? error.message : String(error));
+    }
+    const element = list.element(store.find(id)?.message.id ?? '');
+    const message = [...(element?.querySelectorAll('.msg') ?? [])].find((one) => one.getAttribute('data-id') === id);
+    if (message instanceof HTMLElement) scroll.show(message);
+  }
+
+  // ---- what is said
+
+  /** @param {import('./composer.js').Said} said @returns {boolean} whether it was taken */
+  function send(said) {
+    if (!who) {
+      whoIs.ask();
+      return false;
+    }
+    client.send({ ...said, author: who });
+    list.change(unread.clear());
+    scroll.toEnd(); // whoever speaks wants to see it
+    return true;
+  }
+
+  function showWho() {
+    byId('who-name').textContent = who?.name ?? 'Your name';
+    const avatar = byId('who-avatar');
+    const { color, ink } = paint(who ?? { name: '', color: NOBODY_COLOR });
+    avatar.textContent = who ? ([...who.name][0] ?? '').toUpperCase() : '?';
+    [avatar.style.backgroundColor, avatar.style.color] = [color, ink];
+  }
+
+  // ---- listeners
+
+  byId('scroll').addEventListener('click', ({ target }) => {
+    const button = target instanceof Element ? target.closest('[data-act]') : null;
+    if (!(button instanceof HTMLElement)) return;
+    act(button.dataset.act ?? '', button.closest('[data-id]')?.getAttribute('data-id') ?? '', button);
+  });
+  byId('to-end').addEventListener('click', () => { scroll.toEnd(); composer.focus(); });
+  byId('older-load').addEventListener('click', () => void older());
+  byId('quote-drop').addEventListener('click', () => composer.dropQuote());
+  byId('who').addEventListener('click', () => whoIs.ask());
+  byId('who-cancel').addEventListener('click', () => byId('who-dialog', HTMLDialogElement).close());
+  addEventListener('hashchange', () => { if (location.hash.startsWith('#m-')) void jump(location.hash.slice(3)); });
+  document.addEventListener('visibilitychange', () => lookedAt());
+  onKeys({
+    composer,
+    scroll,
+    act,
+    stop: () => newestOpen(store, isOwn)?.message.id,
+    last: () => lastOwn(store, isOwn)?.text,
+  });
+  setInterval(() => {
+    connection.tick(Date.now());
+    for (const id of store.open) {
+      const item = store.items.get(id);
+      if (item && ticks(item)) list.change([id]);
+    }
+  }, 1_000);
+
+  startBar({ room, storage, rooms: api.rooms, note });
+  showWho();
+  api.queues().then((/** @type {{ queues: { bot: string }[] }} */ { queues }) => composer.setBots(queues.map(({ bot }) => bot)), () => {});
+}
