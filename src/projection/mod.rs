@@ -5,6 +5,7 @@
 //! Not here: reading the log, disk (`index`), who waits for what (`node`).
 
 pub mod counts;
+mod keyed;
 pub mod keys;
 pub mod newest;
 pub mod queue;
