@@ -8,7 +8,7 @@ use std::{path::Path, sync::Arc, time::Instant};
 use antiphon::index::{Index, Indexer, Page};
 use antiphon_schemas::{
     BotName, Entry, Epoch, Event, Header, MessageId, RequestId, RoomName, Seq,
-    event::{Ask, Author, AuthorKind, Made, MessageClaimed, MessageCompleted, MessagePosted, ReplyPosted},
+    event::{Ask, Author, AuthorKind, MessageClaimed, MessageCompleted, MessagePosted, ReplyPosted},
 };
 use uuid::Uuid;
 
@@ -183,7 +183,7 @@ pub(crate) fn conversations(count: usize) -> Vec<Arc<Entry>> {
                 author: Author { name: "echo".into(), kind: AuthorKind::Bot, color: None },
                 text: "add a line to /etc/fstab and try it with mount -a".into(),
                 hops: 1,
-                made: Made::default(),
+                made: Arc::default(),
             };
             push(&mut entries, n, reply.into());
             let completed = MessageCompleted { message_id: id(n, 0), reply_id: id(n, 1), fence: fences[n], ms: 12 };

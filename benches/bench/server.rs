@@ -272,7 +272,7 @@ fn answered(n: u128) -> Append {
             author: author("antiphon", AuthorKind::Bot),
             text: "With mount -o loop, as root; no burning is needed for that.".into(),
             hops: 1,
-            made,
+            made: made.into(),
         }
         .into(),
         MessageCompleted { message_id: id, reply_id: reply, fence: Seq(2), ms: 3 }.into(),

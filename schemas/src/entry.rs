@@ -21,6 +21,8 @@ use uuid::Uuid;
 use crate::{
     event::{CodecError, Erased, Event},
     id::{MessageId, RequestId, RoomName, Seq},
+    kind::Kind,
+    subjects::Subjects,
 };
 
 /// The version of header and body that this code writes.
@@ -48,11 +50,11 @@ pub struct Header {
     /// The append that wrote it.
     pub request: RequestId,
     /// The event's kind, at most 255 bytes.
-    pub kind: Box<str>,
+    pub kind: Kind,
     /// The room, for events of a room.
     pub room: Option<RoomName>,
     /// All message ids that the event creates or changes, at most 255.
-    pub subjects: Vec<MessageId>,
+    pub subjects: Subjects,
     /// Version of header and body.
     pub version: u8,
 }
@@ -100,17 +102,14 @@ impl Header {
         if bytes.len() != room_end + 16 * subjects {
             return Err(Malformed("header length does not fit its parts"));
         }
-        let text = |range: std::ops::Range<usize>| {
-            std::str::from_utf8(&bytes[range]).map_err(|_| Malformed("header is not UTF-8"))
-        };
-        let room = text(kind_end..room_end)?;
-        let room = if room.is_empty() { None } else { Some(RoomName::new(room).map_err(|_| Malformed("room name"))?) };
+        let room = &bytes[kind_end..room_end];
+        let room = if room.is_empty() { None } else { Some(RoomName::met(room).ok_or(Malformed("room name"))?) };
         Ok(Header {
             version: bytes[0],
             seq: Seq(u64_at(1)),
             at_ms: u64_at(9),
             request: RequestId(id_at(17)),
-            kind: text(FIXED_BYTES..kind_end)?.into(),
+            kind: Kind::of(&bytes[FIXED_BYTES..kind_end]).ok_or(Malformed("its kind is not UTF-8"))?,
             room,
             subjects: (0..subjects).map(|i| MessageId(id_at(room_end + 16 * i))).collect(),
         })
@@ -258,7 +257,7 @@ impl Entry {
             return Err(Malformed("body shorter than its salt"));
         }
         if is_erased(&body) {
-            let event = Event::Erased(Erased { kind: (&*header.kind).into(), subjects: header.subjects.clone() });
+            let event = Event::Erased(Erased { kind: (&*header.kind).into(), subjects: header.subjects.to_vec() });
             return Ok(Entry { header, body, event });
         }
         let data = body.slice(SALT_BYTES..);
@@ -344,7 +343,7 @@ mod tests {
             request: RequestId(Uuid::nil()),
             kind: "message.posted".into(),
             room: None,
-            subjects: vec![],
+            subjects: [].into(),
             version: 9,
         };
         let mut bytes = BytesMut::new();

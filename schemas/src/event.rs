@@ -20,7 +20,7 @@
 //! Promises: kinds and fields are only ever added; new fields have defaults; an unknown kind is kept as its bytes.
 //! Not here: the room, the time and the subjects of an entry (`entry`).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use schemars::JsonSchema;
@@ -28,7 +28,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::id::{BotName, Epoch, MessageId, Seq, epoch_text};
+use crate::{
+    id::{BotName, Epoch, MessageId, Seq, epoch_text},
+    met::Met,
+    quick,
+    subjects::Subjects,
+};
 
 /// Who wrote a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -192,7 +197,8 @@ pub struct ReplyPosted {
     /// The question's hops plus one.
     pub hops: u8,
     /// How it was made.
-    pub made: Made,
+    // Shared: most of those who keep a reply keep this of it, and nothing of its entry.
+    pub made: Arc<Made>,
 }
 
 /// How a reply was made: what an auditor asks.
@@ -379,6 +385,14 @@ macro_rules! events {
             /// Every kind that this version writes.
             pub const KINDS: &[&str] = &[$($kind),*];
 
+            /// The kind with this name, if this version writes it.
+            pub(crate) fn known_kind(name: &[u8]) -> Option<&'static str> {
+                $(if name == $kind.as_bytes() {
+                    return Some($kind);
+                })*
+                None
+            }
+
             /// The stable name under which it is stored.
             pub fn kind(&self) -> &str {
                 match self {
@@ -390,11 +404,11 @@ macro_rules! events {
 
             /// All message ids that the event creates or changes: the unit of conflict.
             #[expect(unused_variables, reason = "a kind may have no subjects")]
-            pub fn subjects(&self) -> Vec<MessageId> {
+            pub fn subjects(&self) -> Subjects {
                 match self {
-                    $(Event::$name(e) => vec![$(e.$subject),*],)*
-                    Event::Erased(erased) => erased.subjects.clone(),
-                    Event::Unknown(unknown) => unknown.subjects.clone(),
+                    $(Event::$name(e) => [$(e.$subject),*].into(),)*
+                    Event::Erased(erased) => erased.subjects.as_slice().into(),
+                    Event::Unknown(unknown) => unknown.subjects.as_slice().into(),
                 }
             }
 
@@ -420,6 +434,14 @@ macro_rules! events {
             /// # Errors
             /// [`CodecError`] if a known kind's body is not readable.
             pub fn decode(kind: &str, data: &Bytes, subjects: &[MessageId]) -> Result<Event, CodecError> {
+                match quick::decode(kind, data) {
+                    Some(event) => Ok(event),
+                    None => Event::decode_any(kind, data, subjects),
+                }
+            }
+
+            /// [`Event::decode`] as serde does it, which says what a body means.
+            pub(crate) fn decode_any(kind: &str, data: &Bytes, subjects: &[MessageId]) -> Result<Event, CodecError> {
                 let error = |e: rmp_serde::decode::Error| CodecError { kind: kind.into(), done: "read", why: e.to_string() };
                 match kind {
                     $($kind => rmp_serde::from_slice(data).map(Event::$name).map_err(error),)*
@@ -463,4 +485,10 @@ impl Event {
     pub fn unknown(kind: &str, data: &Bytes, subjects: &[MessageId]) -> Event {
         Event::Unknown(Unknown { kind: kind.into(), data: data.clone(), subjects: subjects.to_vec() })
     }
+}
+
+/// A word of which few are in use: a worker, a model, a bot as it shows itself. One that was met is shared.
+pub(crate) fn word(bytes: &[u8]) -> Option<Arc<str>> {
+    thread_local!(static MET: RefCell<Met<Arc<str>>> = const { RefCell::new(Met::new()) });
+    MET.with_borrow_mut(|met| met.get(bytes, |text| Some(text.into())))
 }

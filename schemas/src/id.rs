@@ -8,11 +8,13 @@
 //!                  └ partition
 //! ```
 
-use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
+use std::{borrow::Borrow, cell::RefCell, fmt, str::FromStr, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de};
 use uuid::Uuid;
+
+use crate::met::Met;
 
 /// Why a string is not an id or name; a sentence fragment for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -206,6 +208,12 @@ macro_rules! name {
                 }
             }
 
+            /// The name in these bytes, if it is one, where logs are read: one that this thread has met lately is shared.
+            pub(crate) fn met(bytes: &[u8]) -> Option<Self> {
+                thread_local!(static MET: RefCell<Met<$name>> = const { RefCell::new(Met::new()) });
+                MET.with_borrow_mut(|met| met.get(bytes, |text| Self::new(text).ok()))
+            }
+
             /// The name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -225,6 +233,11 @@ macro_rules! name {
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
             }
         }
         impl Borrow<str> for $name {

@@ -12,9 +12,15 @@
 pub mod entry;
 pub mod event;
 pub mod id;
+pub mod kind;
+mod met;
+mod quick;
+pub mod subjects;
 pub mod time;
 pub mod wire;
 
 pub use entry::{Entry, Header, Stored};
 pub use event::Event;
 pub use id::{BotName, Cursor, Epoch, Invalid, MessageId, RequestId, RoomName, Seq};
+pub use kind::Kind;
+pub use subjects::Subjects;

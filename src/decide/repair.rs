@@ -31,7 +31,7 @@ use std::{
 use antiphon_schemas::{
     Entry, Epoch, Event, MessageId, RoomName, Seq,
     event::{
-        Author, AuthorKind, LogRepaired, Made, MessageCancelled, MessageCompleted, MessageDead, MessagePosted,
+        Author, AuthorKind, LogRepaired, MessageCancelled, MessageCompleted, MessageDead, MessagePosted,
         MessageRedacted, MessageReleased, NotRepaired, REFUSED_MAX, REFUSED_REASON_BYTES_MAX, ReplyPosted, release,
     },
     wire::Status,
@@ -399,7 +399,7 @@ fn erased_post(id: MessageId) -> MessagePosted {
 /// The same of a reply.
 fn erased_reply(id: MessageId, message_id: MessageId) -> ReplyPosted {
     let (author, text) = (nobody(AuthorKind::Bot), "".into());
-    ReplyPosted { id, message_id, author, text, hops: 1, made: Made::default() }
+    ReplyPosted { id, message_id, author, text, hops: 1, made: Arc::default() }
 }
 
 fn nobody(kind: AuthorKind) -> Author {

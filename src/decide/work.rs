@@ -170,7 +170,7 @@ pub fn end(
     let events = match end {
         End::Completed { author, text, made } => {
             let author = Author { kind: AuthorKind::Bot, ..author.clone() };
-            let (id, text, made) = (claim.reply_id, text.clone(), made.clone());
+            let (id, text, made) = (claim.reply_id, text.clone(), Arc::new(made.clone()));
             let ms = made.total_ms;
             vec![
                 ReplyPosted { id, message_id, author, text, hops: 1, made }.into(),

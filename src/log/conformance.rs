@@ -222,7 +222,7 @@ pub(crate) async fn unknown_kinds_are_carried_through(open: Open) {
     let draft = Draft::new(None, event.clone(), [9; 16]).unwrap();
     appended(one(&*log, append(0, 1, &[], vec![draft.clone()])).await);
     let entry = read_all(&*log).await.remove(0);
-    assert_eq!((&entry.event, &entry.body, &entry.header.subjects), (&event, &draft.body, &vec![id(5), id(6)]));
+    assert_eq!((&entry.event, &entry.body, &entry.header.subjects), (&event, &draft.body, &[id(5), id(6)].into()));
     let verdict = one(&*log, append(0, 2, &[6], vec![post(6, "a")])).await;
     assert!(matches!(verdict, Verdict::Conflict(_)), "its subjects count");
 }

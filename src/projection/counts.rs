@@ -47,6 +47,16 @@ pub struct BotCounts {
     pub total: Histogram,
 }
 
+impl BotCounts {
+    fn answered(&mut self, total_ms: u64, first_token_ms: Option<u64>) {
+        self.answered += 1;
+        self.total.add(total_ms);
+        if let Some(ms) = first_token_ms {
+            self.first_token.add(ms);
+        }
+    }
+}
+
 /// The projection.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
@@ -73,26 +83,28 @@ impl Counts {
         }
         match &entry.event {
             Event::ReplyPosted(e) => {
-                self.answered(BotName::new(&e.author.name).ok(), e.made.total_ms, e.made.first_token_ms);
+                if let Some(bot) = self.bot(&e.author.name) {
+                    bot.answered(e.made.total_ms, e.made.first_token_ms);
+                }
             }
             Event::Erased(e) if &*e.kind == "reply.posted" => self.uncounted.extend(e.subjects.first()),
             Event::MessageErased(e) if self.uncounted.remove(&e.message_id) => {
-                if let Some(reply) = &e.reply {
-                    self.answered(reply.bot.clone(), reply.total_ms, reply.first_token_ms);
+                if let Some(reply) = &e.reply
+                    && let Some(bot) = &reply.bot
+                {
+                    self.bots.entry(bot.clone()).or_default().answered(reply.total_ms, reply.first_token_ms);
                 }
             }
             _ => {}
         }
     }
 
-    fn answered(&mut self, bot: Option<BotName>, total_ms: u64, first_token_ms: Option<u64>) {
-        let Some(bot) = bot else { return };
-        let bot = self.bots.entry(bot).or_default();
-        bot.answered += 1;
-        bot.total.add(total_ms);
-        if let Some(ms) = first_token_ms {
-            bot.first_token.add(ms);
+    /// The numbers of the bot with this name; `None` if no bot can have it.
+    fn bot(&mut self, name: &str) -> Option<&mut BotCounts> {
+        if !self.bots.contains_key(name) {
+            self.bots.insert(BotName::new(name).ok()?, BotCounts::default());
         }
+        self.bots.get_mut(name)
     }
 
     /// Counts a failed attempt of a bot.

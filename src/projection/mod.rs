@@ -7,6 +7,7 @@
 pub mod counts;
 pub mod glance;
 pub mod histogram;
+mod keyed;
 pub mod keys;
 pub mod lineup;
 pub mod minutes;

@@ -4,13 +4,19 @@
 //! the floor, with these changes applied, is the record as of now.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{
+        VecDeque,
+        hash_map::Entry::{Occupied, Vacant},
+    },
+    iter::successors,
+    mem::replace,
     sync::Arc,
 };
 
 use antiphon_schemas::{Entry, MessageId, Seq};
 
 use super::{
+    keyed::KeyedMap,
     record::{Change, Record},
     view,
 };
@@ -22,14 +28,29 @@ const KEEP: usize = 4_096;
 #[derive(Debug, Clone, Default)]
 pub struct Newest {
     floor: Seq,
-    messages: HashMap<MessageId, Changes>,
-    order: VecDeque<(Seq, MessageId)>,
+    messages: KeyedMap<MessageId, Message>,
+    /// In the order of the log.
+    said: VecDeque<Said>,
+    /// How many were before the first one in `said`.
+    gone: u64,
 }
 
-#[derive(Debug, Clone, Default)]
-struct Changes {
+/// What is known of a message that the newest entries speak of.
+#[derive(Debug, Clone)]
+struct Message {
     posted: Option<Arc<Entry>>,
-    changes: Vec<(Seq, Change)>,
+    /// The newest change of it: the how-manieth that ever was.
+    last: u64,
+}
+
+/// One change.
+#[derive(Debug, Clone)]
+struct Said {
+    seq: Seq,
+    id: MessageId,
+    change: Change,
+    /// The change of the same message before it.
+    before: Option<u64>,
 }
 
 impl Newest {
@@ -45,12 +66,12 @@ impl Newest {
 
     /// How many changes it holds.
     pub fn len(&self) -> usize {
-        self.order.len()
+        self.said.len()
     }
 
     /// Whether it holds nothing.
     pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
+        self.said.is_empty()
     }
 
     /// Folds one entry in.
@@ -58,41 +79,46 @@ impl Newest {
         let seq = entry.header.seq;
         let made = view::posted_id(entry);
         for (id, change) in Change::of(entry) {
-            let message = self.messages.entry(id).or_default();
+            let last = self.gone + self.said.len() as u64;
+            let (message, before) = match self.messages.entry(id) {
+                Occupied(known) => {
+                    let message = known.into_mut();
+                    let before = replace(&mut message.last, last);
+                    (message, Some(before))
+                }
+                Vacant(new) => (new.insert(Message { posted: None, last }), None),
+            };
             if made == Some(id) {
                 message.posted = Some(entry.clone());
             }
             if change.erased {
                 message.posted = message.posted.take().map(|posted| view::erased(&posted));
             }
-            message.changes.push((seq, change));
-            self.order.push_back((seq, id));
+            self.said.push_back(Said { seq, id, change, before });
         }
     }
 
     /// Forgets what the index has, but for the newest few.
     pub fn forget(&mut self, indexed: Seq) {
-        while self.order.len() > KEEP {
-            let (seq, id) = self.order[0];
-            if seq > indexed {
-                break;
+        while self.said.len() > KEEP && self.said[0].seq <= indexed {
+            let Some(oldest) = self.said.pop_front() else { break };
+            self.floor = self.floor.max(oldest.seq);
+            if let Occupied(message) = self.messages.entry(oldest.id)
+                && message.get().last == self.gone
+            {
+                message.remove();
             }
-            self.order.pop_front();
-            self.floor = self.floor.max(seq);
-            if let Some(message) = self.messages.get_mut(&id) {
-                message.changes.retain(|(at, _)| *at > seq);
-                if message.changes.is_empty() {
-                    self.messages.remove(&id);
-                }
-            }
+            self.gone += 1;
         }
     }
 
     /// The record as of now, from the index's record (read at or above the floor) and what is newer.
     pub fn record(&self, id: &MessageId, indexed: Option<Record>) -> Option<Record> {
         let Some(message) = self.messages.get(id) else { return indexed };
+        let said = |number: u64| self.said.get(usize::try_from(number.checked_sub(self.gone)?).ok()?);
+        let changes: Vec<_> = successors(said(message.last), |newer| said(newer.before?)).collect();
         let mut record = indexed.unwrap_or_default();
-        message.changes.iter().for_each(|(seq, change)| record.apply(*seq, change));
+        changes.iter().rev().for_each(|said| record.apply(said.seq, &said.change));
         (!record.positions.is_empty()).then_some(record)
     }
 

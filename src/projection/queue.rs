@@ -5,10 +5,7 @@
 //! A post that was erased does not say whom it asked; if it was claimed, its claims do (`claimed_unseen`), and it ended.
 //! Not here: who may claim, when a lease is over (`decide`, `node`).
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, hash::Hash, sync::Arc};
 
 use antiphon_schemas::{
     BotName, Entry, Event, MessageId, RoomName, Seq,
@@ -16,6 +13,8 @@ use antiphon_schemas::{
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use super::keyed::KeyedMap;
 
 /// The priority of a message whose post was erased; nobody waits for it any more.
 const PRIORITY_UNKNOWN: u8 = 5;
@@ -76,10 +75,9 @@ pub struct Claim {
     pub at_ms: u64,
 }
 
-/// A lane: sorts in the order in which lanes are read.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// A lane of a bot: sorts in the order in which lanes are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct LaneKey {
-    bot: BotName,
     /// 9 - priority.
     rank: u8,
     second: bool,
@@ -87,8 +85,13 @@ struct LaneKey {
 
 impl LaneKey {
     fn of(ask: &Ask) -> LaneKey {
-        LaneKey { bot: ask.bot.clone(), rank: 9 - ask.priority.min(9), second: ask.second }
+        LaneKey { rank: rank(ask.priority), second: ask.second }
     }
+}
+
+/// Where a priority stands in reading order.
+fn rank(priority: u8) -> u8 {
+    9 - priority.min(9)
 }
 
 /// Numbers of one bot's queue.
@@ -105,12 +108,25 @@ pub struct Depth {
 /// The projection.
 #[derive(Debug, Clone, Default)]
 pub struct Queue {
-    open: HashMap<MessageId, Open>,
-    lanes: BTreeMap<LaneKey, BTreeMap<Seq, MessageId>>,
-    in_room: HashMap<(RoomName, u8), u32>,
-    depths: HashMap<BotName, Depth>,
+    open: KeyedMap<MessageId, Open>,
+    places: Places,
+}
+
+/// What follows from the open messages, kept for who looks for them otherwise than by id.
+#[derive(Debug, Clone, Default)]
+struct Places {
+    bots: KeyedMap<BotName, Lanes>,
+    /// How many wait, by rank.
+    in_room: KeyedMap<RoomName, [u32; 10]>,
     /// The messages whose live claims have promised these ids to their replies.
-    promised: HashMap<MessageId, MessageId>,
+    promised: KeyedMap<MessageId, MessageId>,
+}
+
+/// One bot's.
+#[derive(Debug, Clone, Default)]
+struct Lanes {
+    depth: Depth,
+    lanes: BTreeMap<LaneKey, BTreeMap<Seq, MessageId>>,
 }
 
 /// What is known of a message whose post was erased when it is claimed: enough until it ends, as it did before somebody
@@ -145,27 +161,34 @@ impl Queue {
                     self.put(e.id, Open { room: room.clone(), ask, asked_at_ms: at_ms, attempts: 0, state: waiting });
                 }
             }
-            (Event::MessageClaimed(e), _) => {
-                let open = self
-                    .take(&e.message_id)
-                    .or_else(|| Some(claimed_unseen(e, entry.header.room.clone()?, at_ms, seq)));
-                if let Some(open) = open {
-                    let since = match &open.state {
-                        State::Waiting { since, .. } => *since,
-                        _ => seq,
-                    };
-                    let claim = Claim {
-                        fence: seq,
-                        since,
-                        reply_id: e.reply_id,
-                        worker: e.worker.clone(),
-                        incarnation: e.incarnation,
-                        attempt: e.attempt,
-                        lease_ms: e.lease_ms,
-                        at_ms,
-                    };
-                    self.put(e.message_id, Open { attempts: e.attempt, state: State::Claimed(claim), ..open });
-                }
+            (Event::MessageClaimed(e), room) => {
+                let open = match (self.open.get_mut(&e.message_id), room) {
+                    (Some(open), _) => {
+                        self.places.remove(open);
+                        open
+                    }
+                    (None, Some(room)) => {
+                        let unseen = claimed_unseen(e, room.clone(), at_ms, seq);
+                        self.open.entry(e.message_id).or_insert(unseen)
+                    }
+                    (None, None) => return,
+                };
+                let since = match &open.state {
+                    State::Waiting { since, .. } => *since,
+                    _ => seq,
+                };
+                open.attempts = e.attempt;
+                open.state = State::Claimed(Claim {
+                    fence: seq,
+                    since,
+                    reply_id: e.reply_id,
+                    worker: e.worker.clone(),
+                    incarnation: e.incarnation,
+                    attempt: e.attempt,
+                    lease_ms: e.lease_ms,
+                    at_ms,
+                });
+                self.places.add(e.message_id, open);
             }
             (Event::MessageReleased(e), Some(room)) => {
                 let before = self.take(&e.message_id);
@@ -206,12 +229,12 @@ impl Queue {
 
     /// Whether a live claim has promised this id to its reply.
     pub fn is_promised(&self, id: &MessageId) -> bool {
-        self.promised.contains_key(id)
+        self.places.promised.contains_key(id)
     }
 
     /// The message whose live claim has promised this id to its reply.
     pub fn promised(&self, reply_id: &MessageId) -> Option<MessageId> {
-        self.promised.get(reply_id).copied()
+        self.places.promised.get(reply_id).copied()
     }
 
     /// All open messages, in no order.
@@ -220,23 +243,23 @@ impl Queue {
     }
 
     /// The messages that wait for `bot`, in the order in which they will be claimed.
-    pub fn waiting<'a>(&'a self, bot: &'a BotName) -> impl Iterator<Item = MessageId> + 'a {
+    pub fn waiting<'a>(&'a self, bot: &BotName) -> impl Iterator<Item = MessageId> + use<'a> {
         self.lanes_of(bot).flat_map(|(_, lane)| lane.values().copied())
     }
 
     /// The lanes of `bot` that are not empty, in reading order: priority, second, how many wait.
-    pub fn lanes<'a>(&'a self, bot: &'a BotName) -> impl Iterator<Item = (u8, bool, usize)> + 'a {
+    pub fn lanes<'a>(&'a self, bot: &BotName) -> impl Iterator<Item = (u8, bool, usize)> + use<'a> {
         self.lanes_of(bot).map(|(key, lane)| (9 - key.rank, key.second, lane.len()))
     }
 
     /// How many messages of a bot wait, wait for a retry, and are held.
     pub fn depth(&self, bot: &BotName) -> Depth {
-        self.depths.get(bot).copied().unwrap_or_default()
+        self.places.bots.get(bot).map(|lanes| lanes.depth).unwrap_or_default()
     }
 
     /// How many messages of `room` wait at this priority, whoever shall answer.
     pub fn waiting_in_room(&self, room: &RoomName, priority: u8) -> u32 {
-        self.in_room.get(&(room.clone(), priority)).copied().unwrap_or(0)
+        self.places.in_room.get(room).map_or(0, |waiting| waiting[usize::from(rank(priority))])
     }
 
     /// How many waiting messages would be claimed before this one; `None` if it is not on a lane.
@@ -245,63 +268,82 @@ impl Queue {
     pub fn ahead(&self, id: &MessageId) -> Option<usize> {
         let open = self.open.get(id)?;
         let State::Waiting { since, .. } = open.state else { return None };
+        let lanes = &self.places.bots.get(&open.ask.bot)?.lanes;
         let own = LaneKey::of(&open.ask);
-        let before: usize = self.lanes_of(&open.ask.bot).take_while(|(key, _)| **key < own).map(|(_, l)| l.len()).sum();
-        Some(before + self.lanes.get(&own).map_or(0, |lane| lane.range(..since).count()))
+        let before: usize = lanes.range(..own).map(|(_, lane)| lane.len()).sum();
+        Some(before + lanes.get(&own).map_or(0, |lane| lane.range(..since).count()))
     }
 
-    fn lanes_of<'a>(&'a self, bot: &'a BotName) -> impl Iterator<Item = (&'a LaneKey, &'a BTreeMap<Seq, MessageId>)> {
-        let first = LaneKey { bot: bot.clone(), rank: 0, second: false };
-        self.lanes.range(first..).take_while(move |(key, _)| key.bot == *bot)
+    fn lanes_of<'a>(
+        &'a self,
+        bot: &BotName,
+    ) -> impl Iterator<Item = (&'a LaneKey, &'a BTreeMap<Seq, MessageId>)> + use<'a> {
+        self.places.bots.get(bot).into_iter().flat_map(|lanes| &lanes.lanes)
     }
 
     fn put(&mut self, id: MessageId, open: Open) {
-        let depth = self.depths.entry(open.ask.bot.clone()).or_default();
-        match &open.state {
-            State::Waiting { since, .. } => {
-                depth.waiting += 1;
-                *self.in_room.entry((open.room.clone(), open.ask.priority)).or_default() += 1;
-                self.lanes.entry(LaneKey::of(&open.ask)).or_default().insert(*since, id);
-            }
-            State::Retrying { .. } => depth.retrying += 1,
-            State::Claimed(claim) => {
-                depth.claimed += 1;
-                self.promised.insert(claim.reply_id, id);
-            }
-        }
+        self.places.add(id, &open);
         self.open.insert(id, open);
     }
 
     fn take(&mut self, id: &MessageId) -> Option<Open> {
         let open = self.open.remove(id)?;
-        let depth = self.depths.entry(open.ask.bot.clone()).or_default();
+        self.places.remove(&open);
+        Some(open)
+    }
+}
+
+impl Places {
+    fn add(&mut self, id: MessageId, open: &Open) {
+        let bot = met(&mut self.bots, &open.ask.bot);
         match &open.state {
             State::Waiting { since, .. } => {
-                depth.waiting -= 1;
-                let room = (open.room.clone(), open.ask.priority);
-                if let Some(count) = self.in_room.get_mut(&room) {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.in_room.remove(&room);
-                    }
-                }
+                bot.depth.waiting += 1;
+                bot.lanes.entry(LaneKey::of(&open.ask)).or_default().insert(*since, id);
+                met(&mut self.in_room, &open.room)[usize::from(rank(open.ask.priority))] += 1;
+            }
+            State::Retrying { .. } => bot.depth.retrying += 1,
+            State::Claimed(claim) => {
+                bot.depth.claimed += 1;
+                self.promised.insert(claim.reply_id, id);
+            }
+        }
+    }
+
+    fn remove(&mut self, open: &Open) {
+        let bot = met(&mut self.bots, &open.ask.bot);
+        match &open.state {
+            State::Waiting { since, .. } => {
+                bot.depth.waiting -= 1;
                 let key = LaneKey::of(&open.ask);
-                if let Some(lane) = self.lanes.get_mut(&key) {
+                if let Some(lane) = bot.lanes.get_mut(&key) {
                     lane.remove(since);
                     if lane.is_empty() {
-                        self.lanes.remove(&key);
+                        bot.lanes.remove(&key);
                     }
                 }
+                let waiting = met(&mut self.in_room, &open.room);
+                waiting[usize::from(rank(open.ask.priority))] -= 1;
+                if *waiting == [0; 10] {
+                    self.in_room.remove(&open.room);
+                }
             }
-            State::Retrying { .. } => depth.retrying -= 1,
+            State::Retrying { .. } => bot.depth.retrying -= 1,
             State::Claimed(claim) => {
-                depth.claimed -= 1;
+                bot.depth.claimed -= 1;
                 self.promised.remove(&claim.reply_id);
             }
         }
-        if *depth == Depth::default() {
-            self.depths.remove(&open.ask.bot);
+        if bot.depth == Depth::default() {
+            self.bots.remove(&open.ask.bot);
         }
-        Some(open)
     }
+}
+
+/// The value of a name, made if need be; the name is cloned only then.
+fn met<'a, K: Clone + Eq + Hash, V: Default>(map: &'a mut KeyedMap<K, V>, name: &K) -> &'a mut V {
+    if !map.contains_key(name) {
+        map.insert(name.clone(), V::default());
+    }
+    map.get_mut(name).expect("it was just there")
 }

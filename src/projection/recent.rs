@@ -2,12 +2,12 @@
 //!
 //! Promises: for a room that is here, all its messages newer than its floor are here, in order, with their present
 //! status; at most `messages_max` a room and `rooms_max` rooms, the room longest silent going first.
-//! Kept are the entries themselves, which others hold too; a message as people see it is made when somebody looks, so
-//! that folding stays cheap.
+//! Kept is what a message shows, not its entry, and no bytes of the log; a message as people see it is made when somebody
+//! looks, so that folding stays cheap.
 //! Not here: older messages (index and log).
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
@@ -16,7 +16,7 @@ use antiphon_schemas::{
     wire::{Message, Status},
 };
 
-use super::{record::Change, view};
+use super::{keyed::KeyedMap, record::Change, view::Posted};
 
 /// The projection.
 #[derive(Debug, Clone)]
@@ -24,7 +24,7 @@ pub struct Recent {
     epoch: Epoch,
     messages_max: usize,
     rooms_max: usize,
-    rooms: HashMap<RoomName, Room>,
+    rooms: KeyedMap<RoomName, Room>,
     /// By their last positions; kept from when there are as many as may be, because only then one must go.
     by_last: Option<BTreeMap<Seq, RoomName>>,
 }
@@ -34,36 +34,30 @@ struct Room {
     floor: Seq,
     last: Seq,
     messages: VecDeque<Shown>,
-    /// How many messages were before the first one here.
-    gone: u64,
-    /// The how-manieth message each is, counted from the first that was ever here.
-    places: HashMap<MessageId, u64>,
+    /// Theirs, in the same order. What is said of a message is nearly always said soon after it was posted: searching
+    /// these backwards costs less than a map that takes every message in and out.
+    ids: VecDeque<MessageId>,
 }
 
 impl Room {
-    /// Where a message is in `messages`.
-    fn place(&self, id: &MessageId) -> Option<usize> {
-        usize::try_from(self.places.get(id)? - self.gone).ok()
+    /// A message. Cost: how many came after it, all of them for one that is not here.
+    fn find(&self, id: &MessageId) -> Option<usize> {
+        self.ids.iter().rposition(|other| other == id)
     }
 }
 
 /// A message, and where it stands.
 #[derive(Debug, Clone)]
 struct Shown {
-    posted: Arc<Entry>,
-    id: MessageId,
+    posted: Posted,
     status: Status,
     reason: Option<Arc<str>>,
     redacted: bool,
 }
 
 impl Shown {
-    fn seq(&self) -> Seq {
-        self.posted.header.seq
-    }
-
-    fn message(&self, epoch: Epoch) -> Option<Arc<Message>> {
-        view::message_as(&self.posted, epoch, self.status, self.reason.clone(), self.redacted).map(Arc::new)
+    fn message(&self, room: &RoomName, epoch: Epoch) -> Arc<Message> {
+        Arc::new(self.posted.message(room, epoch, self.status, self.reason.clone(), self.redacted))
     }
 }
 
@@ -83,36 +77,36 @@ impl Recent {
             epoch,
             messages_max: messages_max.max(1),
             rooms_max: rooms_max.max(1),
-            rooms: HashMap::new(),
+            rooms: KeyedMap::default(),
             by_last: None,
         }
     }
 
     /// Folds one entry in.
-    pub fn apply(&mut self, entry: &Arc<Entry>) {
-        let Some(room_name) = &entry.header.room else { return };
-        if let Some(id) = view::posted_id(entry) {
-            self.push(room_name, id, entry);
+    pub fn apply(&mut self, entry: &Entry) {
+        let Some(name) = &entry.header.room else { return };
+        if let Some(posted) = Posted::of(entry) {
+            self.push(name, posted);
         }
-        let Some(room) = self.rooms.get_mut(room_name) else { return };
-        for (id, change) in Change::of(entry) {
-            let Some(shown) = room.place(&id).and_then(|at| room.messages.get_mut(at)) else { continue };
+        let Some(room) = self.rooms.get_mut(name) else { return };
+        for (id, change) in Change::of(entry).filter(|(_, change)| *change != Change::default()) {
+            let Some(shown) = room.find(&id).and_then(|at| room.messages.get_mut(at)) else { continue };
             if let Some(status) = change.status {
                 (shown.status, shown.reason) = (status, change.reason);
             }
             shown.redacted |= change.redacted;
             if change.erased {
-                shown.posted = view::erased(&shown.posted);
+                shown.posted.erase();
             }
         }
     }
 
     /// The newest messages of a room after a position, at most `limit` (the newest of them), oldest first.
-    pub fn window(&self, room: &RoomName, after: Seq, limit: usize) -> Window {
-        let Some(room) = self.rooms.get(room) else { return Window::default() };
-        let start = room.messages.partition_point(|m| m.seq() <= after);
+    pub fn window(&self, name: &RoomName, after: Seq, limit: usize) -> Window {
+        let Some(room) = self.rooms.get(name) else { return Window::default() };
+        let start = room.messages.partition_point(|m| m.posted.seq <= after);
         let start = start.max(room.messages.len().saturating_sub(limit));
-        let messages = room.messages.range(start..).filter_map(|shown| shown.message(self.epoch));
+        let messages = room.messages.range(start..).map(|shown| shown.message(name, self.epoch));
         Window { messages: messages.collect(), floor: Some(room.floor) }
     }
 
@@ -122,35 +116,31 @@ impl Recent {
     }
 
     /// A message, if it is in memory.
-    pub fn message(&self, room: &RoomName, id: &MessageId) -> Option<Arc<Message>> {
-        let room = self.rooms.get(room)?;
-        room.messages.get(room.place(id)?)?.message(self.epoch)
+    pub fn message(&self, name: &RoomName, id: &MessageId) -> Option<Arc<Message>> {
+        let room = self.rooms.get(name)?;
+        Some(room.messages.get(room.find(id)?)?.message(name, self.epoch))
     }
 
-    fn push(&mut self, name: &RoomName, id: MessageId, posted: &Arc<Entry>) {
-        let seq = posted.header.seq;
-        let room = self.rooms.entry(name.clone()).or_insert_with(|| Room {
-            floor: Seq(seq.0 - 1),
-            last: Seq::ZERO,
-            messages: VecDeque::new(),
-            gone: 0,
-            places: HashMap::new(),
-        });
+    fn push(&mut self, name: &RoomName, posted: Posted) {
+        let (id, seq) = (posted.id, posted.seq);
+        if !self.rooms.contains_key(name) {
+            let (messages, ids) = (VecDeque::new(), VecDeque::new());
+            self.rooms.insert(name.clone(), Room { floor: Seq(seq.0 - 1), last: Seq::ZERO, messages, ids });
+        }
+        let Some(room) = self.rooms.get_mut(name) else { return };
         if let Some(by_last) = &mut self.by_last {
             by_last.remove(&room.last);
             by_last.insert(seq, name.clone());
         }
         room.last = seq;
-        room.places.insert(id, room.gone + room.messages.len() as u64);
-        let posted = posted.clone();
-        room.messages.push_back(Shown { posted, id, status: Status::None, reason: None, redacted: false });
-        if room.messages.len() > self.messages_max
+        if room.messages.len() == self.messages_max
             && let Some(oldest) = room.messages.pop_front()
         {
-            room.gone += 1;
-            room.places.remove(&oldest.id);
-            room.floor = oldest.seq();
+            room.ids.pop_front();
+            room.floor = oldest.posted.seq;
         }
+        room.messages.push_back(Shown { posted, status: Status::None, reason: None, redacted: false });
+        room.ids.push_back(id);
         if self.rooms.len() > self.rooms_max {
             let by_last = self
                 .by_last

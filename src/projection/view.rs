@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use antiphon_schemas::{
-    Cursor, Entry, Epoch, Event, MessageId,
-    event::Erased,
+    BotName, Cursor, Entry, Epoch, Event, MessageId, RoomName, Seq,
+    event::{self, Erased, Made},
     time,
     wire::{Author, AuthorKind, Message, Position, Status},
 };
@@ -19,69 +19,138 @@ use super::record::Record;
 pub const ERASED_AUTHOR: &str = "erased";
 
 /// A position of this log as given out.
-pub fn position(epoch: Epoch, seq: antiphon_schemas::Seq) -> Position {
+pub fn position(epoch: Epoch, seq: Seq) -> Position {
     Position(Cursor { epoch, partition: 0, seq })
+}
+
+/// What a message shows of the entry that posted it: a fraction of its size, so that many can be kept. Texts are shared.
+#[derive(Debug, Clone)]
+pub struct Posted {
+    /// Its id.
+    pub id: MessageId,
+    /// Where it was posted.
+    pub seq: Seq,
+    at_ms: u64,
+    author: event::Author,
+    text: Arc<str>,
+    reply_to: Option<MessageId>,
+    /// Whom it asked.
+    bot: Option<BotName>,
+    /// Of replies that are not erased.
+    made: Option<Arc<Made>>,
+    is_reply: bool,
+    erased: bool,
+}
+
+impl Posted {
+    /// Of the entry that posts it; `None` for other entries.
+    pub fn of(entry: &Entry) -> Option<Posted> {
+        let (seq, at_ms) = (entry.header.seq, entry.header.at_ms);
+        let gone = |id, reply_to: Option<MessageId>| Posted {
+            id,
+            seq,
+            at_ms,
+            author: nobody(reply_to.is_some()),
+            text: Arc::default(),
+            reply_to,
+            bot: None,
+            made: None,
+            is_reply: reply_to.is_some(),
+            erased: true,
+        };
+        Some(match &entry.event {
+            Event::MessagePosted(e) => Posted {
+                id: e.id,
+                seq,
+                at_ms,
+                author: e.author.clone(),
+                text: e.text.clone(),
+                reply_to: e.reply_to,
+                bot: e.ask.as_ref().map(|ask| ask.bot.clone()),
+                made: None,
+                is_reply: false,
+                erased: false,
+            },
+            Event::ReplyPosted(e) => Posted {
+                id: e.id,
+                seq,
+                at_ms,
+                author: e.author.clone(),
+                text: e.text.clone(),
+                reply_to: Some(e.message_id),
+                bot: None,
+                made: Some(e.made.clone()),
+                is_reply: true,
+                erased: false,
+            },
+            Event::Erased(e) => match (&*e.kind, e.subjects.as_slice()) {
+                ("message.posted", [id]) => gone(*id, None),
+                ("reply.posted", [id, message_id]) => gone(*id, Some(*message_id)),
+                _ => return None,
+            },
+            _ => return None,
+        })
+    }
+
+    /// Keeps what is left of it once its entry is erased: what [`Posted::of`] makes of that.
+    pub fn erase(&mut self) {
+        (self.author, self.text) = (nobody(self.is_reply), Arc::default());
+        (self.bot, self.made, self.erased) = (None, None, true);
+        if !self.is_reply {
+            self.reply_to = None;
+        }
+    }
+
+    /// The message, with a status, and hidden if it is redacted.
+    pub fn message(
+        &self,
+        room: &RoomName,
+        epoch: Epoch,
+        status: Status,
+        reason: Option<Arc<str>>,
+        redacted: bool,
+    ) -> Message {
+        let event::Author { name, kind, color } = self.author.clone();
+        let made = self.made.as_deref();
+        let mut message = Message {
+            id: self.id,
+            room: room.clone(),
+            author: Author { name, kind, color },
+            text: self.text.clone(),
+            at: time::rfc3339(self.at_ms).into(),
+            reply_to: self.reply_to,
+            position: position(epoch, self.seq),
+            status,
+            reason,
+            redacted: self.erased,
+            bot: self.bot.clone(),
+            model: made.map(|made| made.model.clone()),
+            options: made.map(|made| made.options.clone()),
+            prompt_sha256: made.map(|made| made.prompt_sha256.clone()),
+            context: made.map(|made| made.context.clone()),
+            first_token_ms: made.and_then(|made| made.first_token_ms),
+            total_ms: made.map(|made| made.total_ms),
+            deltas: made.map(|made| made.deltas),
+            finish: made.map(|made| made.finish.clone()),
+            usage: made.and_then(|made| made.usage),
+        };
+        if redacted {
+            redact(&mut message);
+        }
+        message
+    }
+}
+
+fn nobody(is_reply: bool) -> event::Author {
+    let kind = if is_reply { AuthorKind::Bot } else { AuthorKind::Human };
+    event::Author { name: ERASED_AUTHOR.into(), kind, color: None }
 }
 
 /// The message that an entry posts, as it was when it was posted; `None` for other entries.
 pub fn message(entry: &Entry, epoch: Epoch) -> Option<Message> {
-    let header = &entry.header;
-    let nobody = |kind| Author { name: ERASED_AUTHOR.into(), kind, color: None };
-    let nothing: Arc<str> = "".into();
-    let author =
-        |a: &antiphon_schemas::event::Author| Author { name: a.name.clone(), kind: a.kind, color: a.color.clone() };
-    let (id, who, text, reply_to) = match &entry.event {
-        Event::MessagePosted(e) => (e.id, author(&e.author), &e.text, e.reply_to),
-        Event::ReplyPosted(e) => (e.id, author(&e.author), &e.text, Some(e.message_id)),
-        Event::Erased(e) => match (&*e.kind, e.subjects.as_slice()) {
-            ("message.posted", [id]) => (*id, nobody(AuthorKind::Human), &nothing, None),
-            ("reply.posted", [id, message_id]) => (*id, nobody(AuthorKind::Bot), &nothing, Some(*message_id)),
-            _ => return None,
-        },
-        _ => return None,
-    };
-    let mut message = Message {
-        id,
-        room: header.room.clone()?,
-        author: who,
-        text: text.clone(),
-        at: time::rfc3339(header.at_ms).into(),
-        reply_to,
-        position: position(epoch, header.seq),
-        status: Status::None,
-        reason: None,
-        redacted: matches!(entry.event, Event::Erased(_)),
-        bot: None,
-        model: None,
-        options: None,
-        prompt_sha256: None,
-        context: None,
-        first_token_ms: None,
-        total_ms: None,
-        deltas: None,
-        finish: None,
-        usage: None,
-    };
-    match &entry.event {
-        Event::MessagePosted(e) => {
-            message.bot = e.ask.as_ref().map(|ask| ask.bot.clone());
-            message.status = if e.ask.is_some() { Status::Waiting } else { Status::None };
-        }
-        Event::ReplyPosted(e) => {
-            let made = &e.made;
-            message.model = Some(made.model.clone());
-            message.options = Some(made.options.clone());
-            message.prompt_sha256 = Some(made.prompt_sha256.clone());
-            message.context = Some(made.context.clone());
-            message.first_token_ms = made.first_token_ms;
-            message.total_ms = Some(made.total_ms);
-            message.deltas = Some(made.deltas);
-            message.finish = Some(made.finish.clone());
-            message.usage = made.usage;
-        }
-        _ => {}
-    }
-    Some(message)
+    let posted = Posted::of(entry)?;
+    let status = if posted.bot.is_some() { Status::Waiting } else { Status::None };
+    Some(posted.message(entry.header.room.as_ref()?, epoch, status, None, false))
 }
 
 /// The message that an entry posts, as it stands by its record.
@@ -103,7 +172,7 @@ pub fn erased(entry: &Arc<Entry>) -> Arc<Entry> {
     Arc::new(entry.erased().unwrap_or_else(|| Entry {
         header: entry.header.clone(),
         body: Bytes::new(),
-        event: Event::Erased(Erased { kind: (&*entry.header.kind).into(), subjects: entry.header.subjects.clone() }),
+        event: Event::Erased(Erased { kind: (&*entry.header.kind).into(), subjects: entry.header.subjects.to_vec() }),
     }))
 }
 
@@ -115,11 +184,7 @@ pub fn message_as(
     reason: Option<Arc<str>>,
     redacted: bool,
 ) -> Option<Message> {
-    let mut message = Message { status, reason, ..message(entry, epoch)? };
-    if redacted {
-        redact(&mut message);
-    }
-    Some(message)
+    Some(Posted::of(entry)?.message(entry.header.room.as_ref()?, epoch, status, reason, redacted))
 }
 
 /// The ids of the messages that an entry posts: one or none.

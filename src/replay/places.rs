@@ -129,6 +129,8 @@ fn said_by(entry: &Entry, author: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use antiphon_schemas::event::{Author, AuthorKind, Made, MessageErased, MessagePosted, ReplyPosted};
 
     use super::*;
@@ -141,7 +143,7 @@ mod tests {
 
     fn reply(n: usize, to: usize, context: &[usize]) -> Event {
         let author = Author { name: "bot".into(), kind: AuthorKind::Bot, color: None };
-        let made = Made { context: context.iter().map(|n| id(*n)).collect(), ..Made::default() };
+        let made = Arc::new(Made { context: context.iter().map(|n| id(*n)).collect(), ..Made::default() });
         ReplyPosted { id: id(n), message_id: id(to), author, text: "words".into(), hops: 1, made }.into()
     }
 

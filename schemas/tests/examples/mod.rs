@@ -94,7 +94,8 @@ fn full() -> Vec<Event> {
                 deltas: 1_000,
                 finish: "length".into(),
                 usage: Some(Usage { prompt_tokens: 8_000, completion_tokens: 70_000 }),
-            },
+            }
+            .into(),
         }
         .into(),
         MessageCompleted { message_id: id(1), reply_id: id(3), fence, ms: 4_294_967_296 }.into(),
@@ -162,7 +163,7 @@ fn minimal() -> Vec<Event> {
             author: Author { name: "b".into(), kind: AuthorKind::Bot, color: None },
             text: "".into(),
             hops: 0,
-            made: Made::default(),
+            made: Arc::default(),
         }
         .into(),
         MessageCompleted { message_id: id(0), reply_id: id(0), fence: Seq(0), ms: 0 }.into(),

@@ -293,7 +293,7 @@ fn entry(seq: u64, at_ms: u64, event: Event) -> Entry {
         request: RequestId(Uuid::nil()),
         kind: event.kind().into(),
         room: None,
-        subjects: vec![],
+        subjects: [].into(),
         version: 1,
     };
     let mut body = BytesMut::zeroed(16);

@@ -79,7 +79,7 @@ fn lost(end: RestoredEnd) -> Restore {
 
 fn answered(reply: u128) -> RestoredEnd {
     let (message_id, author) = (id(0), Author { name: "ann-bot".into(), kind: AuthorKind::Bot, color: None });
-    let made = Made { total_ms: 7, ..Made::default() };
+    let made = Arc::new(Made { total_ms: 7, ..Made::default() });
     let reply = ReplyPosted { id: reply_id(reply), message_id, author, text: "words".into(), hops: 1, made };
     let completed = MessageCompleted { message_id, reply_id: reply.id, fence: Seq(4_711), ms: 7 };
     RestoredEnd::Answered { reply: Some(Box::new(reply)), completed }

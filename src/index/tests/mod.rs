@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use antiphon_schemas::{
     BotName, Entry, Epoch, Event, Header, MessageId, RequestId, RoomName, Seq,
     event::{
-        Ask, Author, AuthorKind, Made, MessageCancelled, MessageClaimed, MessageCompleted, MessageDead, MessageFailed,
+        Ask, Author, AuthorKind, MessageCancelled, MessageClaimed, MessageCompleted, MessageDead, MessageFailed,
         MessagePosted, MessageRedacted, MessageReleased, ReplyPosted, Unknown,
     },
 };
@@ -94,7 +94,7 @@ fn event(what: u8, message: u8, i: usize) -> Event {
             author: author(AuthorKind::Bot),
             text: "yes".into(),
             hops: 1,
-            made: Made::default(),
+            made: Arc::default(),
         }
         .into(),
         8 => MessageCompleted { message_id, reply_id, fence: Seq(1), ms: 1 }.into(),

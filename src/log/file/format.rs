@@ -322,7 +322,7 @@ mod tests {
                         request: RequestId(Uuid::from_u128(request)),
                         kind: event.kind().into(),
                         room: room.map(|r| RoomName::new(&r).unwrap()),
-                        subjects,
+                        subjects: subjects.into(),
                         version: VERSION,
                     },
                     body: Entry::body_of(&event, [5; SALT_BYTES]).unwrap(),

@@ -218,7 +218,7 @@ impl<'a> Fields<'a> {
                 "" => None,
                 room => Some(RoomName::new(room).map_err(|_| "its room (r) is not a room's name")?),
             },
-            subjects: subjects.map_err(|_| "its subjects (s) are not UUIDs")?,
+            subjects: subjects.map_err(|_| "its subjects (s) are not UUIDs")?.into(),
             version: version.parse().map_err(|_| "its version (v) is not a number")?,
             kind: kind.into(),
         };
@@ -273,7 +273,7 @@ mod tests {
             request: RequestId(Uuid::nil()),
             kind: "weather".into(),
             room: Some(room("a")),
-            subjects: vec![],
+            subjects: [].into(),
             version: 1,
         };
         Entry { header, body: Entry::body_of(&event, [1; 16]).unwrap(), event }
@@ -290,7 +290,7 @@ mod tests {
             let body = Entry::body_of(&event, salt).unwrap();
             let room = room.map(|r| RoomName::new(&r).unwrap());
             let request = RequestId(Uuid::from_u128(request));
-            let header = Header { seq: Seq(seq), at_ms, request, kind: kind.into(), room, subjects, version };
+            let header = Header { seq: Seq(seq), at_ms, request, kind: kind.into(), room, subjects: subjects.into(), version };
             let written = Entry::new(header, body).unwrap();
             let read = entry_of("log", id_of(Seq(seq)).as_bytes(), stored(&written)).unwrap();
             prop_assert_eq!(read.hash(), written.hash());

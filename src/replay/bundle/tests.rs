@@ -21,7 +21,7 @@ fn stored(seq: u64, kind: &str, body: Vec<u8>) -> Stored {
         request: RequestId(Uuid::from_u128(seq.into())),
         kind: kind.into(),
         room: Some(RoomName::new("lobby").unwrap()),
-        subjects: vec![MessageId(Uuid::from_u128(7))],
+        subjects: [MessageId(Uuid::from_u128(7))].into(),
         version: 1,
     };
     let mut bytes = BytesMut::new();

@@ -47,7 +47,7 @@ async fn spaced(data: &Path, count: u64, gap_ms: u64) {
             request: RequestId(Uuid::from_u128(n.into())),
             kind: event.kind().into(),
             room: Some(RoomName::new("lobby").unwrap()),
-            subjects: vec![id],
+            subjects: [id].into(),
             version: 1,
         };
         Arc::new(Entry { header, body, event })
