@@ -209,6 +209,10 @@ document.addEventListener('click', (event) => {
   else if (id && !button && !event.target.closest('a, #workers-table') && getSelection()?.isCollapsed) show(id); // anywhere in the row
 });
 document.addEventListener('visibilitychange', tick);
+// Banners and the filters both stay in sight: one below the other.
+new ResizeObserver(([entry]) => {
+  document.documentElement.style.setProperty('--banners', `${entry?.contentRect.height ?? 0}px`);
+}).observe(byId('banners'));
 setInterval(tick, TICK_MS);
 
 const asked = new URLSearchParams(location.search).get('message');
