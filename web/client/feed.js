@@ -66,7 +66,7 @@ export class Feed {
       onEvent: (event) => {
         if (event.name !== 'snapshot') return;
         this.stopPeek();
-        if (this.cursor === '') done(this.put({ ...event, prev: '' }));
+        done(this.put({ ...event, prev: '' }));
       },
     });
     this.#peek.start();

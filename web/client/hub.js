@@ -3,7 +3,7 @@
 //
 // ```text
 //   leader   stream of all tabs' rooms ─▶ its own feeds
-//            │ event, beat (how the stream is, how far each room)      ▲ join (rooms, cursors), missed, leave, ask, wake
+//            │ event, beat (how the stream is, how far each room)      ▲ join (rooms, cursors), missed, ask, wake
 //   follower ▼ its feeds: once, in order                               │
 // ```
 // A room that the stream has not yet makes it anew, from the cursors of those who want it; a new tab gets its snapshot over a
@@ -331,7 +331,6 @@ export class Hub {
   /** @param {any} message */
   #told(message) {
     const { kind, from } = message;
-    if (kind === 'leave') return this.#forget(from);
     if (this.#leads) {
       if (kind === 'join') {
         const forget = this.#others.get(from)?.forget ?? this.#tabs.whenGone(from, () => this.#forget(from));

@@ -31,7 +31,12 @@ export class Tabs {
   #running = new AbortController();
   /** Aborted by whoever steals instead of waiting. */
   #queued = new AbortController();
+  /** @type {(nothing: void) => void} */
   #release = () => {};
+  /** @type {Promise<void>} */
+  #held = Promise.resolve();
+  /** @type {Set<object>} requests by which this tab has the lead: one that it queued for and one that steals may both get it */
+  #grants = new Set();
   #quiet = () => {};
 
   /**
@@ -61,12 +66,12 @@ export class Tabs {
     this.#compete({ ifAvailable: true });
   }
 
-  /** Lets everything go; the others are told. */
+  /** Lets everything go; the others learn of it by the locks. */
   stop() {
-    this.tell({ kind: 'leave' });
     this.#running.abort();
     this.#queued.abort();
     this.#release();
+    this.#grants.clear();
     this.#quiet();
     this.#channel?.close();
     this.#channel = null;
@@ -133,11 +138,11 @@ export class Tabs {
   /** @returns {Promise<void>} that ends when the lead is let go */
   #lead() {
     this.#quiet();
-    const held = new Promise((/** @type {(nothing: void) => void} */ release) => {
-      this.#release = release;
-    });
-    this.#be('leader');
-    return held;
+    if (this.role !== 'leader') {
+      this.#held = new Promise((release) => { this.#release = release; });
+      this.#be('leader');
+    }
+    return this.#held;
   }
 
   /**
@@ -146,17 +151,17 @@ export class Tabs {
    */
   async #compete(options) {
     const mine = this.#running.signal;
-    let led = false;
+    const grant = {};
     try {
       await this.#locks.request(this.#name, options, (lock) => {
         if (mine.aborted) return undefined;
         if (!lock) return this.#follow();
-        led = true;
+        this.#grants.add(grant);
         return this.#lead();
       });
     } catch {
       if (mine.aborted) return;
-      if (led) this.#follow();
+      if (this.#grants.delete(grant) && this.#grants.size === 0) this.#follow();
       // A page whose origin may have no locks.
       else if (this.role === 'unknown') this.#be('alone');
     }

@@ -5,15 +5,17 @@ import { openMonitor } from '../client.js';
 import { byId, oncePerFrame } from '../parts/dom.js';
 import { Actions, refusalWords, RETRY_ALL_MAX } from './actions.js';
 import { Bulk } from './bulk.js';
+import { addChanges, noChanges } from './changes.js';
 import { FilterBar } from './filterbar.js';
 import { isNarrow, matcher } from './filters.js';
 import { Header } from './header.js';
 import { LifeDialog } from './life.js';
 import { Queues } from './queues.js';
-import { DONE_COLUMNS, FAILED_COLUMNS, OPEN_COLUMNS, WORKER_COLUMNS } from './rows.js';
-import { addChanges, noChanges, Store } from './store.js';
+import { DONE_COLUMNS, FAILED_COLUMNS, OPEN_COLUMNS } from './rows.js';
+import { Store } from './store.js';
 import { KeyedTable, setText } from './table.js';
 import { isFailure } from './words.js';
+import { WORKER_COLUMNS } from './workers.js';
 
 /** @import { Ended, Open, Worker } from './types.js' */
 /** @import { Link } from './header.js' */
@@ -81,7 +83,7 @@ const life = new LifeDialog(byId('life', HTMLDialogElement), {
 });
 const bulk = new Bulk(byId('bulk', HTMLDialogElement), actions);
 
-/** @param {import('./store.js').Changes} more */
+/** @param {import('./changes.js').Changes} more */
 function took(more) {
   heardAt = performance.now();
   addChanges(changes, more);
@@ -207,6 +209,10 @@ document.addEventListener('click', (event) => {
   else if (id && !button && !event.target.closest('a, #workers-table') && getSelection()?.isCollapsed) show(id); // anywhere in the row
 });
 document.addEventListener('visibilitychange', tick);
+// Banners and the filters both stay in sight: one below the other.
+new ResizeObserver(([entry]) => {
+  document.documentElement.style.setProperty('--banners', `${entry?.contentRect.height ?? 0}px`);
+}).observe(byId('banners'));
 setInterval(tick, TICK_MS);
 
 const asked = new URLSearchParams(location.search).get('message');

@@ -1,13 +1,13 @@
-// The columns of the monitor's tables: what stands in each cell, for messages in flight, failures, finished ones, workers.
+// The columns of the tables of messages: what stands in each cell, for those in flight, failed and finished.
 // Buttons say what they do by `data-act`; main.js listens.
 
 import { actButton, make } from '../parts/dom.js';
 import { absolute, relative } from '../parts/time.js';
 import { setText } from './table.js';
-import { age, counted, measured, pairWords, shownAuthor, shownText, stateOf, stateTone, stateWords, wholeSpan } from './words.js';
-import { SILENT_MS, whyOf } from './why.js';
+import { whyOf } from './why.js';
+import { age, measured, pairWords, shownAuthor, shownText, stateOf, stateTone, stateWords } from './words.js';
 
-/** @import { Ended, Open, Worker } from './types.js' */
+/** @import { Ended, Open } from './types.js' */
 /** @import { Column } from './table.js' */
 /** @import { Store } from './store.js' */
 
@@ -23,10 +23,8 @@ import { SILENT_MS, whyOf } from './why.js';
 
 /** @typedef {Column<Open | Ended, Context>} MessageColumn */
 
-const HOLDS_SHOWN = 8; // messages named in a worker's row; the rest is counted
-
 /** @param {HTMLElement} cell @param {number} at @returns {HTMLElement} its child, which `make` put there */
-const part = (cell, at) => /** @type {HTMLElement} */ (cell.children[at]);
+export const part = (cell, at) => /** @type {HTMLElement} */ (cell.children[at]);
 
 /**
  * A time that ticks. Its title is the absolute one.
@@ -35,7 +33,7 @@ const part = (cell, at) => /** @type {HTMLElement} */ (cell.children[at]);
  * @param {string | null} at
  * @param {string} words
  */
-function time(cell, at, words) {
+export function time(cell, at, words) {
   setText(cell, words);
   if (cell.dataset.at === (at ?? '')) return;
   cell.dataset.at = at ?? '';
@@ -218,67 +216,3 @@ export const FAILED_COLUMNS = [state, message, room, bot, reason, holder, tries,
 export const DONE_COLUMNS = [
   pair, message, answer, room, bot, lasted('Waited', 'waited_ms'), lasted('First word', 'first_token_ms'), tries, holder, endedAt,
 ];
-
-/** @type {Column<Worker, Context>[]} */
-export const WORKER_COLUMNS = [
-  { label: 'Worker', name: 'worker', head: true, fill: (cell, { worker }) => setText(cell, worker) },
-  { label: 'Kind', name: 'kind', fill: (cell, { kind }) => setText(cell, kind) },
-  { label: 'Answers for', name: 'bots', fill: (cell, { bots }) => setText(cell, bots.join(', ') || '–') },
-  { label: 'Models', name: 'models', fill: (cell, { models }) => setText(cell, models.join(', ') || '–') },
-  {
-    label: 'Does',
-    name: 'does',
-    live: true,
-    make: (cell) => cell.append(make('span', { className: 'badge' })),
-    fill(cell, worker, { now }) {
-      const { words, tone } = workerState(worker, now);
-      const badge = part(cell, 0);
-      setText(badge, words);
-      badge.className = `badge ${tone}`;
-    },
-  },
-  { label: 'Holds', name: 'holds', live: true, fill: fillHolds },
-  {
-    label: 'Last heard',
-    name: 'number age',
-    live: true,
-    fill: (cell, { last_seen_at: at }, { now }) => time(cell, at, at ? `${age(at, now)} ago` : 'not yet'),
-  },
-];
-
-/**
- * @param {Worker} worker
- * @param {number} now
- * @returns {{ words: string, tone: string }}
- */
-export function workerState({ kind, holds, waiting, last_seen_at }, now) {
-  const silent = last_seen_at ? now - Date.parse(last_seen_at) : 0;
-  if (kind === 'remote' && holds.length > 0 && silent > SILENT_MS) return { words: 'heartbeat missing', tone: 'bad' };
-  if (holds.length > 0) return { words: waiting > 0 ? `works, ${waiting} free` : 'works', tone: '' };
-  return waiting > 0 ? { words: waiting > 1 ? `${waiting} free` : 'free', tone: 'good' } : { words: 'away', tone: 'plain' };
-}
-
-/**
- * @param {HTMLElement} cell
- * @param {Worker} worker
- * @param {Context} context
- */
-function fillHolds(cell, { holds }, { store, now }) {
-  const shown = holds.slice(0, HOLDS_SHOWN);
-  const key = `${shown.map(({ message_id }) => message_id).join()} ${holds.length}`;
-  if (cell.dataset.holds !== key) {
-    cell.dataset.holds = key;
-    cell.replaceChildren(...shown.map(({ message_id, room: name }) => {
-      const text = shownText(store.find(message_id)?.text ?? `a message in ${name}`);
-      return make('span', { className: 'hold' }, make('button', { type: 'button', className: 'open', data: { act: 'life', id: message_id } }, text), make('span', { className: 'by' }));
-    }));
-    if (holds.length > shown.length) cell.append(`and ${counted(holds.length - shown.length, 'more', 'more')}`);
-    if (holds.length === 0) cell.append('–');
-  }
-  shown.forEach(({ stage, progress, deltas, claimed_at }, at) => {
-    const done = progress === null ? '' : ` ${Math.round(progress * 100)} %`;
-    const words = `${stateWords(stage ?? 'claimed')}${done}${deltas ? `, ${counted(deltas, 'piece')}` : ''} · ${wholeSpan(now - Date.parse(claimed_at))}`;
-    const by = cell.children[at]?.children[1];
-    if (by) setText(by, words);
-  });
-}

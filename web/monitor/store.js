@@ -1,55 +1,24 @@
 // What the monitor knows: a snapshot, and the updates after it, folded into one state. Pure: no DOM, no clock, no network.
 // Promises: everything is kept by its key (bot, message id, worker), so an update of one thing changes one thing; what is
-// kept is bounded; `Changes` names exactly what is to be drawn again.
+// kept is bounded; `Changes` names exactly what is to be drawn again (changes.js).
 // Not here: sentences (why.js), filters (filters.js), time as it passes (the caller gives the present).
 
 /**
  * @import { Ended, Health, Minute, Open, Queue, Snapshot, Stage, Update, Worker } from './types.js'
+ * @import { Changes } from './changes.js'
  */
+
+import { noChanges } from './changes.js';
 
 export const OPEN_MAX = 500; // as many as the server lists
 export const ENDED_MAX = 200; // likewise; older ones are in the rooms and in `antiphon replay`
 export const MINUTES_MAX = 60; // what the plots show
-export const CHANGES_MAX = 2_000; // ids named apart; a page that is not seen draws nothing for days, and then everything
 export const STAGES_MAX = 32; // live stages remembered of one message: more than a few tries have
 
 const HOUR_MS = 3_600_000;
 
 /** Held ones come first, whatever their workers say that they do. @param {Open} open */
 const rank = ({ state }) => (state === 'waiting' ? 1 : state === 'retrying' ? 2 : 0);
-
-/**
- * What an update changed. Sets hold keys.
- *
- * @typedef {object} Changes
- * @property {boolean} all everything is to be drawn again
- * @property {boolean} health
- * @property {Set<string>} queues
- * @property {Set<string>} open
- * @property {Set<string>} ended
- * @property {Set<string>} workers
- */
-
-/** @returns {Changes} */
-export const noChanges = () => ({
-  all: false, health: false, queues: new Set(), open: new Set(), ended: new Set(), workers: new Set(),
-});
-
-/**
- * Adds what `more` changed to `changes`; too much becomes everything.
- *
- * @param {Changes} changes
- * @param {Changes} more
- */
-export function addChanges(changes, more) {
-  changes.all ||= more.all;
-  changes.health ||= more.health;
-  for (const key of /** @type {const} */ (['queues', 'open', 'ended', 'workers'])) {
-    for (const id of more[key]) changes[key].add(id);
-    changes.all ||= changes[key].size > CHANGES_MAX;
-    if (changes.all) changes[key].clear();
-  }
-}
 
 /**
  * The order of the list, as the server has it: held ones by their claims; waiting ones as they will be claimed; then those

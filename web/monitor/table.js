@@ -81,8 +81,8 @@ export class KeyedTable {
       else this.body.insertBefore(row, next);
     }
     if (!this.current?.isConnected) this.#enter(heir ?? this.body.firstElementChild);
-    const target = heir ? controls(heir)[0] : focused;
-    if (focused && target?.isConnected && document.activeElement !== target) target.focus({ preventScroll: true });
+    const target = focused?.isConnected ? focused : heir ? controls(heir)[0] : this.body.closest('section');
+    if (focused && target && document.activeElement !== target) target.focus({ preventScroll: true });
   }
 
   /** @param {C} context fills what shows ages */

@@ -21,12 +21,13 @@ export const SILENT_MS = 10_000;
  */
 export function whyOf(open, store, now) {
   const { health } = store;
-  if (health && health.state !== 'connected') {
-    return stuck(`the store is ${health.state === 'refusing' ? 'not what it was' : 'away'}; nothing moves until it is back`);
+  const away = health && health.state !== 'connected' ? `the store is ${health.state === 'refusing' ? 'not what it was' : 'away'}` : '';
+  if (open.state !== 'waiting' && open.state !== 'retrying') {
+    const why = held(open, store, now);
+    return away ? stuck(`${why.text}; ${away}, and it cannot end until it is back`) : why;
   }
-  if (open.state === 'waiting') return waiting(open, store);
-  if (open.state === 'retrying') return retrying(open, store, now);
-  return held(open, store, now);
+  if (away) return stuck(`${away}; nothing is claimed until it is back`);
+  return open.state === 'waiting' ? waiting(open, store) : retrying(open, store, now);
 }
 
 /** @param {string} text @returns {Why} */

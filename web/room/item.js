@@ -112,18 +112,21 @@ function textElement(text) {
 }
 
 /** The answers that stand open: the newest, and the one being written or interrupted. @param {Item} item @param {Context} context @returns {Answer[]} */
-function answersOf({ message, replies, draft, interrupted }, { colors }) {
+function answersOf({ message, replies, draft, interrupted, failure }, { colors }) {
   const newest = replies.at(-1);
   const unfinished = (/** @type {import('./model.js').Draft} */ { replyId, bot, text }) => ({ id: replyId, bot, color: colors?.get(bot), badge: '', at: '', text });
   return [
     ...(newest ? [wholeAnswer(newest)] : []),
-    ...(interrupted && interrupted.replyId !== draft?.replyId ? [{ ...unfinished(interrupted), state: /** @type {const} */ ('interrupted'), note: interruptedWords(interrupted.why, message) }] : []),
+    ...(interrupted && interrupted.replyId !== draft?.replyId ? [{ ...unfinished(interrupted), state: /** @type {const} */ ('interrupted'), note: interruptedWords(interrupted.why, message.status, failure !== null) }] : []),
     ...(draft ? [{ ...unfinished(draft), state: /** @type {const} */ ('writing'), note: '' }] : []),
   ];
 }
 
-/** @param {string} why @param {Message} message */
-const interruptedWords = (why, message) => (message.status === 'cancelled' ? 'stopped here' : `interrupted${why ? `: ${why}` : ''}`);
+/** A reason that the line below says is not said twice. @param {string} why @param {Message['status']} status @param {boolean} failed */
+function interruptedWords(why, status, failed) {
+  if (status === 'cancelled') return 'stopped here';
+  return failed || status === 'dead' || why === '' ? 'interrupted' : `interrupted: ${why}`;
+}
 
 /** @param {Message} reply @returns {Answer} */
 function wholeAnswer({ id, author, model, at, text, redacted }) {

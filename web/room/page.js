@@ -162,8 +162,10 @@ export function startRoom(room) {
   }
 
   function showHistory() {
-    byId('older').hidden = !history.more || history.full;
-    byId('older-load').textContent = history.loading ? 'Loading …' : 'Earlier messages';
+    const [more, button] = [history.more && !history.full, byId('older-load')];
+    if (!more && document.activeElement === button) byId('log').focus({ preventScroll: true }); // or nothing would have it
+    byId('older').hidden = !more;
+    button.textContent = history.loading ? 'Loading …' : 'Earlier messages';
     const beginning = byId('beginning');
     beginning.hidden = !begun || store.order.length === 0 || (history.more && !history.full);
     beginning.textContent = history.full ? 'The page holds no more; look back for what was before.' : `This is the beginning of ${room}.`;
@@ -241,6 +243,7 @@ export function startRoom(room) {
     }
   }, 1_000);
 
+  if (matchMedia('(pointer: fine)').matches) composer.focus(); // elsewhere a keyboard would cover half of the page
   startBar({ room, storage, rooms: api.rooms, note });
   showWho();
   api.queues().then((/** @type {{ queues: { bot: string }[] }} */ { queues }) => composer.setBots(queues.map(({ bot }) => bot)), () => {});

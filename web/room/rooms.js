@@ -41,7 +41,7 @@ export function listed(rooms, words) {
 /** A room that was read once and has gone on. @param {Room} room @param {import('./storage.js').Kept} storage */
 export function hasUnread({ room, position }, storage) {
   const seen = seenUpTo(storage, room);
-  return seen !== '' && seen.slice(0, 16) === position.slice(0, 16) && position > seen;
+  return seen.slice(0, 16) === position.slice(0, 16) && position > seen;
 }
 
 export class Rooms {

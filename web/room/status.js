@@ -42,7 +42,7 @@ function unsentStatus({ state, why, position }) {
 
 /** @param {Item} item @param {number} now @returns {Status} */
 function askedStatus(item, now) {
-  const { message, replies, failure, interrupted } = item;
+  const { message, replies, failure } = item;
   const reason = failure?.reason ?? message.reason ?? 'no reason was given';
   switch (message.status) {
     case 'waiting': return line(waiting(item, now), failure ? 'bad' : 'busy', 'stop');
@@ -50,7 +50,7 @@ function askedStatus(item, now) {
     case 'answered': return line(replies.length ? tookWords(item, replies.length - 1) : 'answered', 'good', 'regenerate');
     case 'failed': return line(`failed: ${reason}`, 'bad', 'retry');
     case 'dead': return line(`given up: ${reason}`, 'bad', 'retry');
-    case 'cancelled': return line(interrupted ? 'stopped' : 'stopped before an answer came', 'quiet', 'retry');
+    case 'cancelled': return line('stopped', 'quiet', 'retry');
     default: return line('', 'quiet');
   }
 }

@@ -40,8 +40,7 @@ class Day {
 
   open() {
     const tabs = [...this.browser.tabs];
-    if (tabs.length >= TABS_MAX) return;
-    const tab = tabs.length > 0 && this.random() < 0.2 ? this.one(tabs) : this.browser.tab(this.lacks);
+    const tab = tabs.length >= TABS_MAX || (tabs.length > 0 && this.random() < 0.2) ? this.one(tabs) : this.browser.tab(this.lacks);
     if (tab.frozen) return;
     const view = { tab, room: this.one(ROOMS), got: /** @type {any[]} */ ([]), drafts: new Map(), status: /** @type {any} */ (null), handle: /** @type {any} */ (null), outbox: [] };
     this.views.push(view);
@@ -120,12 +119,14 @@ class Day {
   async evening() {
     this.server.state = 'up';
     this.server.lost = 0;
-    if (this.browser.tabs.size === 0) this.open();
     for (const tab of this.browser.tabs) {
       tab.thaw();
       tab.visible = true;
       tab.happens('visible');
     }
+    while (this.views.length === 0) this.open();
+    // A tab that missed the last word of all learns of it by the next one.
+    for (const { room, reply_id } of [...this.server.drafts.values()]) this.server.word(room, reply_id, 'last');
     for (let i = 0; i < 8; i += 1) {
       await this.browser.pass(15_000);
       this.server.beat();

@@ -220,6 +220,11 @@ test('a storage that is full costs only the reload', async () => {
   browser.quota = 450;
   assert.equal(add('two').kept, false);
   await settle();
+  assert.deepEqual(outbox.items('lobby').map(({ body }) => body.text), ['one', 'two']);
+  browser.quota = 300; // not even a change of what is stored fits
+  outbox.wake();
+  await settle();
+  assert.deepEqual(outbox.items('lobby').map(({ body, tries }) => [body.text, tries > 0]), [['one', true], ['two', false]]);
   server.state = 'up';
   outbox.wake();
   await settle();

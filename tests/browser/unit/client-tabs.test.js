@@ -144,6 +144,40 @@ test('a leader that freezes while it holds the lock loses it to a tab that is lo
   await browser.pass(100);
   assert.deepEqual([first.messages, second.messages], [said(), said()]);
   assert.deepEqual([first.status.leader, second.status.leader, server.connected.length], [false, true, 1]);
+  second.tab.kill();
+  await browser.pass(100);
+  assert.equal(first.status.leader, true, 'it waited for the lock again');
+});
+
+test('a tab that gets the lock while it steals it leads', async () => {
+  const [first, second] = [open(), open()];
+  await settle();
+  first.tab.freeze();
+  await browser.pass(QUIET_MS);
+  second.tab.freeze();
+  await browser.pass(ANSWER_MS); // it would steal now
+  first.tab.kill(); // and is given what it waited for
+  await settle();
+  second.tab.thaw();
+  await settle();
+  assert.deepEqual([second.status.leader, second.status.state, server.connected.length], [true, 'live', 1]);
+  const third = open();
+  await settle();
+  second.room.close();
+  await settle();
+  assert.equal(third.status.leader, true, 'it was let go for good');
+});
+
+test('a page that is left while it waits for its first snapshot holds no connection', async () => {
+  open();
+  await settle();
+  server.connect = () => {};
+  const second = open();
+  await settle();
+  assert.equal(second.tab.open.length, 1);
+  second.tab.happens('hide');
+  await browser.pass(60_000);
+  assert.equal(second.tab.open.length, 0);
 });
 
 test('a hidden tab steals nothing', async () => {
@@ -151,6 +185,8 @@ test('a hidden tab steals nothing', async () => {
   await settle();
   first.tab.freeze();
   second.tab.visible = false;
+  await browser.pass(120_000);
+  second.tab.happens('online');
   await browser.pass(120_000);
   assert.equal(second.status.leader, false);
   second.tab.visible = true;
@@ -265,6 +301,50 @@ test('a server with another history begins anew in every tab', async () => {
   assert.deepEqual([first.messages, second.messages], [said(), said()]);
 });
 
+test('a room whose tab died leaves the stream', async () => {
+  const [, dev] = [open('lobby'), open('dev')];
+  await browser.pass(200);
+  dev.tab.kill();
+  await browser.pass(200);
+  assert.deepEqual(server.connected.map((source) => server.followers.get(source)), [['lobby']]);
+});
+
+test('a leader that was not told of a tab learns of it', async () => {
+  open('lobby');
+  await settle();
+  const dev = open('dev');
+  const [tell, lost] = [dev.tab.world.channel, /** @type {any[]} */ ([])];
+  dev.tab.world.channel = (name) => {
+    const channel = /** @type {NonNullable<typeof tell>} */ (tell)(name);
+    const { postMessage } = channel;
+    channel.postMessage = (message) => (message.kind === 'join' && lost.length < 2 ? lost.push(message) : postMessage(message));
+    return channel;
+  };
+  dev.room.close();
+  const again = open('dev', { tab: dev.tab });
+  await browser.pass(3_000);
+  assert.equal(lost.length, 2);
+  server.beat();
+  await browser.pass(200);
+  server.say('dev', 'hello');
+  await settle();
+  assert.deepEqual(again.messages, ['hello']);
+});
+
+test('a page is handed no heartbeats, and each status once', async () => {
+  const one = open();
+  /** @type {string[]} */
+  const statuses = [];
+  openRoom('lobby', { world: one.tab.world, onStatus: (status) => statuses.push(JSON.stringify(status)) });
+  await settle();
+  for (let i = 0; i < 5; i += 1) {
+    server.beat();
+    await browser.pass(15_000);
+  }
+  assert.deepEqual(one.names, ['snapshot']);
+  assert.deepEqual(statuses, [...new Set(statuses)]);
+});
+
 test('without locks or channels every tab has its own stream and says so', async () => {
   for (const lacks of [{ locks: null }, { channel: null }]) {
     server = new FakeServer();
@@ -327,6 +407,14 @@ test('the store that is away is told, and that it is back, also by a stream made
   server.cut();
   await browser.pass(2_000);
   assert.deepEqual([first.status.store, second.status.store, second.status.reason], ['connected', 'connected', null]);
+  for (const source of server.connected) source.emit('state', { state: 'degraded', since: '', reason: 'Away again.', parked: 0 });
+  await settle();
+  assert.equal(first.status.store, 'degraded');
+  open('dev'); // makes the stream anew, which says nothing of a store that is well
+  await browser.pass(200);
+  server.beat();
+  await settle();
+  assert.deepEqual([first.status.store, second.status.store], ['connected', 'connected']);
 });
 
 test('posts are seen in the outbox of all tabs until their event comes', async () => {

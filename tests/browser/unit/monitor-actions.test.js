@@ -5,8 +5,8 @@ import { test } from 'node:test';
 
 import { Actions, NOTES_MAX, RETRY_ALL_MAX } from '../../../web/monitor/actions.js';
 import { healthWords, linkWords } from '../../../web/monitor/header.js';
-import { workerState } from '../../../web/monitor/rows.js';
 import { age, pairWords, positionWords } from '../../../web/monitor/words.js';
+import { workerState } from '../../../web/monitor/workers.js';
 import { at, ended, health, NOW, position, worker } from './monitor-make.js';
 
 const refused = Object.assign(new Error('x'), { status: 409, detail: 'The message has ended already: answered.' });

@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { addChanges, CHANGES_MAX, ENDED_MAX, mergedMinutes, noChanges, OPEN_MAX, Store } from '../../../web/monitor/store.js';
+import { addChanges, CHANGES_MAX, noChanges } from '../../../web/monitor/changes.js';
+import { ENDED_MAX, mergedMinutes, OPEN_MAX, Store } from '../../../web/monitor/store.js';
 import { at, ended, health, minute, NOW, open, position, queue, snapshot, worker } from './monitor-make.js';
 
 /** @param {Partial<import('../../../web/monitor/types.js').Snapshot>} [more] */

@@ -44,8 +44,9 @@ test('nobody who answers for the bot is the cause', () => {
 
 test('a store that is away comes before every other cause', () => {
   const away = { health: health({ state: 'degraded' }), queues: [queue({ paused: 'x' })] };
-  assert.equal(why(open('me'), away), '! the store is away; nothing moves until it is back');
-  assert.equal(why(open('me', { state: 'writing' }), { health: health({ state: 'refusing' }) }), '! the store is not what it was; nothing moves until it is back');
+  assert.equal(why(open('me'), away), '! the store is away; nothing is claimed until it is back');
+  assert.equal(why(open('me', { state: 'retrying' }), { health: health({ state: 'refusing' }) }), '! the store is not what it was; nothing is claimed until it is back');
+  assert.equal(why(open('me', { state: 'reading-prompt', worker: 'gpu-1', since_at: null }), away), '! gpu-1 reads the prompt; the store is away, and it cannot end until it is back');
 });
 
 test('a message that waits after a failure says what went wrong', () => {

@@ -42,8 +42,7 @@ test('one honest line says where each answer stands, and what can be done', () =
     [item({ status: 'waiting' }, { failure: { reason: 'model: gone', retryAt: '2026-03-01T10:00:18Z', attempt: 1 } }), 'failed: model: gone · next try in 8 s', ['stop']],
     [item({ status: 'failed', reason: 'model: gone' }), 'failed: model: gone', ['retry']],
     [item({ status: 'dead', reason: 'too old' }), 'given up: too old', ['retry']],
-    [item({ status: 'cancelled' }), 'stopped before an answer came', ['retry']],
-    [item({ status: 'cancelled' }, { interrupted: { ...draft, why: '' } }), 'stopped', ['retry']],
+    [item({ status: 'cancelled' }), 'stopped', ['retry']],
     [item({ status: 'answered' }, { replies: [reply], error: 'Too late.' }), '[human → AI reply: 4.2 s] (Too late.)', ['regenerate']],
   ];
   for (const [one, text, actions] of said) {
