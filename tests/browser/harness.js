@@ -160,6 +160,13 @@ class Harness {
     return this.#faults.filter((fault) => !allowed.some((pattern) => pattern.test(fault)));
   }
 
+  /** The faults so far, which the test expected and so are none. */
+  takeFaults() {
+    const faults = this.faults();
+    this.#faults = [];
+    return faults;
+  }
+
   /** @param {Page} page */
   #watch(page) {
     page.on('console', (message) => {

@@ -17,6 +17,7 @@ async function lookBack(at) {
   const { openLookback } = await import('../lookback/lookback.js');
   document.title = `${room}, looking back · Antiphon`;
   document.body.classList.add('looking-back');
+  byId('look').setAttribute('role', 'main'); // the room's own <main> is not shown
   const api = new Api('');
   startBar({ room, storage: keptBy(() => localStorage), rooms: api.rooms, note });
   openLookback({ room, at, api, container: byId('look'), onLeave: () => location.assign(`/r/${encodeURIComponent(room)}`) });

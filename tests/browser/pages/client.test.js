@@ -119,6 +119,29 @@ test('a leader that is closed in mid-answer is followed by another tab, and no w
   await until('one stream is open', async () => (await server.subscribers()) === 1);
 });
 
+test('a leader that hangs loses the lead to a tab that is looked at, and has everything when it is back', async () => {
+  const server = await h.server();
+  const context = await h.context();
+  const pages = [await open(server, { in: context }), await open(server, { in: context })];
+  await Promise.all(pages.map((page) => being(page, 'live')));
+  const leader = await leaderOf(pages);
+  const other = pages.find((page) => page !== leader) ?? leader;
+  const hung = leader.evaluate(() => {
+    const end = performance.now() + 12_000; // a follower asks after 5 s and waits 2 s
+    while (performance.now() < end);
+    return performance.now();
+  });
+  await server.post('lobby', 'meanwhile', { to: [] });
+  await other.waitForFunction(() => /** @type {any} */ (window).seen.status.leader);
+  await shows(other, ['meanwhile']);
+  await hung;
+  await shows(leader, ['meanwhile']);
+  await send(leader, 'awake');
+  for (const page of pages) await shows(page, ['meanwhile', 'awake']);
+  await leaderOf(pages);
+  await until('one stream is open', async () => (await server.subscribers()) === 1);
+});
+
 test('a server that is killed while posts are written: nothing is lost, nothing doubled', async () => {
   h.allow('server-gone');
   const server = await h.server();

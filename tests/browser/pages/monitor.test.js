@@ -70,6 +70,39 @@ test('a link to a message opens its picture', async () => {
   await page.getByRole('dialog', { name: 'A question to link to' }).locator('.track .bar').first().waitFor();
 });
 
+test('two monitors show what waits, what is written, what is tried again, given up and answered, as it happens', async () => {
+  const model = await h.model();
+  const server = await h.server({ model, args: ['--attempts-max', '2', '--retry-base-ms', '1500'] });
+  const monitors = [await h.page(server, '/monitor'), await h.page(server, '/monitor')];
+  /** @param {'open' | 'failed' | 'done'} list @param {string} text @param {string} cell @param {string | RegExp} words */
+  const both = (list, text, cell, words) => Promise.all(monitors.map((page) => row(page, list, text).locator(cell, { hasText: words }).waitFor()));
+  await Promise.all(monitors.map((page) => page.getByText('Nothing waits.').waitFor()));
+
+  await server.post('lobby', 'the only question');
+  const first = await model.asked();
+  await first.say('One ');
+  await both('open', 'the only question', '.state', 'writing');
+  await first.say('word.');
+  await first.finish();
+  await both('done', 'the only question', '.pair', /^\[human → AI reply: \d+\.\d s\]$/);
+
+  await server.post('lobby', 'the hopeless question');
+  (await model.asked()).fail(503, 'out of memory');
+  await both('open', 'the hopeless question', '.state', 'retrying');
+  await both('open', 'the hopeless question', '.why', 'out of memory');
+  (await model.asked()).fail(503, 'out of memory');
+  await both('failed', 'the hopeless question', '.state', 'given up');
+  await both('failed', 'the hopeless question', '.why', 'out of memory');
+
+  for (const number of [1, 2, 3, 4, 5, 6, 7]) await server.post('lobby', `question ${number}`);
+  await both('open', 'question 7', '.state', 'waiting');
+  for (const page of monitors) {
+    assert.equal(await page.locator('#open-total').textContent(), '7');
+    assert.equal(await page.locator('#failed-table tbody tr').count(), 1);
+    assert.equal(await page.locator('#done-table tbody tr').count(), 1);
+  }
+});
+
 test('what waits is cancelled by keyboard alone, and the focus goes on to the next row', async () => {
   const model = await h.model();
   const server = await h.server({ model });

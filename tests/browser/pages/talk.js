@@ -79,5 +79,5 @@ export async function fill(server, room, texts) {
 export const focus = (page) => page.evaluate(() => {
   const at = document.activeElement;
   if (!at || at === document.body) return 'body';
-  return at.id ? `#${at.id}` : `${at.localName}.${at.className.split(' ')[0]}: ${(at.textContent ?? '').slice(0, 40)}`;
+  return at.id ? `#${at.id}` : `${at.localName}.${at.className.split(' ')[0]}: ${(at.textContent ?? '').trim().slice(0, 40)}`;
 });
