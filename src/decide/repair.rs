@@ -44,7 +44,7 @@ use crate::projection::Projections;
 const NOBODY: &str = "(erased)";
 
 /// Answers of earlier askings that come back with a message: with everything else they fit into one append.
-const EARLIER_MAX: usize = 4;
+pub const EARLIER_MAX: usize = 4;
 
 /// What is to be offered, in the order in which it happened.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -229,7 +229,7 @@ mod tests {
 
                 let claims = about().filter(|e| matches!(e.event, Event::MessageClaimed(_))).count() as u32;
                 prop_assert_eq!(tries, claims - u32::from(way.outcome == Outcome::Claimed));
-                let last = about().filter(|e| crate::replay::lanes::Lanes::are_moved_by(&e.header.kind)).last();
+                let last = about().rfind(|e| crate::replay::lanes::Lanes::are_moved_by(&e.header.kind));
                 let answered = last.is_some_and(|e| matches!(e.event, Event::MessageCompleted(_)));
                 prop_assert_eq!(way.outcome == Outcome::Answered, answered);
             }
