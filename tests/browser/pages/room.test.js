@@ -165,6 +165,7 @@ test('the server is killed in the middle of an answer: its words stay, and the a
   assert.deepEqual(await shown(ann), ['Are you there?', 'I am h']);
   await server.start();
   const second = await model.asked();
+  await item(ann, 'there?').locator('.msg.answer.interrupted').getByText('I am h').waitFor();
   await second.say('I am back');
   await growing(ann, 'I am back');
   await second.finish();
@@ -272,7 +273,10 @@ test('another room that was read and has gone on is marked in the list of rooms'
   await item(ann, 'first').waitFor();
   await ann.goto(`${server.url}/r/lobby`);
   await live(ann);
+  assert.equal(await ann.locator('#rooms-unread').isVisible(), false);
   await server.post('dev', 'second', { to: [] });
+  await ann.reload();
+  await ann.locator('#rooms-unread').waitFor();
   await ann.locator('#rooms-open').click();
   await ann.locator('#rooms-list').getByRole('link', { name: /^dev new/ }).click();
   await item(ann, 'second').locator('.unread').waitFor();
