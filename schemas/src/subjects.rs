@@ -75,7 +75,7 @@ impl IntoIterator for Subjects {
     type Item = MessageId;
     type IntoIter = std::vec::IntoIter<MessageId>;
     fn into_iter(self) -> Self::IntoIter {
-        self.to_vec().into_iter()
+        Vec::from(self.as_slice()).into_iter()
     }
 }
 
