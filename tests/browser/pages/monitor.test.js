@@ -72,7 +72,7 @@ test('a link to a message opens its picture', async () => {
 
 test('two monitors show what waits, what is written, what is tried again, given up and answered, as it happens', async () => {
   const model = await h.model();
-  const server = await h.server({ model, args: ['--attempts-max', '2', '--retry-base-ms', '1500'] });
+  const server = await h.server({ model, args: ['--attempts-max', '2', '--retry-base-ms', '4000'] });
   const monitors = [await h.page(server, '/monitor'), await h.page(server, '/monitor')];
   /** @param {'open' | 'failed' | 'done'} list @param {string} text @param {string} cell @param {string | RegExp} words */
   const both = (list, text, cell, words) => Promise.all(monitors.map((page) => row(page, list, text).locator(cell, { hasText: words }).waitFor()));

@@ -98,17 +98,17 @@ test('when the model fails its reason is shown, and Retry asks it again', async 
 
 test('an answer that breaks off is tried again; the words of the first try are kept until then', async () => {
   const model = await h.model();
-  const server = await h.server({ model, args: ['--retry-base-ms', '1500'] });
+  const server = await h.server({ model, args: ['--retry-base-ms', '5000'] });
   const ann = await visit(h, server, 'Ann');
   await say(ann, 'Go on.');
   const first = await model.asked();
   await first.say('Well, this');
   await growing(ann, 'Well, this');
   first.cut();
+  await status(item(ann, 'Go on.')).getByText(/^failed: .* · (next try in \d s|trying again)$/).waitFor();
   const broken = item(ann, 'Go on.').locator('.msg.answer.interrupted');
   await broken.getByText('Well, this').waitFor();
   await broken.getByText(/^interrupted: /).waitFor();
-  await status(item(ann, 'Go on.')).getByText(/^failed: .* · (next try in \d s|trying again)$/).waitFor();
   await (await model.asked()).answer('Well, that.');
   await status(item(ann, 'Go on.')).getByText('[human → AI reply').waitFor();
   assert.deepEqual(await shown(ann), ['Go on.', 'Well, that.']);
