@@ -78,6 +78,11 @@ test('anybody stops an answer, also after a reload; what was said stays and is m
     await answers(item(page, 'everything')).getByText('stopped here').waitFor();
     assert.deepEqual(await shown(page), ['Tell me everything.', 'In the beginning']);
   }
+  await bob.reload();
+  await status(item(bob, 'everything')).getByText('stopped', { exact: true }).waitFor();
+  await status(item(bob, 'everything')).getByRole('button', { name: 'Retry' }).click();
+  await (await model.asked()).answer('No.');
+  for (const page of [ann, bob]) await answers(item(page, 'everything')).getByText('No.', { exact: true }).waitFor();
 });
 
 test('when the model fails its reason is shown, and Retry asks it again', async () => {
@@ -112,6 +117,28 @@ test('an answer that breaks off is tried again; the words of the first try are k
   await (await model.asked()).answer('Well, that.');
   await status(item(ann, 'Go on.')).getByText('[human → AI reply').waitFor();
   assert.deepEqual(await shown(ann), ['Go on.', 'Well, that.']);
+});
+
+test('an answered message is asked again: the second answer stands under it, the first is folded away', async () => {
+  const model = await h.model();
+  const server = await h.server({ model });
+  const [ann, bob] = [await visit(h, server, 'Ann'), await visit(h, server, 'Bob')];
+  await say(ann, 'A name for a cat?');
+  await (await model.asked()).answer('Cat.');
+  await answers(item(ann, 'cat')).getByText('Cat.').click();
+  await item(ann, 'cat').getByRole('button', { name: 'Regenerate' }).click();
+  const again = await model.asked();
+  assert.equal(again.question, 'Ann: A name for a cat?');
+  await again.say('Mo');
+  await growing(bob, 'Mo');
+  await again.say('riarty.');
+  await again.finish();
+  for (const page of [ann, bob]) {
+    await status(item(page, 'cat')).getByText('[asked again → AI reply').waitFor();
+    assert.equal(await answers(item(page, 'cat')).locator('.text').textContent(), 'Moriarty.');
+    await page.getByText('1 earlier answer').click();
+    await page.locator('details.earlier').getByText('Cat.', { exact: true }).waitFor();
+  }
 });
 
 test('the server is killed while one types and sends: nothing is lost, nothing is doubled, the draft stays', async () => {
