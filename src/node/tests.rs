@@ -263,7 +263,11 @@ impl View {
     async fn until(&mut self, name: &str) -> Vec<String> {
         let mut names = Vec::new();
         while names.last().map(String::as_str) != Some(name) {
-            names.push(self.next().await.name);
+            let event = self.next().await;
+            // A place in the queue is told when it is, at most once a second: what waits for a moment may or may not hear its own.
+            if event.name != "reply.progress" || !event.data.contains("\"queued\"") {
+                names.push(event.name);
+            }
         }
         names
     }

@@ -36,6 +36,7 @@ async fn an_append_behind_an_entry_that_this_node_has_not_read_is_unknown_when_t
     let redis = Redis::start();
     let wire = Wire::to(redis.port());
     let (log, other) = (open(&wire.url(), "n1").await, open(&redis.url(), "n2").await);
+    until("both nodes read", || (redis.command(&["CLIENT", "LIST"]).matches("cmd=xread").count() == 2).then_some(()));
     wire.hold_requests("XREAD");
     // The read that is under way brings the first, the next one is held.
     fill(&other, 1, 1).await;
