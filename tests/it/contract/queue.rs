@@ -54,9 +54,9 @@ async fn a_full_queue_says_so_and_takes_the_same_post_later() {
     for n in 0..2 {
         waiting.push(server.post("lobby", &format!("question {n}"), json!({"priority": 5 - n})).await);
         if n == 1 {
-            let (_, progress) = events.until("reply.progress").await;
             let queued = json!({"message_id": waiting[n]["id"], "stage": "queued", "ahead": 1});
-            assert_eq!(progress, queued);
+            // The first one may have heard its own place before.
+            while events.until("reply.progress").await.1 != queued {}
         }
     }
     let id = "0195f7a2-6c00-7000-8000-00000000000a";
