@@ -126,7 +126,7 @@ test('each message has the state that it had then, and who worked on it', async 
   await answer.answer('Quite **high**.');
   await until('it is answered', async () => (await server.get(`/api/messages/${id}`)).status === 'answered');
   const page = await look(server, claimed);
-  await items(page).locator('.status', { hasText: /^claimed by antiphon\/1$/ }).waitFor();
+  await items(page).locator('.status', { hasText: /^claimed by antiphon\/\d+$/ }).waitFor();
   assert.equal(await items(page).locator('.answer').count(), 0);
   await bar(page).focus();
   await page.keyboard.press('End');
