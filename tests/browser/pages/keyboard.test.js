@@ -257,6 +257,7 @@ test('help, other rooms and one\'s name open, close and give the focus back', as
   await page.keyboard.press('Enter');
   await page.waitForURL(/\/r\/dev$/);
   await item(page, 'In the other room').waitFor();
+  await page.waitForFunction(() => document.activeElement?.id === 'text');
   await tabTo(page, '#rooms-open', 'Shift+Tab');
   await page.keyboard.press('Enter');
   await tabTo(page, '#rooms-search');
