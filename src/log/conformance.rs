@@ -30,6 +30,7 @@ macro_rules! suite {
             a_position_beyond_the_tail_has_diverged
             fresh_ids_need_no_scan
             time_never_runs_backwards
+            now_is_the_time_that_the_next_entry_gets
             unknown_kinds_are_carried_through
             a_read_is_bounded_and_goes_on_where_it_stopped
             waiting_beyond_a_position_ends_when_something_is_appended
@@ -213,6 +214,19 @@ pub(crate) async fn time_never_runs_backwards(open: Open) {
             .push(appended(one(&*log, append(0, 1, &[], vec![post(n as u128, "t")])).await)[0].header.at_ms - START_MS);
     }
     assert_eq!(times, [0, 5, 5, 5, 9]);
+}
+
+pub(crate) async fn now_is_the_time_that_the_next_entry_gets(open: Open) {
+    let (clock, at) = Clock::manual(START_MS);
+    let log = open(clock);
+    for (n, now) in [START_MS, START_MS + 5_000, 3, START_MS + 9_000].into_iter().enumerate() {
+        at.store(now, Ordering::Relaxed);
+        let expected = log.now_ms();
+        let entry = appended(one(&*log, append(0, 1, &[], vec![post(n as u128, "t")])).await).remove(0);
+        assert_eq!((entry.header.at_ms, log.now_ms()), (expected, expected), "the clock says {now}");
+    }
+    at.store(START_MS + 20_000, Ordering::Relaxed);
+    assert_eq!(log.now_ms(), START_MS + 20_000, "it goes on while nothing is appended");
 }
 
 pub(crate) async fn unknown_kinds_are_carried_through(open: Open) {

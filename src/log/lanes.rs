@@ -54,11 +54,11 @@ pub struct Lane {
 
 /// What became of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mended {
-    /// Nothing had to be done.
+pub enum Resynced {
+    /// The lanes were as the picture has them.
     InStep,
-    /// So many lanes were built anew.
-    Mended(usize),
+    /// So many lanes were rebuilt.
+    Resynced(usize),
     /// The log has moved on since the picture was taken: take a new one.
     Moved,
 }

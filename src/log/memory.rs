@@ -57,6 +57,10 @@ impl Log for MemoryLog {
         *self.tail.borrow()
     }
 
+    fn now_ms(&self) -> u64 {
+        self.state().judge.stamp_ms(self.clock.now_ms())
+    }
+
     fn append(&self, batch: Vec<Append>) -> Pending<'_, Vec<Verdict>> {
         let result = (|| {
             check_batch(&batch)?;

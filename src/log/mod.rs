@@ -14,24 +14,31 @@
 //! Not here: what an entry means, who may append.
 //! Backends: [`memory`] (the reference), [`mod@file`] (the default), `redis` (several nodes).
 
+mod check;
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod file;
+mod judge;
 mod lanes;
 pub mod memory;
 pub mod redis;
+mod shared;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use antiphon_schemas::{
-    Cursor, Entry, Epoch, Event, MessageId, RequestId, RoomName, Seq,
-    entry::{BODY_BYTES_MAX, SALT_BYTES, is_erased},
-    event::CodecError,
+    Cursor, Entry, Epoch, Event, MessageId, RequestId, RoomName, Seq, entry::SALT_BYTES, event::CodecError,
 };
 use bytes::Bytes;
-use tokio::sync::watch;
 
-pub use lanes::{Lane, Mended, Move};
+pub(crate) use self::{
+    check::{check_batch, check_entries, check_positions, erase_among, erased_entry, too_short},
+    judge::Judge,
+};
+pub use self::{
+    lanes::{Lane, Move, Resynced},
+    shared::{Access, Shared},
+};
 
 /// How many newer entries an append looks through; further behind is [`Verdict::Behind`]. Bounds a Redis script's time.
 pub const SCAN_MAX: u64 = 256;
@@ -122,26 +129,8 @@ pub enum Verdict {
         /// The last position.
         tail: Seq,
     },
-    /// Nothing written: a lane is not as the append says. [`Log::mend`] the lanes, decide again.
+    /// Nothing written: a lane is not as the append says. [`Shared::resync_lanes`], decide again.
     OutOfStep,
-}
-
-/// Whether a log can be used at the moment. Logs of this process are always open.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Access {
-    /// It takes appends. A new epoch here means: of what was read before, the end may be gone ([`Log::lost`]); read anew.
-    Open {
-        /// The epoch of its entries.
-        epoch: Epoch,
-    },
-    /// It cannot be reached or takes nothing. It comes back by itself.
-    Away {
-        /// What is wrong, as a sentence for the operator.
-        why: Arc<str>,
-    },
-    /// It can be reached and is empty, though this process knows a history of it. A person says which is right:
-    /// somebody puts the data back and it opens by itself, or [`Log::begin_anew`].
-    Empty,
 }
 
 /// Why the log could not do as asked.
@@ -214,6 +203,13 @@ pub trait Log: Send + Sync + 'static {
     /// The last durable position; 0 while empty. Never falls within an epoch.
     fn tail(&self) -> Seq;
 
+    /// The time that an entry appended now would get, in ms since 1970: by the clock that stamps the entries, and never
+    /// before the last entry. What is compared with an entry's time is compared with this, not with this machine's clock.
+    ///
+    /// Guarantee: never waits. Where the clock is a store's it is read once a session and carried on by this machine's
+    /// monotonic clock, so it may be off by half a round trip.
+    fn now_ms(&self) -> u64;
+
     /// Appends up to [`BATCH_MAX`] appends in order and returns a verdict for each.
     ///
     /// Guarantee: once called, it happens even if the future is dropped (or the log fails). Cost: one fsync a call (file).
@@ -266,18 +262,7 @@ pub trait Log: Send + Sync + 'static {
     /// As [`Log::append`], for what was under way.
     fn close(&self) -> Pending<'_, ()>;
 
-    /// Whether other nodes may use the same log. Then it can be away, lanes are kept, live words are told.
-    fn shared(&self) -> bool {
-        false
-    }
-
-    /// Follows whether it can be used. While it is not open, every call answers [`Error::Away`] at once or soon.
-    fn access(&self) -> watch::Receiver<Access> {
-        // A channel whose sender is gone keeps its value, and never tells of another.
-        watch::channel(Access::Open { epoch: self.info().epoch }).1
-    }
-
-    /// Proves that appends are taken and, where live words go through the store, that they come back. Writes no entry.
+    /// Proves that appends are taken and, where live updates go through the store, that they come back. Writes no entry.
     ///
     /// # Errors
     /// Why not.
@@ -285,211 +270,8 @@ pub trait Log: Send + Sync + 'static {
         Box::pin(async { self.append(Vec::new()).await.map(|_| ()) })
     }
 
-    /// Compares the lanes with what the queue projection has at position `at`, and builds anew what differs; writes
-    /// nothing if the log does not end at `at`.
-    ///
-    /// # Errors
-    /// [`Error::Away`].
-    fn mend(&self, _at: Seq, _lanes: Vec<Lane>) -> Pending<'_, Mended> {
-        Box::pin(std::future::ready(Ok(Mended::InStep)))
-    }
-
-    /// Tells the other nodes live words: at most once each, never the truth, nothing waits. Does not block; what
-    /// cannot be told in time is dropped.
-    fn say(&self, _words: Bytes) {}
-
-    /// The next live words of another node, in the order in which it said them. Cancel-safe. Ends never where there
-    /// are no other nodes.
-    fn hear(&self) -> Pending<'_, Bytes> {
-        Box::pin(std::future::pending())
-    }
-
-    /// Entries of the epoch before that this process has seen and that the log no longer has, in order; given out
-    /// once. At most the newest 100,000.
-    fn lost(&self) -> Vec<Arc<Entry>> {
-        Vec::new()
-    }
-
-    /// Takes an [`Access::Empty`] store as a new log, by the word of a person. Everything seen before counts as lost.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] if it is not empty (any more).
-    fn begin_anew(&self) -> Pending<'_, ()> {
-        Box::pin(std::future::ready(Err(Error::Invalid("the log is not empty".into()))))
-    }
-}
-
-/// What every backend refuses before it looks at its state.
-pub(crate) fn check_batch(batch: &[Append]) -> Result<(), Error> {
-    if batch.len() > BATCH_MAX {
-        return Err(Error::Invalid(format!("{} appends in one call; {BATCH_MAX} are allowed", batch.len())));
-    }
-    for append in batch {
-        let drafts = append.drafts.len();
-        if !(1..=DRAFTS_MAX).contains(&drafts) {
-            return Err(Error::Invalid(format!("{drafts} events in one append; 1-{DRAFTS_MAX} are allowed")));
-        }
-        for draft in &append.drafts {
-            check_entry(draft.event.kind(), draft.event.subjects().len(), draft.body.len())?;
-        }
-    }
-    Ok(())
-}
-
-/// As [`check_batch`], for entries that are taken over.
-pub(crate) fn check_entries(entries: &[Arc<Entry>]) -> Result<(), Error> {
-    entries.iter().try_for_each(|e| check_entry(&e.header.kind, e.header.subjects.len(), e.body.len()))
-}
-
-/// What every backend refuses to erase; the positions in order, each once.
-pub(crate) fn check_positions(mut positions: Vec<Seq>, tail: Seq) -> Result<Vec<Seq>, Error> {
-    if positions.len() > ERASE_MAX {
-        return Err(Error::Invalid(format!(
-            "{} positions to erase in one call; {ERASE_MAX} are allowed",
-            positions.len()
-        )));
-    }
-    positions.sort_unstable();
-    positions.dedup();
-    match positions.iter().find(|seq| **seq == Seq::ZERO || **seq > tail) {
-        Some(seq) => Err(Error::Invalid(format!("there is no entry {seq} to erase; the log ends at {tail}"))),
-        None => Ok(positions),
-    }
-}
-
-/// What an entry is once it is erased; `None` if it is erased already.
-pub(crate) fn erased_entry(entry: &Entry) -> Result<Option<Arc<Entry>>, Error> {
-    if is_erased(&entry.body) {
-        return Ok(None);
-    }
-    let seq = entry.header.seq;
-    Ok(Some(Arc::new(entry.erased().ok_or_else(|| too_short(seq))?)))
-}
-
-/// The refusal of a body that has no room for its hash.
-pub(crate) fn too_short(seq: Seq) -> Error {
-    Error::Invalid(format!("the body of entry {seq} is too short to be replaced by its hash"))
-}
-
-/// Erases those of the entries that stand at one of these positions. Both are in order.
-pub(crate) fn erase_among<'a>(entries: impl IntoIterator<Item = &'a mut Arc<Entry>>, positions: &[Seq]) {
-    for entry in entries {
-        if positions.binary_search(&entry.header.seq).is_ok()
-            && let Ok(Some(gone)) = erased_entry(entry)
-        {
-            *entry = gone;
-        }
-    }
-}
-
-fn check_entry(kind: &str, subjects: usize, body_bytes: usize) -> Result<(), Error> {
-    // The header counts both in one byte.
-    const LEN_MAX: usize = u8::MAX as usize;
-    if kind.len() > LEN_MAX || subjects > LEN_MAX {
-        return Err(Error::Invalid(format!(
-            "a kind of {} bytes with {subjects} subjects; 255 are allowed",
-            kind.len()
-        )));
-    }
-    if !(SALT_BYTES..=BODY_BYTES_MAX).contains(&body_bytes) {
-        return Err(Error::Invalid(format!("a body of {body_bytes} bytes; {SALT_BYTES}-{BODY_BYTES_MAX} are allowed")));
-    }
-    Ok(())
-}
-
-/// The last position and everything needed to judge an append: shared by the backends that judge in process.
-///
-/// Keeps the newest [`SCAN_MAX`] entries; pure.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Judge {
-    tail: Seq,
-    tail_at_ms: u64,
-    recent: std::collections::VecDeque<Arc<Entry>>,
-}
-
-impl Judge {
-    /// A judge for a log that ends with `recent` (the newest entries, at least [`SCAN_MAX`] of them or all).
-    pub(crate) fn resume(recent: impl IntoIterator<Item = Arc<Entry>>) -> Judge {
-        let mut judge = Judge::default();
-        for entry in recent {
-            judge.push(entry);
-        }
-        judge
-    }
-
-    /// The last position judged so far.
-    pub(crate) fn tail(&self) -> Seq {
-        self.tail
-    }
-
-    /// The last entry judged so far.
-    pub(crate) fn last(&self) -> Option<&Arc<Entry>> {
-        self.recent.back()
-    }
-
-    /// Judges an append and, if it may be written, makes its entries and counts them as there for the next one.
-    pub(crate) fn judge(&mut self, append: Append, now_ms: u64) -> Verdict {
-        let tail = self.tail;
-        if tail < append.after {
-            return Verdict::Diverged { tail };
-        }
-        if !append.subjects.is_empty() {
-            let newer = tail.0 - append.after.0;
-            if newer > SCAN_MAX {
-                return Verdict::Behind { tail };
-            }
-            let missed = self.recent.iter().skip(self.recent.len().saturating_sub(newer as usize));
-            let shares = |e: &Arc<Entry>| e.header.subjects.iter().any(|s| append.subjects.contains(s));
-            if missed.clone().any(shares) {
-                return Verdict::Conflict(missed.cloned().collect());
-            }
-        }
-        let at_ms = now_ms.max(self.tail_at_ms);
-        let mut entries = Vec::with_capacity(append.drafts.len());
-        for draft in append.drafts {
-            let header = antiphon_schemas::Header {
-                seq: self.tail.next(),
-                at_ms,
-                request: append.request,
-                kind: draft.event.kind().into(),
-                room: draft.room,
-                subjects: draft.event.subjects(),
-                version: antiphon_schemas::entry::VERSION,
-            };
-            let entry = Arc::new(Entry { header, body: draft.body, event: draft.event });
-            self.push(entry.clone());
-            entries.push(entry);
-        }
-        Verdict::Appended(entries)
-    }
-
-    /// Erases what it keeps of these positions, which are in order.
-    pub(crate) fn erase(&mut self, positions: &[Seq]) {
-        erase_among(&mut self.recent, positions);
-    }
-
-    /// Takes over entries that must go on where the log ends.
-    pub(crate) fn load(&mut self, entries: &[Arc<Entry>]) -> Result<(), Error> {
-        let (mut tail, mut at_ms) = (self.tail, self.tail_at_ms);
-        for entry in entries {
-            if entry.header.seq != tail.next() {
-                return Err(Error::Invalid(format!("entry {} cannot follow entry {tail}", entry.header.seq)));
-            }
-            if entry.header.at_ms < at_ms {
-                return Err(Error::Invalid(format!("entry {} is older than the entry before it", entry.header.seq)));
-            }
-            (tail, at_ms) = (entry.header.seq, entry.header.at_ms);
-        }
-        entries.iter().cloned().for_each(|entry| self.push(entry));
-        Ok(())
-    }
-
-    fn push(&mut self, entry: Arc<Entry>) {
-        self.tail = entry.header.seq;
-        self.tail_at_ms = entry.header.at_ms;
-        self.recent.push_back(entry);
-        if self.recent.len() > SCAN_MAX as usize {
-            self.recent.pop_front();
-        }
+    /// What there is beyond this if several nodes use the same log; `None` for a log of this process alone.
+    fn shared(&self) -> Option<&dyn Shared> {
+        None
     }
 }

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     decide::Facts,
     fanout::{Frame, frame},
-    log::{self, Access, Mended},
+    log::{self, Access, Resynced},
     outbox::{Counts, Outbox},
 };
 
@@ -68,7 +68,7 @@ impl Conductor {
         match done {
             Ok(()) => {
                 self.open = true;
-                self.mend_due = self.inner.log.shared();
+                self.mend_due = self.inner.log.shared().is_some();
                 self.doubts();
                 self.inner.erasing.opened(*self.inner.applied.borrow());
                 self.condition(Condition::Connected);
@@ -79,7 +79,7 @@ impl Conductor {
                 self.look_again = Some(Instant::now() + LOOK_AGAIN);
                 Ok(())
             }
-            Err(failure) if built || self.inner.log.shared() => {
+            Err(failure) if built || self.inner.log.shared().is_some() => {
                 error!(error = %failure, "the log cannot be followed");
                 self.leave(&failure.to_string(), false);
                 self.look_again = Some(Instant::now() + LOOK_AGAIN);
@@ -100,7 +100,7 @@ impl Conductor {
     async fn build_anew(&mut self, known: Epoch) -> Result<(), Error> {
         let again = self.read().built;
         self.build().await?;
-        let lost = self.inner.log.lost();
+        let lost = self.inner.log.shared().map(|shared| shared.lost()).unwrap_or_default();
         if again {
             let after = lost.first().map(|entry| entry.header.seq.0 - 1);
             warn!(lost = lost.len(), after, before = %known, "the store is not what it was; the state was built anew");
@@ -211,13 +211,14 @@ impl Conductor {
                 let state = self.read();
                 (state.projections.position, lanes::picture(&state.projections.queue))
             };
-            match self.inner.log.mend(at, picture).await {
-                Ok(Mended::InStep) => self.mend_due = false,
-                Ok(Mended::Mended(lanes)) => {
-                    warn!(lanes, "lanes were out of step with the log; they were built anew");
+            let Some(shared) = self.inner.log.shared() else { return };
+            match shared.resync_lanes(at, picture).await {
+                Ok(Resynced::InStep) => self.mend_due = false,
+                Ok(Resynced::Resynced(lanes)) => {
+                    warn!(lanes, "lanes were out of step with the log; they were rebuilt");
                     self.mend_due = false;
                 }
-                Ok(Mended::Moved) => drop(self.apply(Default::default()).await),
+                Ok(Resynced::Moved) => drop(self.apply(Default::default()).await),
                 Err(log::Error::Away(why)) => return self.went_away(Vec::new(), why),
                 Err(failure) => {
                     error!(error = %failure, "the lanes cannot be compared with the log");

@@ -122,7 +122,7 @@ impl Conductor {
         let own = format!("{}/", inner.name);
         // A log of one process has the claims of this folder only, under whatever name.
         let ours = |claim: &queue::Claim| {
-            claim.incarnation.is_some() && (!inner.log.shared() || claim.worker.starts_with(&own))
+            claim.incarnation.is_some() && (inner.log.shared().is_none() || claim.worker.starts_with(&own))
         };
         for (message_id, open) in open {
             self.arm(message_id);

@@ -16,6 +16,7 @@ use std::{
 };
 
 use antiphon_schemas::{MessageId, RequestId, Seq, event::release};
+use bytes::Bytes;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until},
@@ -40,7 +41,7 @@ use crate::{
     },
     fanout::frame,
     index::Indexer,
-    log::{Access, Pending, Verdict},
+    log::{self, Access, Log, Pending, Verdict},
     outbox::Outbox,
     projection::queue,
 };
@@ -101,8 +102,8 @@ pub(super) struct Conductor {
 impl Conductor {
     pub(super) fn new(inner: Arc<Inner>, requests: mpsc::Receiver<Request>, outbox: Option<Outbox>) -> Conductor {
         Conductor {
-            access: inner.log.access(),
-            live: Live::new(inner.log.shared()),
+            access: access(&*inner.log),
+            live: Live::new(inner.log.shared().is_some()),
             places: Places::default(),
             inner,
             requests,
@@ -206,7 +207,7 @@ impl Conductor {
                         Err(_) => log_ended = true,
                     }
                 }
-                words = log.hear() => if let Ok(words) = words {
+                words = heard(&*log) => if let Ok(words) = words {
                     self.heard(&words);
                 },
                 () = sleep_until(live_due) => self.speak(),
@@ -233,8 +234,11 @@ impl Conductor {
             Request::Stop { done } => stopping.push(done),
             Request::Probe => self.inner.canary.push([frame::live("canary", &())]).wake(),
             Request::BeginAnew { answer } => {
-                let begun = self.inner.log.begin_anew().await.map_err(Error::Log);
-                let _ = answer.send(begun);
+                let begun = match self.inner.log.shared() {
+                    Some(shared) => shared.begin_anew().await,
+                    None => Err(log::Error::Invalid("the log is not empty".into())),
+                };
+                let _ = answer.send(begun.map_err(Error::Log));
             }
             Request::Word { held, word, answer } => drop(answer.send(self.word(held, word))),
             Request::Command { answer, .. } if !stopping.is_empty() => drop(answer.send(Err(Error::Stopping))),
@@ -316,6 +320,23 @@ impl Conductor {
 
 pub(super) fn read(inner: &Inner) -> RwLockReadGuard<'_, State> {
     inner.state.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Follows whether the log can be used; a log of this process always can.
+fn access(log: &dyn Log) -> watch::Receiver<Access> {
+    match log.shared() {
+        Some(shared) => shared.access(),
+        // A channel whose sender is gone keeps its value.
+        None => watch::channel(Access::Open { epoch: log.info().epoch }).1,
+    }
+}
+
+/// The next live update of another node; never, where there are none.
+async fn heard(log: &dyn Log) -> Result<Bytes, log::Error> {
+    match log.shared() {
+        Some(shared) => shared.recv().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The message that a command is about.

@@ -162,7 +162,7 @@ pub(super) async fn run(node: Node) {
         let done = *erasing.done.borrow();
         let at = match (now > done, sometime > done) {
             (true, _) => Some(Instant::now()),
-            (false, true) if !node.inner.log.shared() => Some(Instant::now()),
+            (false, true) if node.inner.log.shared().is_none() => Some(Instant::now()),
             (false, true) => Some(*since.get_or_insert_with(Instant::now) + OTHERS_WAIT),
             (false, false) => None,
         };

@@ -140,7 +140,7 @@ impl Follower {
             return None;
         }
         // A log of one process cannot be ahead of it.
-        let ahead = node.inner.log.shared() && node.reached(cursor.seq).await.is_ok();
+        let ahead = node.inner.log.shared().is_some() && node.reached(cursor.seq).await.is_ok();
         match ahead {
             true if other(node) => Some("other-epoch"),
             true => None,

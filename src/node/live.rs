@@ -173,8 +173,8 @@ impl Conductor {
         let said = std::mem::take(&mut self.live.said);
         if !said.is_empty() {
             self.live.spoke = Some(now);
-            if let Ok(words) = rmp_serde::to_vec(&said) {
-                self.inner.log.say(words.into());
+            if let (Some(shared), Ok(words)) = (self.inner.log.shared(), rmp_serde::to_vec(&said)) {
+                shared.broadcast(words.into());
             }
         }
     }

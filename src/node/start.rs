@@ -64,7 +64,7 @@ pub struct Settings {
 /// [`Error::Log`] if the log cannot be read, [`Error::Index`] if its folder cannot be written.
 pub async fn start(settings: Settings) -> Result<Node, Error> {
     let Settings { name, log, outbox, clock, policy, limits, data } = settings;
-    let shared = log.shared();
+    let shared = log.shared().is_some();
     let why: Arc<str> = "the log has not been reached yet".into();
     let state = State {
         projections: Projections::resume(Epoch(0), limits, Kept::default()),

@@ -58,7 +58,8 @@ impl Node {
     /// # Errors
     /// [`Error::Log`]: the log is not open, or not of this epoch now.
     pub fn stored_until(&self, epoch: Epoch) -> Result<Seq, Error> {
-        let is_open = *self.inner.log.access().borrow() == Access::Open { epoch };
+        let shared = self.inner.log.shared();
+        let is_open = shared.is_none_or(|shared| *shared.access().borrow() == Access::Open { epoch });
         match self.built() {
             Some((shown, position)) if is_open && shown == epoch => Ok(position),
             _ => Err(Error::Log(log::Error::Away("it is not open, or not what it was".into()))),

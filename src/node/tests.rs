@@ -87,6 +87,9 @@ impl Log for Tricky {
     fn tail(&self) -> Seq {
         self.inner.tail()
     }
+    fn now_ms(&self) -> u64 {
+        self.inner.now_ms()
+    }
     fn append(&self, batch: Vec<Append>) -> Pending<'_, Vec<Verdict>> {
         let trick = if batch.is_empty() { None } else { self.tricks.lock().unwrap().pop_front() };
         Box::pin(async move {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ::redis::{Pipeline, Value, aio::MultiplexedConnection, cmd, pipe};
 use antiphon::log::{
-    Access, Append, BATCH_MAX, Log, Move, Verdict,
+    Access, Append, BATCH_MAX, Log, Move, Shared, Verdict,
     redis::{Options, RedisLog, Stamp, address::Address, connect::connect},
 };
 use antiphon_schemas::{BotName, MessageId, RequestId, Seq, entry::VERSION, event::Ask};

@@ -280,6 +280,10 @@ impl Log for FileLog {
         *self.tail.borrow()
     }
 
+    fn now_ms(&self) -> u64 {
+        self.queue.now_ms()
+    }
+
     fn append(&self, batch: Vec<Append>) -> Pending<'_, Vec<Verdict>> {
         if let Err(error) = check_batch(&batch) {
             return Box::pin(std::future::ready(Err(error)));

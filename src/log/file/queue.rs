@@ -120,6 +120,12 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The time that an entry would get now.
+    pub(super) fn now_ms(&self) -> u64 {
+        let now_ms = self.clock.now_ms();
+        self.state().judge.stamp_ms(now_ms)
+    }
+
     /// Judges a batch of appends and lets it in, or answers it at once.
     pub(super) fn append(&self, batch: Vec<Append>, size: Size, answer: Answer<Vec<Verdict>>) {
         let now_ms = self.clock.now_ms();

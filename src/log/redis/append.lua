@@ -82,7 +82,7 @@ end
 
 -- The lanes of which this batch knows that they are there: no command of it removes one.
 local there = {}
--- Lanes are derived: once the entries are written, a lane that cannot follow is mended later.
+-- Lanes are derived: once the entries are written, a lane that cannot follow is resynced later.
 local lanes_failed = 0
 local function try(...)
   local answer = redis.pcall(...)

@@ -58,6 +58,11 @@ impl Cache {
         *self.tail.borrow()
     }
 
+    /// The time of the newest entry; 0 if none is kept.
+    pub(super) fn last_at_ms(&self) -> u64 {
+        self.state().entries.back().map_or(0, |entry| entry.header.at_ms)
+    }
+
     /// Follows the last position.
     pub(super) fn follow(&self) -> watch::Receiver<Seq> {
         self.tail.subscribe()

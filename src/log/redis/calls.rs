@@ -30,7 +30,8 @@ const CALL_BYTES_MAX: usize = 4 << 20;
 pub(super) const LOAD_ENTRIES_MAX: usize = 512;
 
 impl Inner {
-    fn now_ms(&self) -> u64 {
+    /// What a script is told about the time.
+    fn stamp_ms(&self) -> u64 {
         match &self.stamp {
             Stamp::Store => 0,
             // 0 means the store's clock.
@@ -42,7 +43,7 @@ impl Inner {
         let mut verdicts = Vec::with_capacity(batch.len());
         for part in parts(batch, BATCH_MAX, append_bytes) {
             let doubtful = self.lanes_doubtful.load(Ordering::Relaxed);
-            let call = append::call(&self.keys, &link.writer, self.now_ms(), doubtful, &part);
+            let call = append::call(&self.keys, &link.writer, self.stamp_ms(), doubtful, &part);
             let mut connection = link.appends.clone();
             let value = link.ask(APPEND_MAX, script::run(&mut connection, &call)).await?;
             match append::answer(&self.keys, part, value).inspect_err(|error| link.end(error.to_string()))? {

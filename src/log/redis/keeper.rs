@@ -20,6 +20,7 @@ use super::{
     lineage::{self, NotYet},
     link::Link,
     live, reader, script,
+    time::StoreTime,
 };
 use crate::log::{Access, Error};
 
@@ -36,7 +37,8 @@ const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
 /// A session that lasted so long was a good one: the next begins soon after it.
 const GOOD: Duration = Duration::from_secs(1);
-/// How often consumers that nobody uses are removed from the lanes.
+/// How often consumers that nobody uses are removed from the lanes, and the store's clock is read again: two clocks that
+/// are 100 ppm apart are 0.4 s apart by then.
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
 
 /// Keeps the log open until it is closed.
@@ -75,6 +77,7 @@ struct Session {
     reader: MultiplexedConnection,
     live_at: String,
     durability: String,
+    time: StoreTime,
 }
 
 async fn begin(inner: &Inner) -> Result<Session, NotYet> {
@@ -116,9 +119,10 @@ async fn begin(inner: &Inner) -> Result<Session, NotYet> {
     if let Some(other) = [&reads, &reader].into_iter().find(|other| other.at != appends.at) {
         return Err(NotYet::Away(format!("the master moves from {} to {}", appends.at, other.at).into()));
     }
+    let time = StoreTime::look(&mut appends.connection).await?;
     let writer = Writer { node: inner.node.clone(), session, epoch: epoch.to_string() };
     let link = Link::new(writer, epoch, appends.connection, reads.connection, appends.at, inner.access.clone());
-    Ok(Session { link, reader: reader.connection, live_at, durability: facts::durability(&facts) })
+    Ok(Session { link, reader: reader.connection, live_at, durability: facts::durability(&facts), time })
 }
 
 fn away(at: &str, why: &dyn std::fmt::Display) -> NotYet {
@@ -128,16 +132,20 @@ fn away(at: &str, why: &dyn std::fmt::Display) -> NotYet {
 impl Session {
     /// Opens the log, follows it until something goes wrong or the log is closed, and leaves nothing behind.
     async fn hold(self, inner: &Arc<Inner>) {
-        let Session { link, reader, live_at, durability } = self;
-        inner.open(link.clone(), durability);
+        let Session { link, reader, live_at, durability, time } = self;
+        inner.open(link.clone(), durability, time);
         let reading = tokio::spawn(reader::run(inner.clone(), link.clone(), reader, live_at));
         let mut sweep = interval_at(tokio::time::Instant::now() + SWEEP_EVERY, SWEEP_EVERY);
         let why = loop {
             tokio::select! {
                 why = link.ended() => break why,
                 _ = sweep.tick() => {
-                    // Tidiness: an error has ended the session already.
+                    // An error has ended the session already.
                     let _ = lanes::sweep(inner, &link, &[]).await;
+                    let mut connection = link.reads.clone();
+                    if let Ok(time) = link.ask(ASK_MAX, StoreTime::look(&mut connection)).await {
+                        inner.state().time = Some(time);
+                    }
                 }
                 () = inner.closing.cancelled() => {
                     // Those under way have a bound of their own.
@@ -161,7 +169,7 @@ impl Session {
     }
 }
 
-/// As [`Log::begin_anew`](crate::log::Log::begin_anew): makes the epoch of a new log; the keeper finds it and opens.
+/// As [`Shared::begin_anew`](crate::log::Shared::begin_anew): makes the epoch of a new log; the keeper finds it and opens.
 pub(super) async fn begin_anew(inner: &Inner) -> Result<(), Error> {
     let mut access = inner.access.subscribe();
     if *access.borrow_and_update() != Access::Empty {

@@ -1,4 +1,4 @@
-//! The lanes as the store keeps them: comparing them with a picture, and building anew what differs.
+//! The lanes as the store keeps them: comparing them with a picture, and rebuilding what differs.
 //!
 //! ```text
 //! {ns:0}:work:<bot>:<p>    a stream with the consumer group `workers`; b at its end: the second lane of that priority
@@ -14,7 +14,7 @@ use ::redis::Value;
 use antiphon_schemas::Seq;
 
 use super::{Inner, codec, link::Link, script};
-use crate::log::{Error, Lane, Mended};
+use crate::log::{Error, Lane, Resynced};
 
 /// Reading and building lanes: they may be long, after a night without workers.
 pub(super) const LANES_MAX: Duration = Duration::from_secs(5);
@@ -30,8 +30,8 @@ struct Stand {
     entries: Vec<(Seq, String)>,
 }
 
-/// As [`Log::mend`](crate::log::Log::mend).
-pub(super) async fn mend(inner: &Inner, link: &Link, at: Seq, lanes: Vec<Lane>) -> Result<Mended, Error> {
+/// As [`Shared::resync_lanes`](crate::log::Shared::resync_lanes).
+pub(super) async fn resync(inner: &Inner, link: &Link, at: Seq, lanes: Vec<Lane>) -> Result<Resynced, Error> {
     let mut wanted: BTreeMap<String, Stand> =
         existing(inner, link).await?.into_iter().map(|k| (k, Stand::default())).collect();
     for lane in &lanes {
@@ -46,7 +46,7 @@ pub(super) async fn mend(inner: &Inner, link: &Link, at: Seq, lanes: Vec<Lane>) 
     let mut answer = codec::array(answer).unwrap_or_default().into_iter();
     let tail = answer.next().and_then(codec::bytes).and_then(|id| codec::seq_of(&id));
     if tail != Some(at) {
-        return Ok(Mended::Moved);
+        return Ok(Resynced::Moved);
     }
     let differing: Vec<(&String, &Stand)> = wanted
         .iter()
@@ -54,15 +54,15 @@ pub(super) async fn mend(inner: &Inner, link: &Link, at: Seq, lanes: Vec<Lane>) 
         .filter(|((_, wanted), found)| !wanted.stands(found, at))
         .map(|(lane, _)| lane)
         .collect();
-    let mended = if differing.is_empty() { Mended::InStep } else { build(inner, link, at, &differing).await? };
+    let resynced = if differing.is_empty() { Resynced::InStep } else { build(inner, link, at, &differing).await? };
     sweep(inner, link, &names).await?;
-    Ok(mended)
+    Ok(resynced)
 }
 
-async fn build(inner: &Inner, link: &Link, at: Seq, lanes: &[(&String, &Stand)]) -> Result<Mended, Error> {
+async fn build(inner: &Inner, link: &Link, at: Seq, lanes: &[(&String, &Stand)]) -> Result<Resynced, Error> {
     let mut keys = vec![&inner.keys.log, &inner.keys.meta, &inner.keys.lanes];
     keys.extend(lanes.iter().map(|(name, _)| *name));
-    let mut call = script::MEND.call(&keys);
+    let mut call = script::RESYNC.call(&keys);
     link.writer.sign(&mut call);
     call.arg(at.0);
     for (_, stand) in lanes {
@@ -79,9 +79,9 @@ async fn build(inner: &Inner, link: &Link, at: Seq, lanes: &[(&String, &Stand)])
     let mut connection = link.appends.clone();
     let answer = link.ask(LANES_MAX, script::run(&mut connection, &call)).await?;
     match codec::array(answer).as_deref().and_then(|answer| codec::number(answer.first()?)) {
-        Some(0) => Ok(Mended::Mended(lanes.len())),
+        Some(0) => Ok(Resynced::Resynced(lanes.len())),
         Some(1 | 2) => Err(link.fail("another session of this node, or another epoch, has begun")),
-        _ => Ok(Mended::Moved),
+        _ => Ok(Resynced::Moved),
     }
 }
 
@@ -121,7 +121,7 @@ async fn existing(inner: &Inner, link: &Link) -> Result<Vec<String>, Error> {
     let mut connection = link.reads.clone();
     let question = async {
         let kind: String = ::redis::cmd("TYPE").arg(&inner.keys.lanes).query_async(&mut connection).await?;
-        // Something else under its name counts as no list: mending makes one.
+        // Something else under its name counts as no list: a resync makes one.
         if kind != "set" {
             return Ok(Vec::new());
         }

@@ -46,12 +46,12 @@ impl Live {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn say(&self, words: Bytes) {
+    pub(super) fn broadcast(&self, words: Bytes) {
         // Full: what cannot be told in time is dropped.
         let _ = self.say.try_send(words);
     }
 
-    pub(super) async fn hear(&self) -> Bytes {
+    pub(super) async fn recv(&self) -> Bytes {
         loop {
             let news = self.news.notified();
             if let Some(words) = self.queue().pop_front() {

@@ -43,21 +43,22 @@ mod script;
 pub(crate) mod server;
 #[cfg(test)]
 mod server_tests;
+mod shared;
 #[cfg(test)]
 mod tests;
+mod time;
 pub mod trouble;
 
 use std::{
     future::Future,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize},
     },
     time::Duration,
 };
 
 use antiphon_schemas::{Entry, Epoch, Seq, event::Ask};
-use bytes::Bytes;
 use tokio::{
     runtime::Handle,
     sync::{Notify, watch},
@@ -71,11 +72,10 @@ use self::{
     facts::{Finding, Level},
     link::Link,
     live::Live,
+    time::StoreTime,
 };
 pub use self::{filling::Filling, history::History};
-use super::{
-    Access, Append, Error, Info, Lane, Log, Mended, Pending, Verdict, check_batch, check_entries, check_positions,
-};
+use super::{Access, Append, Error, Info, Log, Pending, Shared, Verdict, check_batch, check_entries, check_positions};
 use crate::clock::Clock;
 
 /// Entries in the first page, before their size is known.
@@ -86,7 +86,7 @@ const PROBE_MAX: Duration = Duration::from_secs(2);
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 /// The reason that is given once the log is closed.
 const CLOSED: &str = "the log is closed";
-/// After [`Log::begin_anew`] the log opens within this time, or it says why not.
+/// After [`Shared::begin_anew`] the log opens within this time, or it says why not.
 const ANEW_MAX: Duration = Duration::from_secs(5);
 
 /// Whose clock stamps the entries.
@@ -126,7 +126,7 @@ struct Inner {
     cache: Cache,
     live: Live,
     access: watch::Sender<Access>,
-    /// A lane command failed: nothing is taken from a lane until they are mended.
+    /// A lane command failed: nothing is taken from a lane until they are resynced.
     lanes_doubtful: AtomicBool,
     /// The number of this node's last canary.
     canary: AtomicU64,
@@ -151,6 +151,8 @@ struct State {
     /// Of what is in the cache; earlier than `epoch` by the last steps of a beginning.
     cached: Option<Epoch>,
     durability: String,
+    /// The store's clock, once a session has begun.
+    time: Option<StoreTime>,
     lost: Vec<Arc<Entry>>,
     /// What was said of the server last, so that it is said once.
     findings: Vec<Finding>,
@@ -193,7 +195,7 @@ impl Keys {
 }
 
 impl RedisLog {
-    /// Opens the log; returns at once, and [`Log::access`] tells when it can be used.
+    /// Opens the log; returns at once, and [`Shared::access`] tells when it can be used.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -283,11 +285,12 @@ impl Inner {
         });
     }
 
-    fn open(&self, link: Arc<Link>, durability: String) {
+    fn open(&self, link: Arc<Link>, durability: String, time: StoreTime) {
         let epoch = link.epoch;
         let mut state = self.state();
         state.epoch = Some(epoch);
         state.durability = durability;
+        state.time = Some(time);
         state.link = Some(link);
         // Under the lock: nobody can use the session, and so end it, before it is said to be open.
         self.publish(Access::Open { epoch });
@@ -317,10 +320,6 @@ impl Inner {
 }
 
 impl Log for RedisLog {
-    fn shared(&self) -> bool {
-        true
-    }
-
     fn info(&self) -> Info {
         let state = self.inner.state();
         Info {
@@ -333,6 +332,10 @@ impl Log for RedisLog {
 
     fn tail(&self) -> Seq {
         self.inner.cache.tail()
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.inner.now_ms()
     }
 
     fn append(&self, batch: Vec<Append>) -> Pending<'_, Vec<Verdict>> {
@@ -398,50 +401,16 @@ impl Log for RedisLog {
         })
     }
 
-    fn access(&self) -> watch::Receiver<Access> {
-        self.inner.access.subscribe()
-    }
-
     fn probe(&self) -> Pending<'_, ()> {
         Box::pin(async move {
             let link = self.inner.session()?;
             let proved = timeout(PROBE_MAX, self.inner.probe(&link)).await;
-            proved.unwrap_or_else(|_| Err(link.fail("a live word did not come back")))
+            proved.unwrap_or_else(|_| Err(link.fail("a live update did not come back")))
         })
     }
 
-    fn mend(&self, at: Seq, lanes: Vec<Lane>) -> Pending<'_, Mended> {
-        Box::pin(async move {
-            let link = self.inner.session()?;
-            // What fails from here on is looked at by the next mending.
-            let doubtful = self.inner.lanes_doubtful.swap(false, Ordering::Relaxed);
-            let mended = lanes::mend(&self.inner, &link, at, lanes).await;
-            if doubtful && !matches!(mended, Ok(Mended::InStep | Mended::Mended(_))) {
-                self.inner.lanes_doubtful.store(true, Ordering::Relaxed);
-            }
-            mended
-        })
-    }
-
-    fn say(&self, words: Bytes) {
-        self.inner.live.say(words);
-    }
-
-    fn hear(&self) -> Pending<'_, Bytes> {
-        Box::pin(async move {
-            tokio::select! {
-                words = self.inner.live.hear() => Ok(words),
-                () = self.inner.closing.cancelled() => Err(Error::Closed),
-            }
-        })
-    }
-
-    fn lost(&self) -> Vec<Arc<Entry>> {
-        std::mem::take(&mut self.inner.state().lost)
-    }
-
-    fn begin_anew(&self) -> Pending<'_, ()> {
-        Box::pin(keeper::begin_anew(&self.inner))
+    fn shared(&self) -> Option<&dyn Shared> {
+        Some(self)
     }
 }
 

@@ -32,8 +32,8 @@ scripts! {
     EPOCH = "epoch.lua";
     /// What stands on lanes.
     LOOK = "look.lua";
-    /// Builds lanes anew.
-    MEND = "mend.lua";
+    /// Rebuilds lanes.
+    RESYNC = "resync.lua";
     /// Removes consumers that nobody uses.
     SWEEP = "sweep.lua";
     /// Begins a copy without some bodies.

@@ -6,13 +6,13 @@ use tokio::sync::{mpsc, watch};
 use super::*;
 use crate::{
     decide::Refusal,
-    log::{self, Access},
+    log::{self, Access, Lane, Resynced, Shared},
     node::Condition,
     outbox::Outbox,
 };
 
 /// A log that several nodes share, over logs in memory: it can go away, and come back as another one.
-pub(crate) struct Shared {
+pub(crate) struct SharedLog {
     inner: Mutex<Arc<MemoryLog>>,
     access: watch::Sender<Access>,
     /// The next append happens, and its answer is lost with the connection.
@@ -23,7 +23,7 @@ pub(crate) struct Shared {
     clock: Clock,
 }
 
-impl Shared {
+impl SharedLog {
     pub(crate) fn inner(&self) -> Arc<MemoryLog> {
         self.inner.lock().unwrap().clone()
     }
@@ -61,12 +61,15 @@ impl Shared {
     }
 }
 
-impl Log for Shared {
+impl Log for SharedLog {
     fn info(&self) -> Info {
         self.inner().info()
     }
     fn tail(&self) -> Seq {
         self.inner().tail()
+    }
+    fn now_ms(&self) -> u64 {
+        self.inner().now_ms()
     }
     fn append(&self, batch: Vec<Append>) -> Pending<'_, Vec<Verdict>> {
         Box::pin(async move {
@@ -95,16 +98,22 @@ impl Log for Shared {
     fn close(&self) -> Pending<'_, ()> {
         Box::pin(std::future::ready(Ok(())))
     }
-    fn shared(&self) -> bool {
-        true
+    fn shared(&self) -> Option<&dyn Shared> {
+        Some(self)
     }
+}
+
+impl Shared for SharedLog {
     fn access(&self) -> watch::Receiver<Access> {
         self.access.subscribe()
     }
-    fn say(&self, words: Bytes) {
-        self.said.send(words).unwrap();
+    fn resync_lanes(&self, _at: Seq, _lanes: Vec<Lane>) -> Pending<'_, Resynced> {
+        Box::pin(std::future::ready(Ok(Resynced::InStep)))
     }
-    fn hear(&self) -> Pending<'_, Bytes> {
+    fn broadcast(&self, update: Bytes) {
+        self.said.send(update).unwrap();
+    }
+    fn recv(&self) -> Pending<'_, Bytes> {
         Box::pin(async { self.heard.lock().await.recv().await.ok_or(log::Error::Closed) })
     }
     fn lost(&self) -> Vec<Arc<Entry>> {
@@ -121,7 +130,7 @@ impl Log for Shared {
 /// A node on such a log.
 pub(crate) struct Away {
     pub(crate) node: Node,
-    pub(crate) log: Arc<Shared>,
+    pub(crate) log: Arc<SharedLog>,
     /// What this node says to the others, and what they say to it.
     said: mpsc::UnboundedReceiver<Bytes>,
     others: mpsc::UnboundedSender<Bytes>,
@@ -137,7 +146,7 @@ impl Away {
         let (clock, _) = Clock::manual(START_MS);
         let (saying, said) = mpsc::unbounded_channel();
         let (others, heard) = mpsc::unbounded_channel();
-        let log = Arc::new(Shared {
+        let log = Arc::new(SharedLog {
             inner: Mutex::new(Arc::new(MemoryLog::new(Epoch(7), clock.clone()))),
             access: watch::Sender::new(access),
             lose_answer: Mutex::default(),

@@ -44,6 +44,9 @@ impl Log for InFolder {
     fn tail(&self) -> Seq {
         self.log.tail()
     }
+    fn now_ms(&self) -> u64 {
+        self.log.now_ms()
+    }
     fn append(&self, batch: Vec<Append>) -> Pending<'_, Vec<Verdict>> {
         self.log.append(batch)
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::*;
 use crate::log::conformance::{read_all, without};
 
@@ -37,8 +39,8 @@ async fn nothing_of_a_text_stays_in_the_store_and_nothing_else_changes() {
     for n in 1..=1_500 {
         say(&a, n, if n % 500 == 7 { SECRET } else { "plain" }).await;
     }
-    a.say(Bytes::from(format!("delta {SECRET}")));
-    b.hear().await.unwrap();
+    a.broadcast(Bytes::from(format!("delta {SECRET}")));
+    b.recv().await.unwrap();
     b.beyond(Seq(1_499)).await.unwrap();
     let (written, before) = (read_all(&a).await, info(&redis));
     assert!(dump(&redis).contains(SECRET));

@@ -6,7 +6,7 @@ use antiphon_schemas::{BotName, MessageId, event::Ask};
 
 use super::*;
 use crate::log::{
-    Move,
+    Lane, Move, Resynced,
     conformance::{Xorshift, id},
     redis::server::Reply,
 };
@@ -120,7 +120,7 @@ async fn after_any_trace_the_lanes_are_the_picture_and_pending_is_exactly_what_i
                 assert!(matches!(verdict, Verdict::Appended(_)), "seed {seed}, call {call}: {verdict:?}");
             }
         }
-        assert_eq!(logs[0].mend(at, picture.lanes()).await.unwrap(), Mended::InStep, "seed {seed}");
+        assert_eq!(logs[0].resync_lanes(at, picture.lanes()).await.unwrap(), Resynced::InStep, "seed {seed}");
         let mut claims = 0;
         for (n, stand) in &picture.lanes {
             let held =
@@ -143,15 +143,18 @@ async fn after_any_trace_the_lanes_are_the_picture_and_pending_is_exactly_what_i
         ] {
             redis.command(&harm);
             let other = picture.head(broken).is_none() && harm[1] == "SETID";
-            let mended = logs[1].mend(at, picture.lanes()).await.unwrap();
-            assert_eq!(mended, if other { Mended::InStep } else { Mended::Mended(1) }, "{harm:?}");
-            assert_eq!(logs[1].mend(at, picture.lanes()).await.unwrap(), Mended::InStep, "{harm:?}");
+            let resynced = logs[1].resync_lanes(at, picture.lanes()).await.unwrap();
+            assert_eq!(resynced, if other { Resynced::InStep } else { Resynced::Resynced(1) }, "{harm:?}");
+            assert_eq!(logs[1].resync_lanes(at, picture.lanes()).await.unwrap(), Resynced::InStep, "{harm:?}");
         }
         redis.command(&["SET", "{antiphon:0}:lanes", "x"]);
-        assert!(matches!(logs[0].mend(at, picture.lanes()).await.unwrap(), Mended::Mended(n) if n > 0));
-        assert_eq!(logs[0].mend(at, picture.lanes()).await.unwrap(), Mended::InStep);
-        assert_eq!(logs[0].mend(Seq(at.0 - 1), vec![]).await.unwrap(), Mended::Moved, "another picture");
-        assert!(matches!(logs[0].mend(at, vec![]).await.unwrap(), Mended::Mended(n) if n > 0), "none of them is there");
+        assert!(matches!(logs[0].resync_lanes(at, picture.lanes()).await.unwrap(), Resynced::Resynced(n) if n > 0));
+        assert_eq!(logs[0].resync_lanes(at, picture.lanes()).await.unwrap(), Resynced::InStep);
+        assert_eq!(logs[0].resync_lanes(Seq(at.0 - 1), vec![]).await.unwrap(), Resynced::Moved, "another picture");
+        assert!(
+            matches!(logs[0].resync_lanes(at, vec![]).await.unwrap(), Resynced::Resynced(n) if n > 0),
+            "none of them is there"
+        );
         assert_eq!(redis.command(&["EXISTS", name(0), name(1), name(2), name(3), "{antiphon:0}:lanes"]), "0");
     }
 }
@@ -177,7 +180,7 @@ async fn only_the_head_of_a_lane_can_be_taken_and_who_is_out_of_step_writes_noth
         taken: vec![(Seq(1), id(1), "w".into())],
         waiting: vec![(Seq(2), id(2)), (Seq(4), id(4))],
     };
-    assert_eq!(log.mend(Seq(4), vec![picture]).await.unwrap(), Mended::Mended(1));
+    assert_eq!(log.resync_lanes(Seq(4), vec![picture]).await.unwrap(), Resynced::Resynced(1));
     assert!(matches!(log.append(vec![take(5, 2)]).await.unwrap()[0], Verdict::Appended(_)));
 }
 

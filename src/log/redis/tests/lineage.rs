@@ -26,14 +26,14 @@ fn restart_with(redis: &Redis, from: Option<&Path>) {
     redis.restart();
 }
 
-async fn empty(log: &dyn Log) {
+async fn empty(log: &dyn Shared) {
     let mut access = log.access();
     let empty = access.wait_for(|access| *access == Access::Empty);
     tokio::time::timeout(PATIENCE, empty).await.expect("it is seen to be empty").unwrap();
 }
 
 /// Waits until the log is open with another epoch than `old`; the epoch.
-async fn opened_other(log: &dyn Log, old: Epoch) -> Epoch {
+async fn opened_other(log: &dyn Shared, old: Epoch) -> Epoch {
     let mut access = log.access();
     let other = access.wait_for(|access| matches!(access, Access::Open { epoch } if *epoch != old));
     match *tokio::time::timeout(PATIENCE, other).await.expect("it opens with another epoch").unwrap() {

@@ -6,12 +6,11 @@ mod history;
 mod lanes;
 mod lineage;
 mod nodes;
+mod time;
 
 use std::sync::Arc;
 
 use antiphon_schemas::{Entry, Epoch, Seq};
-use bytes::Bytes;
-use tokio::sync::watch;
 
 use super::{
     Options, RedisLog, Stamp,
@@ -19,7 +18,7 @@ use super::{
     server::{PATIENCE, Redis},
 };
 use crate::log::{
-    Access, Append, Error, Info, Lane, Log, Mended, Pending, Verdict,
+    Access, Append, Error, Info, Log, Pending, Shared, Verdict,
     conformance::{append, post},
 };
 
@@ -35,6 +34,9 @@ impl Log for OnItsOwn {
     }
     fn tail(&self) -> Seq {
         self.log.tail()
+    }
+    fn now_ms(&self) -> u64 {
+        self.log.now_ms()
     }
     fn append(&self, batch: Vec<Append>) -> Pending<'_, Vec<Verdict>> {
         self.log.append(batch)
@@ -57,26 +59,11 @@ impl Log for OnItsOwn {
     fn close(&self) -> Pending<'_, ()> {
         self.log.close()
     }
-    fn access(&self) -> watch::Receiver<Access> {
-        self.log.access()
-    }
     fn probe(&self) -> Pending<'_, ()> {
         self.log.probe()
     }
-    fn mend(&self, at: Seq, lanes: Vec<Lane>) -> Pending<'_, Mended> {
-        self.log.mend(at, lanes)
-    }
-    fn say(&self, words: Bytes) {
-        self.log.say(words);
-    }
-    fn hear(&self) -> Pending<'_, Bytes> {
-        self.log.hear()
-    }
-    fn lost(&self) -> Vec<Arc<Entry>> {
-        self.log.lost()
-    }
-    fn begin_anew(&self) -> Pending<'_, ()> {
-        self.log.begin_anew()
+    fn shared(&self) -> Option<&dyn Shared> {
+        self.log.shared()
     }
 }
 
@@ -92,7 +79,7 @@ async fn open(url: &str, node: &str) -> RedisLog {
 }
 
 /// Waits until the log is open; its epoch.
-async fn opened(log: &dyn Log) -> Epoch {
+async fn opened(log: &dyn Shared) -> Epoch {
     let mut access = log.access();
     let open = access.wait_for(|access| matches!(access, Access::Open { .. }));
     match *tokio::time::timeout(PATIENCE, open).await.expect("it opens").unwrap() {
@@ -102,7 +89,7 @@ async fn opened(log: &dyn Log) -> Epoch {
 }
 
 /// Waits until the log is away for a reason that holds `words`.
-async fn away(log: &dyn Log, words: &str) {
+async fn away(log: &dyn Shared, words: &str) {
     let mut access = log.access();
     let away = access.wait_for(|access| matches!(access, Access::Away { why } if why.contains(words)));
     if tokio::time::timeout(PATIENCE, away).await.is_err() {

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
+
 use super::*;
 use crate::log::conformance::read_all;
 
@@ -14,21 +16,21 @@ async fn what_one_node_writes_another_reads_and_words_go_to_the_others_in_order(
         let (from, to) = if n % 2 == 0 { (&a, &b) } else { (&b, &a) };
         fill(from, n, n).await;
         to.beyond(Seq(n as u64)).await.unwrap();
-        from.say(Bytes::from(format!("words {n}")));
-        assert_eq!(to.hear().await.unwrap(), format!("words {n}"));
+        from.broadcast(Bytes::from(format!("words {n}")));
+        assert_eq!(to.recv().await.unwrap(), format!("words {n}"));
     }
     assert_eq!(read_all(&a).await, read_all(&b).await);
     for n in 0..200 {
-        a.say(Bytes::from(n.to_string()));
+        a.broadcast(Bytes::from(n.to_string()));
     }
     let mut heard = Vec::new();
-    b.say(Bytes::from_static(b"end"));
+    b.broadcast(Bytes::from_static(b"end"));
     a.probe().await.unwrap();
     for _ in 0..200 {
-        heard.push(b.hear().await.unwrap());
+        heard.push(b.recv().await.unwrap());
     }
     assert!(heard.iter().map(|words| words.to_vec()).eq((0..200).map(|n| n.to_string().into_bytes())));
-    assert_eq!(a.hear().await.unwrap(), "end", "and its own were not heard");
+    assert_eq!(a.recv().await.unwrap(), "end", "and its own were not heard");
 }
 
 /// In rounds of twenty, decided by both nodes against the same position; one asks in the opposite order and one by one.
@@ -132,5 +134,5 @@ async fn a_long_history_is_read_page_by_page_by_a_node_that_comes_later() {
     assert_eq!(page.len(), super::super::calls::READ_ENTRIES_MAX, "as many as their size allows");
     later.close().await.unwrap();
     assert!(matches!(later.beyond(Seq(5_000)).await, Err(Error::Closed)));
-    assert!(matches!(later.hear().await, Err(Error::Closed)));
+    assert!(matches!(later.recv().await, Err(Error::Closed)));
 }

@@ -1,5 +1,5 @@
 #!lua
--- Builds lanes anew, if the log still ends where the picture of them was taken.
+-- Rebuilds lanes, if the log still ends where the picture of them was taken.
 --
 -- KEYS: log, meta, lanes, then the lanes.
 -- ARGV: node, session, epoch, the position, then for each lane: taken (n; position, message, worker),
