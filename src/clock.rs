@@ -1,6 +1,10 @@
-//! The wall clock, read here and nowhere else; handed to whoever needs the time.
+//! Clocks, read here and nowhere else; handed to those who need the time.
 //!
-//! Not here: timers and leases, which run on the monotonic clock of `tokio::time`.
+//! Three kinds of time, none comparable with another:
+//! - [`LogTime`](antiphon_schemas::time::LogTime): what the log stamps entries with; ages and retries are judged in it
+//!   (`node::core::LogClock`);
+//! - the wall clock ([`Clock::now_ms`]): for people to read, and what a log of one process stamps with;
+//! - the monotonic clock ([`Clock::instant`]): leases and waits.
 
 use std::{
     fmt,
@@ -8,38 +12,49 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// Tells the time in milliseconds since 1970.
+/// Tells the wall time in milliseconds since 1970, and monotonic time.
 #[derive(Clone)]
 pub struct Clock(Source);
 
 #[derive(Clone)]
 enum Source {
     System,
-    Manual(Arc<AtomicU64>),
+    Manual { at: Arc<AtomicU64>, begin_ms: u64 },
 }
 
 impl Clock {
-    /// The machine's clock. It may step backwards; a log never does.
+    /// The machine's clocks. The wall clock may step in both directions; a log's time never runs backwards.
     pub fn system() -> Clock {
         Clock(Source::System)
     }
 
-    /// A clock that stands at `at_ms` until somebody moves it.
+    /// A wall clock that shows `at_ms` until somebody moves it; the monotonic one runs, and moves forward with it.
     pub fn manual(at_ms: u64) -> (Clock, Arc<AtomicU64>) {
         let at = Arc::new(AtomicU64::new(at_ms));
-        (Clock(Source::Manual(at.clone())), at)
+        (Clock(Source::Manual { at: at.clone(), begin_ms: at_ms }), at)
     }
 
-    /// Milliseconds since 1970.
+    /// Milliseconds since 1970, by the wall clock.
     pub fn now_ms(&self) -> u64 {
         match &self.0 {
             Source::System => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
-            Source::Manual(at) => at.load(Ordering::Relaxed),
+            Source::Manual { at, .. } => at.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Monotonic time, on the scale of `tokio::time` (so that a paused runtime pauses it, too).
+    pub fn instant(&self) -> Instant {
+        let now = tokio::time::Instant::now().into_std();
+        match &self.0 {
+            Source::System => now,
+            Source::Manual { at, begin_ms } => {
+                now + Duration::from_millis(at.load(Ordering::Relaxed).saturating_sub(*begin_ms))
+            }
         }
     }
 }

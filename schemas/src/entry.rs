@@ -23,6 +23,7 @@ use crate::{
     id::{MessageId, RequestId, RoomName, Seq},
     kind::Kind,
     subjects::Subjects,
+    time::LogTime,
 };
 
 /// The version of header and body that this code writes.
@@ -65,6 +66,11 @@ pub struct Header {
 pub struct Malformed(pub &'static str);
 
 impl Header {
+    /// When the log took it, by the log's clock.
+    pub fn logged_at(&self) -> LogTime {
+        LogTime::from_log_ms(self.at_ms)
+    }
+
     /// Appends the header's only encoding to `out`.
     ///
     /// # Panics

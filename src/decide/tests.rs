@@ -11,6 +11,7 @@ use antiphon_schemas::{
     BotName, Entry, Epoch, Event, Header, MessageId, RequestId, RoomName, Seq,
     entry::VERSION,
     event::{Author, AuthorKind, Made, release},
+    time::LogTime,
     wire::Status,
 };
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
@@ -211,6 +212,10 @@ pub(crate) struct World {
 pub(crate) type Came = Result<Option<Decision>, Refusal>;
 
 impl World {
+    pub(crate) fn now(&self) -> LogTime {
+        LogTime::from_log_ms(self.now_ms)
+    }
+
     pub(crate) fn new() -> World {
         let projections = Projections::resume(EPOCH, LIMITS, Kept::default());
         World { projections, policy: policy(), entries: vec![], now_ms: 1_000_000, jitter: 0, replies_from: 1_000 }
@@ -250,7 +255,7 @@ impl World {
                 let reply_id = MessageId(Uuid::from_u128(self.replies_from + self.entries.len() as u128));
                 let wish =
                     Wish { bots: [bot(*n)].into(), worker: "w".into(), incarnation: None, reply_id, keyed: false };
-                work::claim(state, &Facts::none(), policy, &wish, self.now_ms, &HashSet::new())
+                work::claim(state, &Facts::none(), policy, &wish, self.now(), &HashSet::new())
             }
             Step::End { message, stale, how } => {
                 let live = state.queue.claim(&id(*message)).map(|claim| claim.fence);
@@ -268,9 +273,9 @@ impl World {
                     How::Released(reason) => End::Released(reason),
                 };
                 let held = Held { message_id: id(*message), fence };
-                work::end(state, &facts, policy, held, &end, self.now_ms, self.jitter).map(Some)
+                work::end(state, &facts, policy, held, &end, self.now(), self.jitter).map(Some)
             }
-            Step::Due { message } => Ok(work::due(state, policy, id(*message), self.now_ms)),
+            Step::Due { message } => Ok(work::due(state, policy, id(*message), self.now(), true)),
             Step::Change { message, change } => change::change(state, &facts, policy, id(*message), *change).map(Some),
             Step::EraseReply { nth } => {
                 let replies = self.entries.iter().filter_map(|entry| match &entry.event {

@@ -8,6 +8,7 @@ use antiphon_schemas::{
         Author, AuthorKind, Made, MessageClaimed, MessageCompleted, MessageDead, MessageFailed, MessageReleased,
         ReplyPosted, release,
     },
+    time::LogTime,
     wire::Status,
 };
 use sha2::{Digest, Sha256};
@@ -95,7 +96,7 @@ pub fn claim(
     facts: &Facts,
     policy: &Policy,
     wish: &Wish,
-    now_ms: u64,
+    now: LogTime,
     busy: &HashSet<MessageId>,
 ) -> Result<Option<Decision>, Refusal> {
     if wish.keyed {
@@ -111,7 +112,7 @@ pub fn claim(
     }
     let head = |bot: &BotName| {
         let id = state.queue.waiting(bot).find(|id| !busy.contains(id))?;
-        let open = state.queue.get(&id).filter(|open| !too_old(policy, open, now_ms))?;
+        let open = state.queue.get(&id).filter(|open| !too_old(policy, open, now))?;
         let State::Waiting { since, .. } = open.state else { return None };
         Some(((Reverse(open.ask.priority), open.ask.second, since), id, open))
     };
@@ -161,7 +162,7 @@ pub fn end(
     policy: &Policy,
     held: Held,
     end: &End,
-    now_ms: u64,
+    now: LogTime,
     jitter: u64,
 ) -> Result<Decision, Refusal> {
     let (open, claim) = holder(state, facts, held)?;
@@ -179,7 +180,7 @@ pub fn end(
         }
         End::Failed { reason, retryable } => {
             let again = *retryable && claim.attempt < policy.attempts_max;
-            let retry_at_ms = again.then(|| now_ms + backoff_ms(policy, claim.attempt, jitter));
+            let retry_at_ms = again.then(|| now.plus_ms(backoff_ms(policy, claim.attempt, jitter)).ms());
             let (reason, attempt) = (reason.clone(), claim.attempt);
             let given_up = (*retryable && !again).then(|| dead(format!("attempts-used-up: {reason}")));
             let failed = MessageFailed { message_id, fence, reason, attempt, retry_at_ms };
@@ -196,13 +197,15 @@ pub fn end(
     Ok(Decision::Append { room: open.room.clone(), subjects: vec![message_id], events })
 }
 
-/// Decides what the time does to a message that nobody holds: back to its lane, or given up. `None`: nothing yet.
-pub fn due(state: &Projections, policy: &Policy, message_id: MessageId, now_ms: u64) -> Option<Decision> {
+/// Decides what time does to a message that nobody holds: back to its lane, or given up. `None`: nothing yet.
+///
+/// `ages`: whether messages may be given up for their age; a node whose log clock is in doubt leaves that to others.
+pub fn due(state: &Projections, policy: &Policy, message_id: MessageId, now: LogTime, ages: bool) -> Option<Decision> {
     let open = state.queue.get(&message_id)?;
     let event: Event = match open.state {
         State::Claimed(_) => return None,
-        _ if too_old(policy, open, now_ms) => MessageDead { message_id, reason: "too-old".into() }.into(),
-        State::Retrying { at_ms } if at_ms <= now_ms => {
+        _ if ages && too_old(policy, open, now) => MessageDead { message_id, reason: "too-old".into() }.into(),
+        State::Retrying { at_ms } if LogTime::from_log_ms(at_ms) <= now => {
             let ask = lane(state, &open.room, &open.ask.bot, open.ask.priority);
             MessageReleased { message_id, fence: None, reason: release::RETRY_DUE.into(), ask }.into()
         }
@@ -211,12 +214,15 @@ pub fn due(state: &Projections, policy: &Policy, message_id: MessageId, now_ms: 
     Some(Decision::Append { room: open.room.clone(), subjects: vec![message_id], events: vec![event] })
 }
 
-/// When [`due`] will have something to say, in ms since 1970.
-pub fn due_at_ms(policy: &Policy, open: &Open) -> Option<u64> {
-    let too_old_at = open.asked_at_ms.saturating_add(policy.max_age_ms);
+/// When [`due`] will have something to say, and how long after the last change of the message that can be at most, in ms.
+///
+/// The second bounds what a stepped clock can do: however far apart the stamp of an entry and this node's log clock are,
+/// nobody waits longer than that from when the node saw the entry.
+pub fn due_at(policy: &Policy, open: &Open) -> Option<(LogTime, u64)> {
+    let too_old_at = LogTime::from_log_ms(open.asked_at_ms).plus_ms(policy.max_age_ms);
     match open.state {
-        State::Waiting { .. } => Some(too_old_at),
-        State::Retrying { at_ms } => Some(at_ms.min(too_old_at)),
+        State::Waiting { .. } => Some((too_old_at, policy.max_age_ms)),
+        State::Retrying { at_ms } => Some((LogTime::from_log_ms(at_ms).min(too_old_at), policy.retry_max_ms.max(2))),
         State::Claimed(_) => None,
     }
 }
@@ -226,8 +232,8 @@ pub fn ended(status: Status) -> bool {
     !matches!(status, Status::Waiting | Status::Claimed)
 }
 
-fn too_old(policy: &Policy, open: &Open, now_ms: u64) -> bool {
-    now_ms >= open.asked_at_ms.saturating_add(policy.max_age_ms)
+fn too_old(policy: &Policy, open: &Open, now: LogTime) -> bool {
+    now >= LogTime::from_log_ms(open.asked_at_ms).plus_ms(policy.max_age_ms)
 }
 
 /// Doubles with each attempt up to the longest wait; between half and the whole of that, by `jitter`.

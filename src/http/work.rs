@@ -41,7 +41,7 @@ use crate::{
         Refusal,
         work::{End, Held, reply_of},
     },
-    node::{Asked, Claimed, Error, REPLY_BYTES_MAX, Word},
+    node::{Asked, Claimed, Ended, Error, REPLY_BYTES_MAX, Word},
     projection::{queue::Claim, view},
 };
 
@@ -200,7 +200,7 @@ pub(super) async fn complete(
     check_made(&body)?;
     let spoken = held(&app, &caller, id, body.fence).await?;
     let ended = match completed(&app, &spoken, body)? {
-        Some(end) => app.node().end(spoken.held, end).await,
+        Some(end) => app.node().end(spoken.held, end).await.map(drop),
         // Not its claim, or no longer: the node says what is so.
         None => app.node().say(spoken.held, Word::Heartbeat).await.map(drop),
     };
@@ -210,8 +210,8 @@ pub(super) async fn complete(
         return Err(error.into());
     }
     match app.node().ended_by_worker(spoken.said).await? {
-        Some((entry, Some(reply))) if matches!(entry.event, Event::MessageCompleted(_)) => {
-            let position = view::position(app.node().epoch(), reply.header.seq);
+        Some(Ended { entry, reply: Some(reply), epoch }) if matches!(entry.event, Event::MessageCompleted(_)) => {
+            let position = view::position(epoch, reply.header.seq);
             let reply_id = view::posted_id(&reply).unwrap_or(id);
             Ok(Json(WorkCompleted { id, reply_id, position, at: time::rfc3339(reply.header.at_ms) }))
         }
@@ -266,7 +266,7 @@ async fn work(app: &App, claimed: Claimed) -> Result<Work, Problem> {
     Ok(Work {
         message: Arc::new(message),
         reply_id: claimed.reply_id,
-        fence: view::position(node.epoch(), claimed.held.fence),
+        fence: view::position(claimed.epoch, claimed.held.fence),
         attempt: claimed.attempt,
         lease_ms: millis(claimed.lease),
         context,
@@ -316,7 +316,7 @@ fn completed(app: &App, spoken: &Spoken, body: CompleteWork) -> Result<Option<En
     let state = app.node().state();
     let id = &spoken.held.message_id;
     let queue = &state.projections.queue;
-    let Some((open, claim)) = queue.get(id).zip(queue.claim(id)).filter(|(_, c)| c.fence == spoken.held.fence) else {
+    let Some((open, _)) = queue.get(id).zip(queue.claim(id)).filter(|(_, c)| c.fence == spoken.held.fence) else {
         return Ok(None);
     };
     let (shown, first_ms, pieces) =
@@ -326,7 +326,7 @@ fn completed(app: &App, spoken: &Spoken, body: CompleteWork) -> Result<Option<En
     }
     // What was not sent comes as one more piece.
     let more = u32::from(pieces > 0 && body.text.len() > shown.len());
-    let since_ms = app.node().clock().now_ms().saturating_sub(claim.at_ms);
+    let since_ms = app.node().claimed_ms_ago(&state, id);
     let made = Made {
         model: body.model.as_deref().unwrap_or(crate::config::REMOTE).into(),
         options: body.options.unwrap_or_default(),
@@ -347,17 +347,21 @@ fn completed(app: &App, spoken: &Spoken, body: CompleteWork) -> Result<Option<En
 /// Ends a claim, or finds that it was ended so before.
 async fn ended(app: &App, spoken: &Spoken, end: End, so: fn(&Event) -> bool) -> Result<Json<Changed>, Problem> {
     let (node, id) = (app.node(), spoken.held.message_id);
-    if let Err(error) = node.end(spoken.held, end).await {
-        let before = match &error {
-            Error::Refused(_) => node.ended_by_worker(spoken.said).await?,
-            _ => None,
-        };
-        if !before.is_some_and(|(entry, _)| so(&entry.event)) {
-            return Err(refused(app, id, error).await);
+    let at = match node.end(spoken.held, end).await {
+        Ok(at) => at,
+        Err(error) => {
+            let before = match &error {
+                Error::Refused(_) => node.ended_by_worker(spoken.said).await?,
+                _ => None,
+            };
+            let Some(before) = before.filter(|before| so(&before.entry.event)) else {
+                return Err(refused(app, id, error).await);
+            };
+            before.at()
         }
-    }
+    };
     let status = node.record(id).await?.map_or(Status::None, |record| record.status);
-    Ok(Json(Changed { id, status, position: view::position(node.epoch(), node.position()) }))
+    Ok(Json(Changed { id, status, position: Position(at) }))
 }
 
 /// Why a claim is over.

@@ -44,7 +44,7 @@ pub struct Indexer {
 #[derive(Debug)]
 enum Work {
     /// Entries to fold in; the permit is their share of the queue's bound.
-    Batch(Vec<Arc<Entry>>, OwnedSemaphorePermit),
+    Batch(Vec<Arc<Entry>>, Option<OwnedSemaphorePermit>),
     Close,
 }
 
@@ -88,8 +88,15 @@ impl Indexer {
         let share = entries.len().clamp(1, QUEUE_ENTRIES_MAX) as u32;
         if let Ok(permit) = self.room.clone().acquire_many_owned(share).await {
             // The thread has just ended: as above.
-            let _ = self.queue.send(Work::Batch(entries, permit));
+            let _ = self.queue.send(Work::Batch(entries, Some(permit)));
         }
+    }
+
+    /// As [`Indexer::apply`], without waiting: the caller bounds what is queued, by comparing [`Indexer::applied`] with
+    /// what it has handed over.
+    pub fn push(&self, entries: Vec<Arc<Entry>>) {
+        // The thread has just ended: as above.
+        let _ = self.queue.send(Work::Batch(entries, None));
     }
 
     /// Follows the position that readers see. The sender is gone once the indexer has failed or is closed.
@@ -226,12 +233,12 @@ struct Batch {
 }
 
 impl Batch {
-    fn add(&mut self, mut entries: Vec<Arc<Entry>>, permit: OwnedSemaphorePermit) {
+    fn add(&mut self, mut entries: Vec<Arc<Entry>>, permit: Option<OwnedSemaphorePermit>) {
         if self.entries.is_empty() {
             self.entries = entries;
         } else {
             self.entries.append(&mut entries);
         }
-        self.permits.push(permit);
+        self.permits.extend(permit);
     }
 }

@@ -4,30 +4,26 @@
 //! the log, and is built anew when it does not fit.
 
 use std::{
-    collections::HashMap,
     path::Path,
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
-use antiphon_schemas::{Entry, Epoch, Event, MessageId, Seq, event::release};
+use antiphon_schemas::{Entry, Epoch, Event, Seq};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{
-    Command, Error, Inner, Writing,
-    conductor::{Conductor, To},
+    Error, Inner,
+    core::{IndexProgress, Rebuilt},
+    driver::close_index,
     read::index_error,
     snapshot,
 };
 use crate::{
-    decide::{
-        Facts,
-        work::{End, Held},
-    },
     index::{Index, Indexer},
     log::Log,
-    projection::{Kept, Projections, queue},
+    projection::{Kept, Projections},
 };
 
 /// Entries read at once while folding.
@@ -57,102 +53,57 @@ impl Inner {
     }
 }
 
-impl Conductor {
-    /// Folds the log into a new state and shows it. Whoever follows a room is given a reset, whoever works on a claim of
-    /// before is told to stop.
-    ///
-    /// # Errors
-    /// [`Error::Log`] if the log cannot be read, [`Error::Index`] if its folder cannot be written. Then nothing is shown
-    /// until it is built: what was there before is no longer true.
-    pub(super) async fn build(&mut self) -> Result<(), Error> {
-        let inner = self.inner.clone();
-        let (log, data) = (&*inner.log, inner.data.as_deref());
-        let epoch = log.info().epoch;
-        let kept = match data {
-            Some(data) => snapshot::read(data, log).await,
-            None => Kept::default(),
-        };
-        // Nothing is shown that is half of one history and half of another; and the index's file can be open once only.
-        inner.state.write().unwrap_or_else(PoisonError::into_inner).built = false;
-        for item in &mut self.waiting {
-            if matches!(item.answer, To::Caller(_) | To::Outbox(_) | To::Repair(_)) {
-                item.facts = Facts::unknown();
-            }
-        }
-        self.close_index().await;
-        self.set_index(Indexed::empty()?);
-        let index = open_index(data, log).await?;
-        let indexer = Indexer::start(index.clone()).map_err(index_error)?;
-        let from = kept.position.min(index.position());
-        let mut projections = Projections::resume(epoch, inner.limits, kept);
-        let last = fold(log, &mut projections, &indexer, from).await?;
+/// Folds the log into a new state, beside whatever goes on. Readers see an empty index meanwhile, then the new one.
+///
+/// # Errors
+/// [`Error::Log`] if the log cannot be read, [`Error::Index`] if the folder of the index cannot be written.
+pub(super) async fn build(inner: &Inner, old: Option<Indexer>) -> Result<(Rebuilt, Indexer), Error> {
+    let (log, data) = (&*inner.log, inner.data.as_deref());
+    let epoch = log.info().epoch;
+    let kept = match data {
+        Some(data) => snapshot::read(data, log).await,
+        None => Kept::default(),
+    };
+    // The index's file can be open once only.
+    inner.set_index(Indexed::empty()?);
+    close_index(old).await;
+    let index = open_index(data, log).await?;
+    let indexer = Indexer::start(index.clone()).map_err(index_error)?;
+    let from = kept.position.min(index.position());
+    let mut projections = Projections::resume(epoch, inner.limits, kept);
+    let last = fold(log, &mut projections, &indexer, from).await?;
+    let indexed = Indexed { index, applied: indexer.applied() };
+    inner.set_index(indexed.clone());
+    let lost = log.shared().map(|shared| shared.lost()).unwrap_or_default();
+    Ok((Rebuilt { epoch, projections, last, lost, index: Arc::new(indexed) }, indexer))
+}
 
-        let position = projections.position;
-        self.set_index(Indexed { index, applied: indexer.applied() });
-        self.indexer = Some(indexer);
-        {
-            let mut state = inner.state.write().unwrap_or_else(PoisonError::into_inner);
-            state.writing = adopted(&projections);
-            state.projections = projections;
-            state.epoch = epoch;
-            state.last = last;
-            // Until it is known what the log has lost.
-            inner.keys_lost.store(true, Ordering::Release);
-            state.built = true;
-        }
-        inner.applied.send_replace(position);
-        inner.feeds.restart();
-        inner.workers.restart();
-        inner.monitor.stir();
-        self.claims.drain().for_each(|(_, over)| over.cancel());
-        self.timers = super::timer::Timers::default();
-        self.live.forget();
-        self.begin();
-        Ok(())
-    }
-
+impl Inner {
     fn set_index(&self, indexed: Indexed) {
-        *self.inner.indexed.write().unwrap_or_else(PoisonError::into_inner) = indexed;
-    }
-
-    /// Arms the timers of what is open, and gives back what this node's earlier processes held, or this one before.
-    fn begin(&mut self) {
-        let inner = self.inner.clone();
-        let open: Vec<_> = self.read().projections.queue.iter().map(|(id, open)| (*id, open.clone())).collect();
-        let own = format!("{}/", inner.name);
-        // A log of one process has the claims of this folder only, under whatever name.
-        let ours = |claim: &queue::Claim| {
-            claim.incarnation.is_some() && (inner.log.shared().is_none() || claim.worker.starts_with(&own))
-        };
-        for (message_id, open) in open {
-            self.arm(message_id);
-            if let queue::State::Claimed(claim) = &open.state
-                && ours(claim)
-            {
-                let held = Held { message_id, fence: claim.fence };
-                self.wish(Command::End(held, End::Released(release::RESTARTED)));
-            }
-        }
+        *self.indexed.write().unwrap_or_else(PoisonError::into_inner) = indexed;
     }
 }
 
-/// The replies that claims of before the start are writing. What they wrote is not known here: whoever writes is asked
-/// for it from index 0.
-fn adopted(projections: &Projections) -> HashMap<MessageId, Writing> {
-    let claims = projections.queue.iter().filter_map(|(id, open)| match &open.state {
-        queue::State::Claimed(claim) => Some((id, open, claim)),
-        _ => None,
-    });
-    claims.map(|(id, open, claim)| (*id, Writing::new(open, claim))).collect()
+impl IndexProgress for Indexed {
+    fn applied(&self) -> Seq {
+        *self.applied.borrow()
+    }
+
+    fn failed(&self) -> Option<String> {
+        self.index.failed().map(ToString::to_string)
+    }
 }
 
 async fn open_index(data: Option<&Path>, log: &dyn Log) -> Result<Index, Error> {
-    let path = data.map(|data| data.join("index"));
-    if let Some(path) = &path {
-        std::fs::create_dir_all(path).map_err(|e| Error::Index(e.to_string()))?;
-    }
-    let file = path.map(|path| path.join("index.redb"));
-    let index = Index::open(file.as_deref(), log.info().epoch, log.tail()).map_err(index_error)?;
+    let (path, epoch, tail) = (data.map(|data| data.join("index")), log.info().epoch, log.tail());
+    let opened = tokio::task::spawn_blocking(move || {
+        if let Some(path) = &path {
+            std::fs::create_dir_all(path).map_err(|e| Error::Index(e.to_string()))?;
+        }
+        let file = path.map(|path| path.join("index.redb"));
+        Index::open(file.as_deref(), epoch, tail).map_err(index_error)
+    });
+    let index = opened.await.map_err(|e| Error::Index(e.to_string()))??;
     let position = index.position();
     if position == Seq::ZERO {
         return Ok(index);

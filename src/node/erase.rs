@@ -20,7 +20,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::{Answer, Command, Error, Node, conductor::FAR, read::index_error};
+use super::{Answer, Answered, Command, Error, Node, driver::FAR, read::index_error};
 use crate::{
     decide::change::Change,
     log::{self, ERASE_MAX},
@@ -96,7 +96,8 @@ impl Node {
     /// # Errors
     /// [`Error::Refused`] if there is no such message; else as [`Node::post`].
     pub async fn erase(&self, id: MessageId) -> Result<(Changed, bool), Error> {
-        let answer = self.command(Command::Change(id, Change::Erase), &[id]).await?;
+        let Answered { answer, epoch, position: applied } =
+            self.command(Command::Change(id, Change::Erase), &[id]).await?;
         let record = self.record(id).await?;
         let status = match (&answer, &record) {
             (_, Some(record)) => record.status,
@@ -104,12 +105,12 @@ impl Node {
             _ => Status::None,
         };
         // Nothing about a message comes after its erasure.
-        let at = record.and_then(|record| record.positions.last().copied()).unwrap_or_else(|| self.position());
-        let erasing = &self.inner.erasing;
+        let at = record.and_then(|record| record.positions.last().copied()).unwrap_or(applied);
+        let erasing = &self.inner.view.erasing;
         let mut done = erasing.done.subscribe();
         erasing.hurry(at);
         let gone = timeout(ASKED_WAIT, done.wait_for(|done| *done >= at)).await.is_ok_and(|done| done.is_ok());
-        let position = view::position(self.epoch(), self.position());
+        let position = view::position(epoch, applied);
         Ok((Changed { id, status, position }, gone))
     }
 
@@ -152,7 +153,7 @@ impl Node {
 
 /// Erases what is wanted, until the node is gone.
 pub(super) async fn run(node: Node) {
-    let erasing = &node.inner.erasing;
+    let erasing = &node.inner.view.erasing;
     let mut wanted = erasing.wanted.subscribe();
     let mut told: Option<String> = None;
     // Since when something is wanted that another node should do; when something that failed is tried again.

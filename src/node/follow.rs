@@ -224,7 +224,7 @@ impl Follower {
 impl Node {
     /// A place in the room's ring, and what is in flight there, at the position of `state`.
     fn join(&self, state: &super::State, room: &RoomName) -> Joined {
-        let feed = self.inner.feeds.follow(room);
+        let feed = self.inner.view.feeds.follow(room);
         let slot = feed.end();
         let in_flight = state.writing.iter().filter(|(_, w)| w.room == *room);
         let in_flight = in_flight.map(|(message_id, w)| ReplySnapshot {

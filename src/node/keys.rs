@@ -17,7 +17,7 @@ use antiphon_schemas::{BotName, event::KeyCreated};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-use super::{Command, Error, Node, conductor::Conductor};
+use super::{Command, Error, Node};
 use crate::{
     decide::key::KeyWish,
     log,
@@ -86,32 +86,17 @@ impl Node {
 
     /// Changes whenever other keys may be good than before.
     pub fn keys_changed(&self) -> watch::Receiver<u64> {
-        self.inner.keys_changed.subscribe()
+        self.inner.view.keys_changed.subscribe()
     }
 
     fn with_keys<T>(&self, look: impl FnOnce(&Keys) -> T) -> Result<T, Error> {
         let state = self.state();
         state.check_built()?;
-        if self.inner.keys_lost.load(Ordering::Acquire) {
+        if self.inner.view.keys_lost.load(Ordering::Acquire) {
             let why = "the store has lost its end, and the keys in it are being brought back";
             return Err(Error::Log(log::Error::Away(why.into())));
         }
         Ok(look(&state.projections.keys))
-    }
-}
-
-impl Conductor {
-    /// Whoever waits for a change of the keys looks again.
-    pub(super) fn keys_changed(&self) {
-        self.inner.keys_changed.send_modify(|changes| *changes += 1);
-    }
-
-    /// After a build, or when a key or revocation that was lost is back: which are good is known once all of them are.
-    pub(super) fn look_for_lost_keys(&self) {
-        if self.repair.as_ref().is_none_or(|repair| repair.keys == 0) {
-            self.inner.keys_lost.store(false, Ordering::Release);
-            self.keys_changed();
-        }
     }
 }
 

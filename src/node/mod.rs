@@ -1,42 +1,32 @@
 //! A node: the one owner of this process's state. It decides against it, appends, applies, publishes.
 //!
 //! ```text
-//!  callers ─ request ─▶ ┌ conductor ─────────────────────────────────────────────┐
-//!                       │ decide ▶ log.append (one call in flight) ▶ apply ▶ push │─▶ feeds ─▶ subscribers
-//!  callers ◀─ answer ── └──▲─────────▲──────────────▲───────────── │ ────────────┘
-//!       outbox ────────────┘ timers ─┘  other nodes ┘               ▼ indexer
+//!  callers ─ request ─▶ driver ─ input ─▶ ┌ core ──────────────────────────┐
+//!  holders ─ word ────▶ (tokio)           │ decide ▶ … ▶ apply ▶ view      │─▶ feeds ─▶ subscribers
+//!  log, outbox, time ─▶        ◀─ effect ─└────────────────────────────────┘
 //! ```
 //!
 //! Promises:
 //! - requests that arrive while an append is under way share the next one; each keeps its own verdict;
 //! - an answer is given after the entries are durable *and* applied: who has the answer can read what it says;
-//! - state and feeds change under one lock, so a subscriber's snapshot and its place in the ring fit exactly;
-//! - at most [`REQUESTS_MAX`] requests wait; whoever comes then waits for a place;
-//! - while the store is away, reading goes on from memory, posts go to the outbox, time stands still for leases; when it
-//!   is back, everything goes on by itself, exactly once.
+//! - at most [`REQUESTS_MAX`] requests and [`WORDS_MAX`] live words wait; later callers wait for a place;
+//! - while the store is away, reading goes on from memory, posts go to the outbox, and leases do not run; when it is back,
+//!   everything resumes by itself, exactly once.
 //!
 //! Not here: what may happen (`decide`), bots (`work`), HTTP.
-//! Start with [`Node`], then `conductor` (the turn), `batch` (deciding), `apply` (what is new), `away` (the store comes
-//! and goes), `parking` (the outbox), `repair` (a lost tail), `build` (the state from the log), `live` (words), `places`
-//! (in the queue), `keys` (who may answer from outside), `erase` (texts out of the log); `read`, `then` and `follow` are the
-//! reading side, `monitor` and `workers` the watching one, `stored` the auditor's.
+//! Start with [`Node`], then `core` (the state machine) and `driver` (its I/O); `view` is what both sides share. `build` folds
+//! the log; `read`, `then` and `follow` are the reading side, `monitor` and `workers` the watching one, `stored` the auditor's;
+//! `work` and `keys` are for workers elsewhere, `erase` takes texts out of the log.
 
-mod apply;
-mod away;
-mod batch;
 mod build;
-mod claimers;
-mod conductor;
+mod core;
+mod driver;
 mod erase;
 mod follow;
 mod keys;
-mod lanes;
-mod live;
 mod monitor;
-mod parking;
 mod places;
 mod read;
-mod repair;
 mod snapshot;
 mod start;
 mod state;
@@ -44,27 +34,22 @@ mod stored;
 #[cfg(test)]
 pub(crate) mod tests;
 mod then;
-mod timer;
+mod types;
+mod view;
 mod work;
 mod workers;
 
 use std::{
-    collections::HashMap,
     path::PathBuf,
-    sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard,
-        atomic::{AtomicBool, AtomicU64},
-    },
+    sync::{Arc, RwLock, RwLockReadGuard},
     time::Duration,
 };
 
 use antiphon_schemas::{
-    BotName, Cursor, Entry, Epoch, Event, MessageId, RoomName, Seq,
-    event::{LogCheckpoint, LogRepaired},
-    time,
+    BotName, Cursor, Entry, Epoch, Event, MessageId, Seq, time,
     wire::{Changed, Parked, Posted, Status, monitor::WorkerKind},
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -75,11 +60,13 @@ pub use read::Range;
 pub use snapshot::remembered;
 pub use start::{Settings, start};
 pub use then::Moment;
-pub use work::{Asked, Following};
+pub use types::{Claimed, Condition, Error, Heard, Placed, REPLY_BYTES_MAX, Stage, State, Word, Writing};
+pub use work::{Asked, Ended, Following};
 
 use self::{
     build::Indexed,
-    claimers::{Claimer, Told},
+    core::{Answer, Answered, Claimer, Command, Request, Told},
+    view::View,
 };
 
 use crate::{
@@ -87,61 +74,23 @@ use crate::{
     decide::{
         Facts, Policy, Refusal,
         change::Change,
-        key::KeyWish,
         post::Post,
-        repair::Restore,
         work::{End, Held, Wish},
     },
-    fanout::{Feed, Feeds},
     log::{self, Info, Log},
-    projection::{Limits, Projections, view},
+    projection::{Limits, view::position},
 };
 
-/// Requests that wait for the conductor; it takes them all at each turn, so this bounds memory, not speed.
+/// Requests that wait for the core; it takes them all at each turn, so this bounds memory, not speed.
 pub const REQUESTS_MAX: usize = 4_096;
+/// Live words that wait for the core: they are taken one by one, before everything else, so few ever wait.
+pub const WORDS_MAX: usize = 1_024;
 /// How often a command is decided again after a conflict, and facts are read again that went stale.
 const TRIES_MAX: u32 = 8;
+/// How long the one who accepts an empty store waits until the node uses it.
+const BEGIN_MAX: Duration = Duration::from_secs(5);
 /// How long a probe may take before the node counts as not ready.
 const PROBE_MAX: Duration = Duration::from_secs(2);
-/// The longest reply; what a model writes beyond it is refused.
-pub const REPLY_BYTES_MAX: usize = 512 * 1024;
-
-/// Why a node could not do as asked.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Error {
-    /// The rules say no.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// Too many others touched the same message at once; try again.
-    #[error("too much happens to this message at once; try again")]
-    Busy,
-    /// The log says no.
-    #[error(transparent)]
-    Log(#[from] log::Error),
-    /// The index cannot be read.
-    #[error("the index cannot be read: {0}; restart the server, or delete the folder `index` to have it built anew")]
-    Index(String),
-    /// The view did not reach the position in time.
-    #[error("the view has not reached that position yet; try again")]
-    Behind,
-    /// A piece of a reply came out of order.
-    #[error("the next piece has index {expected}")]
-    DeltaGap {
-        /// The index of the piece that is wanted.
-        expected: u32,
-    },
-    /// A reply beyond [`REPLY_BYTES_MAX`].
-    #[error("the reply is longer than {REPLY_BYTES_MAX} bytes")]
-    ReplyTooLong,
-    /// A text that does not begin with the pieces that were sent of it.
-    #[error(
-        "the text does not begin with the pieces that were sent before; what was shown cannot be taken back, so fail or release the claim"
-    )]
-    TextMismatch,
-    /// The server is stopping.
-    #[error("the server is stopping; try again in a moment")]
-    Stopping,
-}
 
 /// A handle on the node; cheap to clone.
 #[derive(Clone)]
@@ -150,230 +99,37 @@ pub struct Node {
 }
 
 struct Inner {
+    view: Arc<View>,
     log: Arc<dyn Log>,
     name: Arc<str>,
     clock: Clock,
     policy: Arc<Policy>,
     limits: Limits,
     data: Option<PathBuf>,
-    // A std lock: written by the conductor for short work in memory, read by everybody, never held across an await.
-    state: RwLock<State>,
-    feeds: Feeds<RoomName>,
-    /// What workers that follow their claims are told, by their names.
-    workers: Feeds<Arc<str>>,
-    /// What monitors are shown, while there is one.
-    monitor: monitor::Monitor,
-    /// Who was heard of, or waits for work.
-    roster: workers::Roster,
-    /// The next ticket of whoever waits for a claim.
-    tickets: AtomicU64,
-    /// The feed through which a probe comes back.
-    canary: Arc<Feed>,
-    // Replaced as a whole when the state is built anew.
+    // Replaced as a whole when the state is rebuilt.
     indexed: RwLock<Indexed>,
-    applied: watch::Sender<Seq>,
-    /// Counts the changes of which keys are good.
-    keys_changed: watch::Sender<u64>,
-    /// The store may have lost entries about keys that are not back yet: which keys are good is not known. Set with the
-    /// state locked for writing; cleared when what was brought back is applied.
-    keys_lost: AtomicBool,
     requests: mpsc::Sender<Request>,
-    erasing: erase::Erasing,
+    words: mpsc::Sender<WordRequest>,
     incarnation: Uuid,
     /// Cancelled once everything is closed and the last snapshot written.
     stopped: CancellationToken,
 }
 
-/// What the conductor owns and everybody reads.
-#[derive(Debug)]
-pub struct State {
-    /// The folds of the log.
-    pub projections: Projections,
-    /// The replies being written, by the message that they answer.
-    pub writing: HashMap<MessageId, Writing>,
-    /// The epoch of the log that the projections are folds of.
-    pub epoch: Epoch,
-    /// Whether the store can be used.
-    pub condition: Condition,
-    /// Posts in the outbox.
-    pub parked: usize,
-    /// Posts from the outbox that the log refused; kept on this node's disk.
-    pub refused: usize,
-    /// Whether the projections were ever built: before that there is nothing to show.
-    built: bool,
-    /// The last entry applied: what a snapshot names its position by.
-    last: Option<Arc<Entry>>,
+/// A live word on its way to the core.
+struct WordRequest {
+    held: Held,
+    word: Word,
+    answer: oneshot::Sender<Result<Heard, Error>>,
 }
 
-/// Whether a node's store can be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Condition {
-    /// It takes appends.
-    Connected,
-    /// It is away: reads come from memory and may be stale, posts go to the outbox.
-    Degraded {
-        /// Since when, in ms since 1970.
-        since_ms: u64,
-        /// Why.
-        why: Arc<str>,
-    },
-    /// It is there, but is not what this node knows: nothing is taken until a person says which is right.
-    Refusing {
-        /// Since when, in ms since 1970.
-        since_ms: u64,
-        /// Why, and what to do.
-        why: Arc<str>,
-    },
-}
-
-impl Condition {
-    /// `connected`, `degraded` or `refusing`.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Condition::Connected => "connected",
-            Condition::Degraded { .. } => "degraded",
-            Condition::Refusing { .. } => "refusing",
-        }
-    }
-
-    /// Since when it is not connected, in ms since 1970, and why.
-    pub fn trouble(&self) -> Option<(u64, &Arc<str>)> {
-        match self {
-            Condition::Connected => None,
-            Condition::Degraded { since_ms, why } | Condition::Refusing { since_ms, why } => Some((*since_ms, why)),
-        }
-    }
-}
-
-/// Where a post went.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Placed {
-    /// Into the log, just now.
-    Posted(Posted),
-    /// It was there before.
-    Again(Posted),
-    /// Onto this node's disk, until the store is back.
-    Parked(Parked),
-}
-
-/// A reply while it is being written. Live only: the log has the claim before and the whole text after.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Writing {
-    /// The room.
-    pub room: RoomName,
-    /// The id that the reply will have.
-    pub reply_id: MessageId,
-    /// Who writes.
-    pub bot: BotName,
-    /// The index of the next delta.
-    pub next_index: u32,
-    /// The text so far.
-    pub text: String,
-    /// From the claim to the first piece, as this node saw it.
-    pub first_ms: Option<u64>,
-    /// What its worker is doing, once it has said so.
-    pub stage: Option<Stage>,
-}
-
-/// What a worker says it is doing.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Stage {
-    /// A code, e.g. `loading-model`.
-    pub name: Arc<str>,
-    /// How much of that is done, from 0 to 1, if it knows.
-    pub progress: Option<f32>,
-    /// Since when, in ms since 1970, as this node heard it.
-    pub since_ms: u64,
-}
-
-/// A claim, given to whoever asked for work.
-#[derive(Debug)]
-pub struct Claimed {
-    /// Which message, which claim.
-    pub held: Held,
-    /// The id that the reply will have.
-    pub reply_id: MessageId,
-    /// The room.
-    pub room: RoomName,
-    /// The bot that shall answer.
-    pub bot: BotName,
-    /// 1 for the first try.
-    pub attempt: u32,
-    /// How long it lives without a heartbeat.
-    pub lease: Duration,
-    /// Cancelled when the claim is over, however it ended: stop working.
-    pub over: CancellationToken,
-}
-
-/// A live word from whoever holds a claim.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Word {
-    /// It is alive.
-    Heartbeat,
-    /// What it is doing.
-    Stage {
-        /// A code, e.g. `loading-model`.
-        stage: Arc<str>,
-        /// How much of that is done, from 0 to 1, if it knows.
-        progress: Option<f32>,
-    },
-    /// The next piece of the reply.
-    Delta {
-        /// 0, 1, 2 …
-        index: u32,
-        /// The piece.
-        text: Arc<str>,
-        /// All pieces before it, for a node that may lack some.
-        before: Option<Arc<str>>,
-    },
-}
-
-/// What a node says to a word.
+/// How far clocks differ from the log's, in ms; positive: the log's is ahead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heard {
-    /// The index of the piece that is wanted next.
-    pub next_index: u32,
-    /// How long the claim lives from now.
-    pub lease: Duration,
-}
-
-/// What a node is asked to do.
-enum Request {
-    Command { command: Command, facts: Facts, epoch: Epoch, answer: oneshot::Sender<Result<Answer, Error>> },
-    BeginAnew { answer: oneshot::Sender<Result<(), Error>> },
-    Claim { wish: Wish, claimer: Claimer },
-    Withdraw { ticket: u64 },
-    Word { held: Held, word: Word, answer: oneshot::Sender<Result<Heard, Error>> },
-    Probe,
-    Stop { done: oneshot::Sender<()> },
-}
-
-/// A wish that may end in an append.
-#[derive(Debug, Clone)]
-enum Command {
-    Post(Post),
-    Change(MessageId, Change),
-    End(Held, End),
-    Due(MessageId),
-    Claim(Wish),
-    Restore(Restore),
-    Note(LogRepaired),
-    Checkpoint(LogCheckpoint),
-    Key(KeyWish),
-}
-
-/// What became of a command.
-enum Answer {
-    /// Facts went stale before the decision: read them again.
-    Stale,
-    /// Appended.
-    Entries(Vec<Arc<Entry>>),
-    /// It had happened before.
-    Already(Arc<Entry>),
-    /// Nothing had to change.
-    Stands(Status),
-    /// On this node's disk, at this time.
-    Parked(u64),
+pub struct Skew {
+    /// This machine's wall clock. Only what people read of this node's own is wrong by it.
+    pub wall_ms: i64,
+    /// The clock by which this node judges ages. Above a minute the log's clock has stepped, and this node gives up no
+    /// message for its age.
+    pub log_ms: i64,
 }
 
 impl Node {
@@ -412,14 +168,14 @@ impl Node {
         &self.inner.clock
     }
 
-    /// The state as of now. Hold it briefly: the conductor waits for it.
+    /// The state as of now. Hold it briefly: the core waits for it.
     pub fn state(&self) -> RwLockReadGuard<'_, State> {
-        self.inner.state.read().unwrap_or_else(PoisonError::into_inner)
+        self.inner.view.state()
     }
 
     /// The last position applied.
     pub fn position(&self) -> Seq {
-        *self.inner.applied.borrow()
+        self.inner.view.position()
     }
 
     /// The last position that the index shows.
@@ -447,7 +203,8 @@ impl Node {
     /// the same id.
     pub async fn post(&self, post: Post) -> Result<Placed, Error> {
         let (id, room, needs) = (post.id, post.room.clone(), post.needs());
-        let (entry, repeated) = match self.command(Command::Post(post), &needs).await? {
+        let Answered { answer, epoch, .. } = self.command(Command::Post(post), &needs).await?;
+        let (entry, repeated) = match answer {
             Answer::Entries(entries) => (entries.into_iter().next(), false),
             Answer::Already(entry) => (Some(entry), true),
             Answer::Parked(at_ms) => return Ok(Placed::Parked(Parked { id, room, at: time::rfc3339(at_ms) })),
@@ -460,7 +217,7 @@ impl Node {
             return Err(Error::Busy);
         };
         let room = header.room.clone().ok_or(Error::Busy)?;
-        let position = view::position(self.epoch(), header.seq);
+        let position = position(epoch, header.seq);
         let posted = Posted { id: posted.id, room, position, at: time::rfc3339(header.at_ms) };
         Ok(if repeated { Placed::Again(posted) } else { Placed::Posted(posted) })
     }
@@ -471,9 +228,17 @@ impl Node {
     /// # Errors
     /// [`Error::Log`] if the store is not empty, or cannot be reached.
     pub async fn begin_anew(&self) -> Result<(), Error> {
-        let (answer, done) = oneshot::channel();
-        self.send(Request::BeginAnew { answer }).await?;
-        done.await.map_err(|_| Error::Stopping)?
+        let Some(shared) = self.inner.log.shared() else {
+            return Err(Error::Log(log::Error::Invalid(
+                "a log of one process cannot be replaced by an empty one".into(),
+            )));
+        };
+        let mut condition = self.inner.view.condition.subscribe();
+        shared.begin_anew().await?;
+        let begun = condition.wait_for(|word| *word != "refusing");
+        // What takes longer shows in `/health/ready`.
+        let _ = tokio::time::timeout(BEGIN_MAX, begun).await;
+        Ok(())
     }
 
     /// Cancels, retries or hides a message. To erase one, call [`Node::erase`].
@@ -481,14 +246,14 @@ impl Node {
     /// # Errors
     /// [`Error::Refused`] as `decide::change`; else as [`Node::post`].
     pub async fn change(&self, id: MessageId, change: Change) -> Result<Changed, Error> {
-        let answer = self.command(Command::Change(id, change), &[id]).await?;
+        let Answered { answer, epoch, position: at } = self.command(Command::Change(id, change), &[id]).await?;
         let status = match (answer, change) {
             (Answer::Stands(status), _) => status,
             (_, Change::Cancel) => Status::Cancelled,
             (_, Change::Retry) => Status::Waiting,
             (_, Change::Redact | Change::Erase) => self.record(id).await?.map_or(Status::None, |record| record.status),
         };
-        Ok(Changed { id, status, position: view::position(self.epoch(), self.position()) })
+        Ok(Changed { id, status, position: position(epoch, at) })
     }
 
     /// Waits for the next message of a bot and claims it.
@@ -522,16 +287,18 @@ impl Node {
     /// what is missing.
     pub async fn say(&self, held: Held, word: Word) -> Result<Heard, Error> {
         let (answer, said) = oneshot::channel();
-        self.send(Request::Word { held, word, answer }).await?;
+        self.inner.words.send(WordRequest { held, word, answer }).await.map_err(|_| Error::Stopping)?;
         said.await.map_err(|_| Error::Stopping)?
     }
 
-    /// Ends a claim: completed, failed or released.
+    /// Ends a claim: completed, failed or released. Returns the position of what was written, or up to which it was found
+    /// written.
     ///
     /// # Errors
     /// [`Error::Refused`] when the claim was over before: nothing is written. [`Error::Log`]: try again.
-    pub async fn end(&self, held: Held, end: End) -> Result<(), Error> {
-        self.command(Command::End(held, end), &[held.message_id]).await.map(|_| ())
+    pub async fn end(&self, held: Held, end: End) -> Result<Cursor, Error> {
+        let Answered { epoch, position, .. } = self.command(Command::End(held, end), &[held.message_id]).await?;
+        Ok(Cursor { epoch, partition: 0, seq: position })
     }
 
     /// Proves that the node works: the log takes a (empty) batch, and a live event comes back through a feed.
@@ -540,7 +307,7 @@ impl Node {
     ///
     /// # Errors
     /// [`Error::Log`] if the log takes nothing, [`Error::Index`] if the index has failed, [`Error::Stopping`] if log or
-    /// conductor do not answer in time.
+    /// core do not answer in time.
     pub async fn probe(&self) -> Result<(), Error> {
         if let Some(failure) = self.inner.index().index.failed() {
             return Err(Error::Index(failure.to_string()));
@@ -548,17 +315,33 @@ impl Node {
         if let Some((_, why)) = self.state().condition.trouble() {
             return Err(Error::Log(log::Error::Away(why.clone())));
         }
-        let mut slot = self.inner.canary.end();
+        let mut slot = self.inner.view.canary.end();
         let round_trip = async {
             self.inner.log.probe().await?;
             self.send(Request::Probe).await?;
-            std::future::poll_fn(|cx| self.inner.canary.poll_take(&mut slot, cx)).await;
+            std::future::poll_fn(|cx| self.inner.view.canary.poll_take(&mut slot, cx)).await;
             Ok(())
         };
         tokio::time::timeout(PROBE_MAX, round_trip).await.unwrap_or(Err(Error::Stopping))
     }
 
-    /// Stops the conductor: no more requests are taken, what is under way is finished, feeds end, log and index are
+    /// How far clocks differ from the log's.
+    pub fn skew(&self) -> Skew {
+        let (log_ms, wall_ms) = (self.inner.log.now_ms(), self.inner.clock.now_ms());
+        Skew { wall_ms: log_ms as i64 - wall_ms as i64, log_ms: self.inner.view.skew_ms() }
+    }
+
+    /// How long ago the live claim on a message was made, in ms, by the clock that is right for it.
+    pub fn claimed_ms_ago(&self, state: &State, message_id: &MessageId) -> u64 {
+        let seen_at = state.writing.get(message_id).and_then(|writing| writing.seen_at);
+        match (seen_at, state.projections.queue.claim(message_id)) {
+            (Some(seen_at), _) => self.inner.clock.instant().saturating_duration_since(seen_at).as_millis() as u64,
+            (None, Some(claim)) => self.inner.log.now_ms().saturating_sub(claim.at_ms),
+            (None, None) => 0,
+        }
+    }
+
+    /// Stops the node: no more requests are taken, what is under way is finished, feeds end, log and index are
     /// closed. Twice is fine.
     pub async fn stop(&self) {
         let (done, stopped) = oneshot::channel();
@@ -570,12 +353,10 @@ impl Node {
 
     /// Ends the feeds, so that streams to subscribers end.
     pub fn end_feeds(&self) {
-        self.inner.feeds.close();
-        self.inner.workers.close();
-        self.inner.monitor.close();
+        self.inner.view.end_feeds();
     }
 
-    async fn command(&self, command: Command, needs: &[MessageId]) -> Result<Answer, Error> {
+    async fn command(&self, command: Command, needs: &[MessageId]) -> Result<Answered, Error> {
         for _ in 0..TRIES_MAX {
             let epoch = self.epoch();
             let facts = match (self.facts(needs).await, &command) {
@@ -586,8 +367,8 @@ impl Node {
             let (answer, decided) = oneshot::channel();
             self.send(Request::Command { command: command.clone(), facts, epoch, answer }).await?;
             match decided.await.map_err(|_| Error::Stopping)?? {
-                Answer::Stale => continue,
-                answer => return Ok(answer),
+                Answered { answer: Answer::Stale, .. } => continue,
+                answered => return Ok(answered),
             }
         }
         Err(Error::Busy)

@@ -1,67 +1,23 @@
-//! What a room is told about its messages that nobody writes for yet: their places in the queue, and what a worker does that
+//! What a room hears of its messages that nobody writes for yet: their positions in the queue, and what a worker does that
 //! has not begun to write.
 //!
-//! Promises: whoever joins a room is told both after the snapshot; when a queue moves, the rooms of its first
-//! [`PLACES_MAX`] messages are told their new places, at most every [`TELL_EVERY`]. Those further back keep the place that
-//! they were told last, which is never too small.
-//! Live words only: nothing of it is in the log.
+//! Promise: one who joins a room hears both after the snapshot. Live words only: nothing of it is in the log.
+//! Not here: when a queue that moves is told (`core::positions`).
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use antiphon_schemas::{Entry, Event, MessageId, RoomName, wire::feed::Progress};
-use tokio::time::Instant;
+use antiphon_schemas::{MessageId, RoomName, wire::feed::Progress};
 
-use super::{State, conductor::Conductor};
+use super::State;
 use crate::{
     decide::Policy,
-    fanout::{Frame, feed::Wake, frame},
+    fanout::{Frame, frame},
 };
 
-/// Messages of one bot's queue whose places are told: a crowded room's subscribers all get as many frames each time.
-const PLACES_MAX: usize = 50;
 /// Messages of one bot's queue among which one who joins finds those of the room: a look at each.
 const LOOKED_AT_MAX: usize = 1_000;
-/// Nobody reads faster.
-const TELL_EVERY: Duration = Duration::from_secs(1);
 
-/// Whether a queue has moved since its places were told.
-#[derive(Default)]
-pub(super) struct Places {
-    moved: bool,
-    told: Option<Instant>,
-}
-
-impl Places {
-    /// Takes note of an entry that was applied.
-    pub(super) fn note(&mut self, entry: &Entry) {
-        self.moved |= matches!(
-            entry.event,
-            Event::MessageClaimed(_) | Event::MessageReleased(_) | Event::MessageDead(_) | Event::MessageCancelled(_)
-        );
-    }
-
-    /// When they are to be told.
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.moved.then(|| self.told.map_or_else(Instant::now, |told| told + TELL_EVERY))
-    }
-}
-
-impl Conductor {
-    /// Tells the rooms that somebody follows the places of their messages.
-    pub(super) fn tell_places(&mut self) {
-        self.places = Places { moved: false, told: Some(Instant::now()) };
-        let inner = self.inner.clone();
-        let state = self.read();
-        let mut wakes = Vec::new();
-        for (id, room, ahead) in places(&state, &inner.policy, PLACES_MAX) {
-            wakes.extend(inner.feeds.get(room).map(|feed| feed.push([queued(id, ahead)])));
-        }
-        drop(state);
-        wakes.into_iter().for_each(Wake::wake);
-    }
-}
-
-/// What whoever joins a room is told of the messages that wait or are claimed.
+/// What one who joins a room hears of the messages that wait or are claimed.
 pub(super) fn standing(state: &State, policy: &Policy, room: &RoomName) -> Vec<Frame> {
     let waiting = places(state, policy, LOOKED_AT_MAX).filter(|(_, of, _)| *of == room);
     let waiting = waiting.map(|(id, _, ahead)| queued(id, ahead));
@@ -75,7 +31,7 @@ pub(super) fn standing(state: &State, policy: &Policy, room: &RoomName) -> Vec<F
 }
 
 /// The first `max` waiting messages of each bot: which, where, and how many stand before them.
-fn places<'a>(
+pub(super) fn places<'a>(
     state: &'a State,
     policy: &'a Policy,
     max: usize,

@@ -247,7 +247,7 @@ impl Node {
     /// # Errors
     /// [`Error::Behind`] when the time is over.
     pub async fn reached(&self, seq: Seq) -> Result<(), Error> {
-        let mut applied = self.inner.applied.subscribe();
+        let mut applied = self.inner.view.applied.subscribe();
         let reached = tokio::time::timeout(REACH, applied.wait_for(|at| *at >= seq)).await;
         reached.ok().and_then(Result::ok).map(|_| ()).ok_or(Error::Behind)
     }

@@ -1,18 +1,14 @@
 //! Starting a node: an empty state, then the conductor, which builds it from the log as soon as that is there.
 
 use std::{
-    collections::HashMap,
     path::PathBuf,
-    sync::{
-        Arc, RwLock,
-        atomic::{AtomicBool, AtomicU64},
-    },
+    sync::{Arc, RwLock},
     time::Duration,
 };
 
-use antiphon_schemas::{Epoch, Seq, wire::feed::Heartbeat};
+use antiphon_schemas::{Seq, wire::feed::Heartbeat};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, oneshot},
     time::MissedTickBehavior,
 };
 use tokio_util::sync::CancellationToken;
@@ -20,23 +16,20 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::{
-    Condition, Error, Inner, Node, REQUESTS_MAX, State, build::Indexed, conductor::Conductor, erase, monitor, snapshot,
-    workers,
+    Error, Inner, Node, REQUESTS_MAX, WORDS_MAX,
+    build::Indexed,
+    core::{Core, Now, Pending, Setup},
+    driver::Driver,
+    erase, snapshot,
+    view::View,
 };
-use crate::{
-    clock::Clock,
-    decide::Policy,
-    fanout::{Feeds, frame},
-    log::Log,
-    outbox::Outbox,
-    projection::{Kept, Limits, Projections},
-};
+use crate::{clock::Clock, decide::Policy, fanout::frame, log::Log, outbox::Outbox, projection::Limits};
 
 /// A restart folds what came after the last snapshot: a few seconds' worth of entries.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(10);
 /// Proxies cut connections that are silent for longer; half of the shortest usual limit.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(15);
-/// So long a start waits for a store that does not answer; then the node serves without it.
+/// How long startup waits for an unresponsive store; then the node serves without it.
 const STORE_WAIT: Duration = Duration::from_secs(3);
 
 /// What a node is made of.
@@ -64,45 +57,31 @@ pub struct Settings {
 /// [`Error::Log`] if the log cannot be read, [`Error::Index`] if its folder cannot be written.
 pub async fn start(settings: Settings) -> Result<Node, Error> {
     let Settings { name, log, outbox, clock, policy, limits, data } = settings;
-    let shared = log.shared().is_some();
-    let why: Arc<str> = "the log has not been reached yet".into();
-    let state = State {
-        projections: Projections::resume(Epoch(0), limits, Kept::default()),
-        writing: HashMap::new(),
-        epoch: Epoch(0),
-        condition: Condition::Degraded { since_ms: clock.now_ms(), why },
-        parked: outbox.as_ref().map_or(0, Outbox::pending),
-        refused: outbox.as_ref().map_or(0, |outbox| outbox.counts().refused),
-        built: false,
-        last: None,
-    };
-    let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
+    let (policy, shared) = (Arc::new(policy), log.shared().is_some());
+    let view = Arc::new(View::new(limits, clock.now_ms()));
+    let (requests, requests_taken) = mpsc::channel(REQUESTS_MAX);
+    let (words, words_taken) = mpsc::channel(WORDS_MAX);
     let inner = Arc::new(Inner {
-        applied: watch::Sender::new(Seq::ZERO),
-        keys_changed: watch::Sender::new(0),
-        keys_lost: AtomicBool::new(false),
+        view: view.clone(),
         indexed: RwLock::new(Indexed::empty()?),
-        name,
+        name: name.clone(),
         log,
-        clock,
-        policy: Arc::new(policy),
+        clock: clock.clone(),
+        policy: policy.clone(),
         limits,
         data,
-        state: RwLock::new(state),
-        feeds: Feeds::default(),
-        workers: Feeds::default(),
-        monitor: monitor::Monitor::default(),
-        roster: workers::Roster::default(),
-        tickets: AtomicU64::new(0),
-        canary: Arc::default(),
         requests,
-        erasing: erase::Erasing::new(),
+        words,
         incarnation: Uuid::new_v4(),
         stopped: CancellationToken::new(),
     });
     let node = Node { inner: inner.clone() };
-    let (built, is_built) = oneshot::channel();
-    let conductor = tokio::spawn(Conductor::new(inner, receiver, outbox).run(built));
+    let (ready, is_built) = oneshot::channel();
+    let pending = outbox.clone().map(|outbox| Arc::new(outbox) as Arc<dyn Pending>);
+    let setup = Setup { view, policy, name, shared, outbox: pending, seed: rand::random(), ready };
+    let core = Core::new(setup, Now { at: clock.instant(), wall_ms: clock.now_ms() });
+    let driver = Driver { inner, core, requests: requests_taken, words: words_taken, outbox };
+    let conductor = tokio::spawn(driver.run());
     tokio::spawn(erase::run(node.clone()));
     tokio::spawn(heartbeats(node.clone()));
     tokio::spawn(snapshots(node.clone(), conductor));
@@ -123,9 +102,9 @@ async fn heartbeats(node: Node) {
             _ = ticks.tick() => {
                 let at = antiphon_schemas::time::rfc3339(node.inner.clock.now_ms());
                 let heartbeat = frame::live("heartbeat", &Heartbeat { at });
-                node.inner.feeds.push_to_all(&heartbeat);
-                node.inner.workers.push_to_all(&heartbeat);
-                node.inner.monitor.beat(&heartbeat);
+                node.inner.view.feeds.push_to_all(&heartbeat);
+                node.inner.view.workers.push_to_all(&heartbeat);
+                node.inner.view.monitor.beat(&heartbeat);
             }
             () = node.inner.requests.closed() => return,
         }

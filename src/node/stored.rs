@@ -24,7 +24,7 @@ impl Node {
 
     /// Changes whenever something was applied, or the state was built anew.
     pub fn applied(&self) -> watch::Receiver<Seq> {
-        self.inner.applied.subscribe()
+        self.inner.view.applied.subscribe()
     }
 
     /// The entries after a position, in order: at least one if there is one, at most `entries_max`, bounded as
@@ -50,7 +50,7 @@ impl Node {
         let command = Command::Checkpoint(checkpoint);
         self.send(Request::Command { command, facts: Facts::none(), epoch, answer }).await?;
         let decided = decided.await.map_err(|_| Error::Stopping)??;
-        Ok(matches!(decided, Answer::Entries(_)))
+        Ok(matches!(decided.answer, Answer::Entries(_)))
     }
 
     /// The last position that [`Node::stored`] gives out.

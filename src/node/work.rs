@@ -13,7 +13,7 @@ use std::{
 };
 
 use antiphon_schemas::{
-    BotName, Entry, Event, MessageId, Seq,
+    BotName, Cursor, Entry, Epoch, Event, MessageId, Seq,
     event::release,
     wire::{
         monitor::WorkerKind,
@@ -23,10 +23,7 @@ use antiphon_schemas::{
 use bytes::Bytes;
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{
-    Claimed, Error, Node, Request, TRIES_MAX,
-    claimers::{Claimer, Told},
-};
+use super::{Claimed, Claimer, Error, Node, Request, TRIES_MAX, Told};
 use crate::{
     decide::work::{Held, Wish},
     fanout::{Feed, Taken, frame},
@@ -61,9 +58,27 @@ pub struct Following {
     slot: u64,
 }
 
+/// How a claim was ended by its own worker.
+#[derive(Debug)]
+pub struct Ended {
+    /// The entry that did it.
+    pub entry: Arc<Entry>,
+    /// The reply, if it was completed.
+    pub reply: Option<Arc<Entry>>,
+    /// The epoch of their positions.
+    pub epoch: Epoch,
+}
+
+impl Ended {
+    /// Where it is in the log.
+    pub fn at(&self) -> Cursor {
+        Cursor { epoch: self.epoch, partition: 0, seq: self.entry.header.seq }
+    }
+}
+
 impl Node {
     pub(super) fn ticket(&self) -> u64 {
-        self.inner.tickets.fetch_add(1, Ordering::Relaxed)
+        self.inner.view.tickets.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Waits for a message and claims it; `None` when nothing came in time.
@@ -77,7 +92,8 @@ impl Node {
     pub async fn claim_again(&self, asked: Asked) -> Result<Option<Claimed>, Error> {
         let Asked { bots, worker, reply_id, cold, models, wait } = asked;
         let _waits = self.waits(&worker, WorkerKind::Remote, &bots, Some(models));
-        let until = Instant::now() + wait.max(WAIT_MIN);
+        let wait = wait.max(WAIT_MIN);
+        let (until, deadline) = (self.inner.clock.instant() + wait, Instant::now() + wait);
         for _ in 0..TRIES_MAX {
             let facts = self.facts(&[reply_id]).await?;
             let wish = Wish { bots: bots.clone(), worker: worker.clone(), incarnation: None, reply_id, keyed: true };
@@ -88,7 +104,7 @@ impl Node {
             let told = tokio::select! {
                 biased;
                 told = &mut told => told,
-                () = tokio::time::sleep_until(until) => {
+                () = tokio::time::sleep_until(deadline) => {
                     self.send(Request::Withdraw { ticket }).await?;
                     tokio::time::timeout(UNDER_WAY_MAX, told).await.map_err(|_| Error::Busy)?
                 }
@@ -123,7 +139,8 @@ impl Node {
     ///
     /// # Errors
     /// As [`Node::timeline`].
-    pub async fn ended_by_worker(&self, held: Held) -> Result<Option<(Arc<Entry>, Option<Arc<Entry>>)>, Error> {
+    pub async fn ended_by_worker(&self, held: Held) -> Result<Option<Ended>, Error> {
+        let epoch = self.epoch();
         let entries = self.history(held.message_id).await?;
         let fence = held.fence;
         let at = entries.iter().position(|entry| match &entry.event {
@@ -137,7 +154,7 @@ impl Node {
             Event::MessageCompleted(e) => self.history(e.reply_id).await?.into_iter().next(),
             _ => None,
         };
-        Ok(Some((entries[at].clone(), reply)))
+        Ok(Some(Ended { entry: entries[at].clone(), reply, epoch }))
     }
 
     /// Starts to follow what becomes of a worker's claims; first an event with those that it holds now.
@@ -147,7 +164,7 @@ impl Node {
     pub fn follow_worker(&self, worker: &Arc<str>) -> Result<(Following, Bytes), Error> {
         let state = self.state();
         state.check_built()?;
-        let feed = self.inner.workers.follow(worker);
+        let feed = self.inner.view.workers.follow(worker);
         let slot = feed.end();
         let held = |(id, open): (&MessageId, &crate::projection::queue::Open)| match &open.state {
             State::Claimed(claim) if claim.worker == *worker => {

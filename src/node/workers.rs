@@ -112,8 +112,8 @@ pub(super) struct Waits {
 
 impl Drop for Waits {
     fn drop(&mut self) {
-        self.inner.roster.waits_no_longer(&self.worker, self.inner.clock.now_ms());
-        self.inner.monitor.stir();
+        self.inner.view.roster.waits_no_longer(&self.worker, self.inner.clock.now_ms());
+        self.inner.view.monitor.stir();
     }
 }
 
@@ -149,8 +149,8 @@ impl Node {
     ) -> Waits {
         let (bots, models) = (bots.clone(), models.unwrap_or_default());
         let last_ms = self.clock().now_ms();
-        self.inner.roster.waits(worker, Seen { kind, bots, models, waiting: 0, last_ms });
-        self.inner.monitor.stir();
+        self.inner.view.roster.waits(worker, Seen { kind, bots, models, waiting: 0, last_ms });
+        self.inner.view.monitor.stir();
         Waits { inner: self.inner.clone(), worker: worker.clone() }
     }
 
@@ -170,7 +170,7 @@ impl Node {
     /// Those that were heard of and those that hold something, by name.
     pub(super) fn listed(&self, mut held: Vec<Held>, epoch: Epoch, surroundings: &dyn Surroundings) -> Vec<Worker> {
         let mut workers: BTreeMap<Arc<str>, Worker> = BTreeMap::new();
-        for (name, seen) in self.inner.roster.here(self.clock().now_ms()) {
+        for (name, seen) in self.inner.view.roster.here(self.clock().now_ms()) {
             let mut models = seen.models.to_vec();
             if seen.kind == WorkerKind::InProcess {
                 models.extend(seen.bots.iter().filter_map(|bot| surroundings.model(bot)));

@@ -110,7 +110,7 @@ impl Hold for LocalHold {
             End::Failed { reason, retryable } => work::End::Failed { reason, retryable },
             End::Released => work::End::Released(release::GOODBYE),
         };
-        self.node.end(self.claimed.held, end).await.map_err(trouble)
+        self.node.end(self.claimed.held, end).await.map(drop).map_err(trouble)
     }
 
     fn pause(_failures: u32) -> Duration {

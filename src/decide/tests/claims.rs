@@ -15,7 +15,7 @@ impl World {
 
     fn wish(&self, wish: &Wish, busy: &[MessageId]) -> Came {
         let busy = busy.iter().copied().collect();
-        work::claim(&self.projections, &Facts::none(), &self.policy, wish, self.now_ms, &busy)
+        work::claim(&self.projections, &Facts::none(), &self.policy, wish, self.now(), &busy)
     }
 
     /// The message that a wish is given; it is claimed.

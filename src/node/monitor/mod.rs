@@ -134,11 +134,11 @@ impl Node {
 
     /// Whether somebody watches.
     pub fn is_watched(&self) -> bool {
-        self.inner.monitor.stirred.receiver_count() > 0
+        self.inner.view.monitor.stirred.receiver_count() > 0
     }
 
     fn hub(&self, surroundings: Arc<dyn Surroundings>) -> Result<Arc<Hub>, Error> {
-        let mut place = self.inner.monitor.place();
+        let mut place = self.inner.view.monitor.place();
         if place.closed {
             return Err(Error::Stopping);
         }
@@ -216,7 +216,7 @@ impl Watching {
 /// Looks whenever something has changed, until nobody watches any more.
 async fn run(node: Node, hub: Weak<Hub>, gone: CancellationToken, surroundings: Arc<dyn Surroundings>) {
     let mut applied = node.applied();
-    let mut stirred = node.inner.monitor.stirred.subscribe();
+    let mut stirred = node.inner.view.monitor.stirred.subscribe();
     let mut fold: Option<Fold> = None;
     let watching = async {
         loop {

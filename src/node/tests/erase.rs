@@ -144,7 +144,7 @@ async fn what_a_crash_left_to_be_erased_is_erased_at_the_next_start() {
 impl Node {
     /// Waits until everything up to a position is erased.
     async fn node_erased(&self, at: Seq, ms: u64) -> Option<()> {
-        let mut done = self.inner.erasing.done();
+        let mut done = self.inner.view.erasing.done();
         timeout(Duration::from_millis(ms), done.wait_for(|done| *done >= at)).await.ok().map(drop)
     }
 }

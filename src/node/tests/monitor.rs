@@ -142,7 +142,7 @@ fn timeless(shown: &MonitorSnapshot) -> MonitorSnapshot {
 
 #[tokio::test]
 async fn a_message_is_seen_all_the_way_and_whoever_comes_later_sees_the_same() {
-    let rig = Rig::new().await;
+    let rig = Rig::with(Policy { retry_base_ms: LONG_MS, retry_max_ms: LONG_MS, ..policy() }).await;
     let early = rig.ask("asked before").await;
     let mut screen = Screen::on(&rig.node).await;
     assert_eq!((state_of(&screen.shown, &early), &*screen.shown.open[0].text), (Some("waiting"), "asked before"));
@@ -162,7 +162,8 @@ async fn a_message_is_seen_all_the_way_and_whoever_comes_later_sees_the_same() {
     }
     screen.until("three pieces", |shown| shown.open.iter().any(|open| open.deltas == 3)).await;
     let open = &screen.shown.open[0];
-    assert_eq!((&*open.state, open.first_token_ms, open.progress), ("writing", Some(60), None));
+    assert_eq!((&*open.state, open.progress), ("writing", None));
+    assert!(open.first_token_ms >= Some(60), "{:?}", open.first_token_ms);
     let worker = screen.shown.workers.iter().find(|worker| &*worker.worker == "gpu-2").unwrap();
     assert_eq!((worker.holds[0].deltas, worker.holds[0].stage.as_deref(), worker.waiting), (3, Some("writing"), 0));
     rig.node.end(claimed.held, answer("word word word ")).await.unwrap();

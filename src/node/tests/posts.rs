@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::{
     decide::Refusal,
-    node::{Answer, Command, Request},
+    node::{Answer, Answered, Command, Request},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -70,7 +70,7 @@ async fn facts_that_went_stale_are_read_again_and_not_decided_on() {
         .send(Request::Command { command: Command::Post(post.clone()), facts, epoch: rig.node.epoch(), answer })
         .await
         .unwrap();
-    assert!(matches!(decided.await.unwrap(), Ok(Answer::Stale)));
+    assert!(matches!(decided.await.unwrap(), Ok(Answered { answer: Answer::Stale, .. })));
     let (first, repeated) = rig.post(post).await.unwrap();
     assert_eq!((first.position.0.seq, repeated), (Seq(1), true));
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     decide::{Refusal, work::reply_of},
-    node::work::Asked,
+    node::work::{Asked, Ended},
 };
 
 /// As nobody waits in a test.
@@ -165,11 +165,11 @@ async fn an_end_that_was_said_is_found_by_its_fence_and_no_other() {
     rig.node.end(first, End::Released("goodbye")).await.unwrap();
     let second = rig.again("k2", LONG).await.unwrap().unwrap().held;
     let how = async |held: Held| rig.node.ended_by_worker(held).await.unwrap();
-    assert_eq!(how(first).await.unwrap().0.event.kind(), "message.released");
+    assert_eq!(how(first).await.unwrap().entry.event.kind(), "message.released");
     assert!(how(second).await.is_none());
     rig.node.end(second, answer("words")).await.unwrap();
-    let (end, reply) = how(second).await.unwrap();
+    let Ended { entry: end, reply, .. } = how(second).await.unwrap();
     assert_eq!((end.event.kind(), reply.unwrap().event.kind()), ("message.completed", "reply.posted"));
-    assert_eq!(how(first).await.unwrap().0.event.kind(), "message.released", "as before");
+    assert_eq!(how(first).await.unwrap().entry.event.kind(), "message.released", "as before");
     assert!(how(Held { message_id: id, fence: Seq(1) }).await.is_none());
 }

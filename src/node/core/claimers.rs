@@ -6,12 +6,15 @@
 //!
 //! Not here: which message they get (`decide::work`).
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Instant,
+};
 
 use antiphon_schemas::{BotName, MessageId};
-use tokio::{sync::oneshot, time::Instant};
+use tokio::sync::oneshot;
 
-use super::{Claimed, Error};
+use super::super::{Claimed, Error};
 use crate::decide::{Facts, work::Wish};
 
 /// Below this many nobody looks for those that have gone.
@@ -19,7 +22,7 @@ const SWEEP_MIN: usize = 256;
 
 /// What whoever waits is told.
 #[derive(Debug)]
-pub(super) enum Told {
+pub(crate) enum Told {
     /// Work.
     Claimed(Claimed),
     /// The time is over, or somebody else waits in its place.
@@ -29,18 +32,18 @@ pub(super) enum Told {
 }
 
 /// One that waits.
-pub(super) struct Claimer {
+pub(crate) struct Claimer {
     /// Its place among those that wait, and what it is called.
-    pub(super) ticket: u64,
+    pub(crate) ticket: u64,
     /// Its model has to be loaded first.
-    pub(super) cold: bool,
+    pub(crate) cold: bool,
     /// Until when it waits.
-    pub(super) until: Option<Instant>,
+    pub(crate) until: Option<Instant>,
     /// A claim that it no longer takes lives on, because whoever asked comes back for it.
-    pub(super) kept: bool,
+    pub(crate) kept: bool,
     /// What was read of the id that its reply will have.
-    pub(super) facts: Facts,
-    pub(super) answer: oneshot::Sender<Result<Told, Error>>,
+    pub(crate) facts: Facts,
+    pub(crate) answer: oneshot::Sender<Result<Told, Error>>,
 }
 
 impl Claimer {
@@ -54,15 +57,15 @@ impl Claimer {
 #[derive(Default)]
 pub(super) struct Claimers {
     waiting: HashMap<u64, (Wish, Claimer)>,
-    by_bot: HashMap<BotName, BTreeSet<(bool, u64)>>,
+    by_bot: BTreeMap<BotName, BTreeSet<(bool, u64)>>,
     by_reply: HashMap<MessageId, u64>,
     sweep_at: usize,
 }
 
 impl Claimers {
     /// Lets one wait, unless its time is over. One that waited for the same reply is told that nothing came.
-    pub(super) fn put(&mut self, wish: Wish, claimer: Claimer) {
-        if claimer.until.is_some_and(|until| until <= Instant::now()) {
+    pub(super) fn put(&mut self, wish: Wish, claimer: Claimer, now: Instant) {
+        if claimer.until.is_some_and(|until| until <= now) {
             let _gone = claimer.tell(Ok(Told::Nothing));
             return;
         }
@@ -131,8 +134,6 @@ impl Claimers {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     type Answer = oneshot::Receiver<Result<Told, Error>>;
@@ -151,7 +152,7 @@ mod tests {
 
     fn put(claimers: &mut Claimers, ticket: u64, bots: &[&str], cold: bool) -> Answer {
         let (wish, claimer, told) = one(ticket, bots, cold);
-        claimers.put(wish, claimer);
+        claimers.put(wish, claimer, Instant::now());
         told
     }
 
@@ -179,7 +180,7 @@ mod tests {
         let mut claimers = Claimers::default();
         let _told = [put(&mut claimers, 1, &["a"], false), put(&mut claimers, 2, &["a"], false)];
         let (wish, claimer) = claimers.take_first(&bot("a")).unwrap();
-        claimers.put(wish, claimer);
+        claimers.put(wish, claimer, Instant::now());
         assert_eq!(first(&mut claimers, "a"), Some(1));
     }
 
@@ -199,13 +200,14 @@ mod tests {
         let mut earlier = put(&mut claimers, 1, &["a"], false);
         let (mut wish, claimer, mut later) = one(2, &["a"], false);
         wish.reply_id = crate::log::conformance::id(1);
-        claimers.put(wish, claimer);
+        claimers.put(wish, claimer, Instant::now());
         assert!(matches!(earlier.try_recv(), Ok(Ok(Told::Nothing))));
         assert!(later.try_recv().is_err());
         assert_eq!(claimers.take_for(&crate::log::conformance::id(1)).map(|(_, c)| c.ticket), Some(2));
 
         let (wish, claimer, mut late) = one(3, &["a"], false);
-        claimers.put(wish, Claimer { until: Instant::now().checked_sub(Duration::from_millis(1)), ..claimer });
+        let until = Some(Instant::now());
+        claimers.put(wish, Claimer { until, ..claimer }, Instant::now());
         assert!(matches!(late.try_recv(), Ok(Ok(Told::Nothing))));
         assert_eq!(first(&mut claimers, "a"), None);
     }

@@ -1,0 +1,218 @@
+//! What a node shows and answers: its state, where a post went, a claim, a live word, why not.
+//!
+//! Not here: how any of it changes (`core`).
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use antiphon_schemas::{
+    BotName, Entry, Epoch, MessageId, RoomName,
+    wire::{Parked, Posted},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    decide::{Refusal, work::Held},
+    log,
+    projection::Projections,
+};
+
+/// The longest reply; what a model writes beyond it is refused.
+pub const REPLY_BYTES_MAX: usize = 512 * 1024;
+
+/// Why a node could not do as asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The rules say no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Too many others touched the same message at once; try again.
+    #[error("too much happens to this message at once; try again")]
+    Busy,
+    /// The log says no.
+    #[error(transparent)]
+    Log(#[from] log::Error),
+    /// The index cannot be read.
+    #[error("the index cannot be read: {0}; restart the server, or delete the folder `index` to have it built anew")]
+    Index(String),
+    /// The view did not reach the position in time.
+    #[error("the view has not reached that position yet; try again")]
+    Behind,
+    /// A piece of a reply came out of order.
+    #[error("the next piece has index {expected}")]
+    DeltaGap {
+        /// The index of the piece that is wanted.
+        expected: u32,
+    },
+    /// A reply beyond [`REPLY_BYTES_MAX`].
+    #[error("the reply is longer than {REPLY_BYTES_MAX} bytes")]
+    ReplyTooLong,
+    /// A text that does not begin with the pieces that were sent of it.
+    #[error(
+        "the text does not begin with the pieces that were sent before; what was shown cannot be taken back, so fail or release the claim"
+    )]
+    TextMismatch,
+    /// The server is stopping.
+    #[error("the server is stopping; try again in a moment")]
+    Stopping,
+}
+
+/// What the core owns and everybody reads.
+#[derive(Debug)]
+pub struct State {
+    /// The folds of the log.
+    pub projections: Projections,
+    /// The replies being written, by the message that they answer.
+    pub writing: HashMap<MessageId, Writing>,
+    /// The epoch of the log that the projections are folds of.
+    pub epoch: Epoch,
+    /// Whether the store can be used.
+    pub condition: Condition,
+    /// Posts in the outbox.
+    pub parked: usize,
+    /// Posts from the outbox that the log refused; kept on this node's disk.
+    pub refused: usize,
+    /// Whether the projections were ever built: before that there is nothing to show.
+    pub(super) built: bool,
+    /// The last entry applied: what a snapshot names its position by.
+    pub(super) last: Option<Arc<Entry>>,
+}
+
+/// Whether a node's store can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// It takes appends.
+    Connected,
+    /// It is away: reads come from memory and may be stale, posts go to the outbox.
+    Degraded {
+        /// Since when, in ms since 1970.
+        since_ms: u64,
+        /// Why.
+        why: Arc<str>,
+    },
+    /// It is there, but is not what this node knows: nothing is taken until a person says which is right.
+    Refusing {
+        /// Since when, in ms since 1970.
+        since_ms: u64,
+        /// Why, and what to do.
+        why: Arc<str>,
+    },
+}
+
+impl Condition {
+    /// `connected`, `degraded` or `refusing`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Condition::Connected => "connected",
+            Condition::Degraded { .. } => "degraded",
+            Condition::Refusing { .. } => "refusing",
+        }
+    }
+
+    /// Since when it is not connected, in ms since 1970, and why.
+    pub fn trouble(&self) -> Option<(u64, &Arc<str>)> {
+        match self {
+            Condition::Connected => None,
+            Condition::Degraded { since_ms, why } | Condition::Refusing { since_ms, why } => Some((*since_ms, why)),
+        }
+    }
+}
+
+/// Where a post went.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Placed {
+    /// Into the log, just now.
+    Posted(Posted),
+    /// It was there before.
+    Again(Posted),
+    /// Onto this node's disk, until the store is back.
+    Parked(Parked),
+}
+
+/// A reply while it is being written. Live only: the log has the claim before and the whole text after.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Writing {
+    /// The room.
+    pub room: RoomName,
+    /// The id that the reply will have.
+    pub reply_id: MessageId,
+    /// Who writes.
+    pub bot: BotName,
+    /// The index of the next delta.
+    pub next_index: u32,
+    /// The text so far.
+    pub text: String,
+    /// From the claim to the first piece, as this node saw it.
+    pub first_ms: Option<u64>,
+    /// What its worker is doing, once it has said so.
+    pub stage: Option<Stage>,
+    /// When this node saw the claim being made; `None` if that was before it started.
+    pub seen_at: Option<Instant>,
+}
+
+/// What a worker says it is doing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stage {
+    /// A code, e.g. `loading-model`.
+    pub name: Arc<str>,
+    /// How much of that is done, from 0 to 1, if it knows.
+    pub progress: Option<f32>,
+    /// Since when, in ms since 1970, as this node heard it.
+    pub since_ms: u64,
+}
+
+/// A claim, given to a worker that asked for work.
+#[derive(Debug)]
+pub struct Claimed {
+    /// Which message, which claim.
+    pub held: Held,
+    /// The epoch of the claim's position.
+    pub epoch: Epoch,
+    /// The id that the reply will have.
+    pub reply_id: MessageId,
+    /// The room.
+    pub room: RoomName,
+    /// The bot that is to answer.
+    pub bot: BotName,
+    /// 1 for the first try.
+    pub attempt: u32,
+    /// How long it lives without a heartbeat.
+    pub lease: Duration,
+    /// Cancelled when the claim is over, however it ended: stop working.
+    pub over: CancellationToken,
+}
+
+/// A live word from the holder of a claim.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Word {
+    /// It is alive.
+    Heartbeat,
+    /// What it is doing.
+    Stage {
+        /// A code, e.g. `loading-model`.
+        stage: Arc<str>,
+        /// How much of that is done, from 0 to 1, if it knows.
+        progress: Option<f32>,
+    },
+    /// The next piece of the reply.
+    Delta {
+        /// 0, 1, 2 …
+        index: u32,
+        /// The piece.
+        text: Arc<str>,
+        /// All pieces before it, for a node that may lack some.
+        before: Option<Arc<str>>,
+    },
+}
+
+/// What a node says to a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    /// The index of the piece that is wanted next.
+    pub next_index: u32,
+    /// How long the claim lives from now.
+    pub lease: Duration,
+}
