@@ -10,8 +10,11 @@
 //! - a post comes back word for word, `reply_to` too, even if what it names did not come back: it is what the person
 //!   said, the same post repeated must find it, and `log.repaired` says what is missing;
 //! - a message that was hidden comes back and is hidden in one append, so that no feed shows it in between;
+//! - an answer is in the log once: the claim that promised it is over when it comes back, so that its worker cannot repeat
+//!   it, and one that is there already does not end what was asked since;
 //! - a text that was erased never comes back: in its place comes a message without text by nobody, so that its answer has
-//!   something to stand under, and it is erased again;
+//!   something to stand under, and it is erased again; what was erased or hidden comes back (as that) even where its message
+//!   came to another end meanwhile, since a node that does not know of it could bring the text back later;
 //! - a key that was revoked is not good again, whichever node offers what first;
 //! - offering the same again, by this node or another, changes nothing.
 //!
@@ -20,23 +23,22 @@
 //! Not here: which entries are lost (`log`), appending, and the order among nodes (any order is fine).
 //! Start with [`plan`]; then [`restore`] for each, then its changes by [`change`](super::change::change), then [`report`].
 
+mod plan;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use antiphon_schemas::{
     Entry, Epoch, Event, MessageId, RoomName, Seq,
     event::{
-        Author, AuthorKind, LogRepaired, MessageCancelled, MessageCompleted, MessageDead, MessagePosted,
-        MessageRedacted, MessageReleased, NotRepaired, REFUSED_MAX, REFUSED_REASON_BYTES_MAX, ReplyPosted, release,
+        LogRepaired, MessageCancelled, MessageCompleted, MessageDead, MessagePosted, MessageRedacted, MessageReleased,
+        NotRepaired, REFUSED_MAX, REFUSED_REASON_BYTES_MAX, ReplyPosted, release,
     },
     wire::Status,
 };
 
+pub use self::plan::plan;
 use super::{Decision, Facts, Refusal, change::Change, key::KeyWish, lane};
 use crate::projection::Projections;
 
@@ -122,7 +124,8 @@ impl Restore {
             (RestoredEnd::Cancelled, _) => "message.cancelled",
             (RestoredEnd::Dead(_), _) => "message.dead",
             (RestoredEnd::Open, Some(_)) => "message.posted",
-            (RestoredEnd::Open, None) => "message.released",
+            (RestoredEnd::Open, None) if self.reopened => "message.released",
+            (RestoredEnd::Open, None) => "reply.posted",
         };
         not_repaired(kind, Some(self.id), &why.to_string())
     }
@@ -159,122 +162,6 @@ pub fn refused_change(id: MessageId, change: Change, why: &Refusal) -> NotRepair
     not_repaired(kind, Some(id), &why.to_string())
 }
 
-/// Folds lost entries, in order, into what is to be offered.
-pub fn plan(lost: &[Arc<Entry>]) -> Plan {
-    let mut plan = Plan::default();
-    let mut fold = Fold::default();
-    for entry in lost {
-        let kind = entry.event.kind();
-        match (&entry.event, &entry.header.room) {
-            // What was signed was another history.
-            (Event::LogRepaired(_) | Event::LogCheckpoint(_), _) => {}
-            (Event::KeyCreated(e), _) => plan.keys.push(KeyWish::Restore(e.clone())),
-            (Event::KeyRevoked(e), _) => plan.keys.push(KeyWish::RestoreRevoked(e.key_id.clone())),
-            (Event::Unknown(unknown), _) => {
-                let id = unknown.subjects.first().copied();
-                plan.refused.push(not_repaired(kind, id, "this version does not know what it says"));
-            }
-            (Event::MessageRedacted(e), _) => fold.redacted.push(e.message_id),
-            (Event::MessageErased(e), _) => fold.erased.push(e.message_id),
-            (event, None) => {
-                plan.refused.push(not_repaired(kind, event.subjects().first().copied(), "it names no room"));
-            }
-            (event, Some(room)) => fold.apply(event, room),
-        }
-    }
-    let unfinished = fold.replies.into_values().map(|reply| {
-        not_repaired("reply.posted", Some(reply.message_id), "it came without the end of its message; it is done anew")
-    });
-    plan.refused.extend(unfinished);
-    let too_many = "it was asked again, and only the last few of its answers come back";
-    plan.refused.extend(fold.beyond.into_iter().map(|id| not_repaired("reply.posted", Some(id), too_many)));
-    let erased: HashSet<MessageId> = fold.erased.iter().copied().collect();
-    // To erase is to hide, too.
-    let hide = fold.redacted.iter().filter(|id| !erased.contains(id)).map(|id| (*id, Change::Redact));
-    plan.changes = hide.chain(fold.erased.iter().map(|id| (*id, Change::Erase))).collect();
-    let redacted: HashSet<MessageId> = fold.redacted.into_iter().chain(fold.erased).collect();
-    let says_something = |r: &Restore| r.posted.is_some() || r.reopened || r.end != RestoredEnd::Open;
-    plan.restores = fold.restores.into_iter().filter(says_something).collect();
-    for restore in &mut plan.restores {
-        let shown = restore.needs().into_iter();
-        restore.hidden = shown.filter(|id| redacted.contains(id)).collect();
-        // This node may still have had its text.
-        if erased.contains(&restore.id) {
-            restore.posted = restore.posted.as_ref().map(|posted| erased_post(posted.id));
-        }
-        let last = match &mut restore.end {
-            RestoredEnd::Answered { reply: Some(reply), .. } => Some(&mut **reply),
-            _ => None,
-        };
-        for reply in restore.earlier.iter_mut().chain(last).filter(|reply| erased.contains(&reply.id)) {
-            *reply = erased_reply(reply.id, reply.message_id);
-        }
-    }
-    plan
-}
-
-/// What the lost entries came to so far.
-#[derive(Default)]
-struct Fold {
-    restores: Vec<Restore>,
-    places: HashMap<MessageId, usize>,
-    /// Replies whose `message.completed` has not come yet, by their ids.
-    replies: HashMap<MessageId, ReplyPosted>,
-    redacted: Vec<MessageId>,
-    erased: Vec<MessageId>,
-    /// The messages of answers for which there is no room.
-    beyond: Vec<MessageId>,
-}
-
-impl Fold {
-    fn apply(&mut self, event: &Event, room: &RoomName) {
-        match event {
-            Event::MessagePosted(e) => self.message(e.id, room).posted = Some(e.clone()),
-            Event::ReplyPosted(e) => drop(self.replies.insert(e.id, e.clone())),
-            Event::MessageCompleted(e) => {
-                let reply = self.replies.remove(&e.reply_id).map(Box::new);
-                self.message(e.message_id, room).end = RestoredEnd::Answered { reply, completed: e.clone() };
-            }
-            Event::MessageCancelled(e) => self.message(e.message_id, room).end = RestoredEnd::Cancelled,
-            Event::MessageDead(e) => self.message(e.message_id, room).end = RestoredEnd::Dead(e.reason.clone()),
-            Event::MessageFailed(e) if e.retry_at_ms.is_none() => {
-                self.message(e.message_id, room).end = RestoredEnd::Dead(e.reason.clone());
-            }
-            Event::MessageReleased(e) if matches!(&*e.reason, release::RETRY_ASKED | release::RESTORED) => {
-                let message = self.message(e.message_id, room);
-                message.reopened = true;
-                if let RestoredEnd::Answered { reply: Some(reply), .. } =
-                    std::mem::replace(&mut message.end, RestoredEnd::Open)
-                {
-                    message.earlier.push(*reply);
-                    if message.earlier.len() > EARLIER_MAX {
-                        message.earlier.remove(0);
-                        self.beyond.push(e.message_id);
-                    }
-                }
-            }
-            Event::MessageClaimed(_) | Event::MessageReleased(_) | Event::MessageFailed(_) => {}
-            Event::Erased(e) => match (&*e.kind, e.subjects.as_slice()) {
-                ("message.posted", [id]) => self.message(*id, room).posted = Some(erased_post(*id)),
-                ("reply.posted", [id, message_id]) => drop(self.replies.insert(*id, erased_reply(*id, *message_id))),
-                _ => {}
-            },
-            Event::MessageRedacted(_) | Event::MessageErased(_) | Event::Unknown(_) => {}
-            Event::LogRepaired(_) | Event::LogCheckpoint(_) | Event::KeyCreated(_) | Event::KeyRevoked(_) => {}
-        }
-    }
-
-    fn message(&mut self, id: MessageId, room: &RoomName) -> &mut Restore {
-        let place = *self.places.entry(id).or_insert(self.restores.len());
-        if place == self.restores.len() {
-            let (room, end) = (room.clone(), RestoredEnd::Open);
-            let (posted, reopened, earlier, hidden) = (None, false, vec![], vec![]);
-            self.restores.push(Restore { id, room, posted, reopened, earlier, end, hidden });
-        }
-        &mut self.restores[place]
-    }
-}
-
 /// Decides a message that is offered again. Neither a full queue nor a bot that this node does not know is a reason to
 /// refuse: somebody was told that the message is safe.
 ///
@@ -294,6 +181,7 @@ pub fn restore(state: &Projections, facts: &Facts, restore: &Restore) -> Result<
         return Err(Refusal::IdTaken(taken));
     }
     let reply = restore.reply_id().and_then(known);
+    let live = state.queue.get(&id).zip(state.queue.claim(&id));
     let missing = restore.earlier.iter().filter(|reply| known(reply.id).is_none()).cloned();
     let missing: Vec<Event> = missing.map(Event::from).collect();
     if let RestoredEnd::Answered { reply: None, completed } = &restore.end
@@ -301,7 +189,7 @@ pub fn restore(state: &Projections, facts: &Facts, restore: &Restore) -> Result<
     {
         return Err(Refusal::NoSuchMessage(completed.reply_id));
     }
-    let (mut events, known) = match (facts.look(state, &id), &restore.posted) {
+    let mut events = match (facts.look(state, &id), &restore.posted) {
         (None, None) => return Err(Refusal::NoSuchMessage(id)),
         (None, Some(_)) if state.queue.is_promised(&id) => return Err(Refusal::IdTaken(id)),
         (None, Some(posted)) => {
@@ -312,10 +200,11 @@ pub fn restore(state: &Projections, facts: &Facts, restore: &Restore) -> Result<
             if restore.hidden.contains(&id) && restore.end == RestoredEnd::Open && posted.ask.is_some() {
                 events.push(MessageCancelled { message_id: id }.into());
             }
-            (events, None)
+            events
         }
         (Some(fact), posted) => {
-            if posted.as_ref().is_some_and(|posted| !same(&fact.posted, &restore.room, posted)) {
+            let elsewhere = fact.posted.header.room.as_ref() != Some(&restore.room);
+            if elsewhere || posted.as_ref().is_some_and(|posted| !same(&fact.posted, &restore.room, posted)) {
                 return Err(Refusal::IdTaken(id));
             }
             let status = fact.record.status;
@@ -329,7 +218,16 @@ pub fn restore(state: &Projections, facts: &Facts, restore: &Restore) -> Result<
                 _ => None,
             };
             let had_ended = matches!(status, Status::Failed | Status::Dead | Status::Answered | Status::Cancelled);
+            // A worker may still say, or say again, the answer that its claim promised; that one is in the log from here on.
+            let kept = live.filter(|(_, claim)| restore.earlier.iter().any(|reply| reply.id == claim.reply_id));
+            let over = kept.map(|(open, claim)| {
+                let ask = lane(state, &restore.room, &open.ask.bot, open.ask.priority);
+                let (fence, reason) = (Some(claim.fence), release::RESTORED.into());
+                Event::from(MessageReleased { message_id: id, fence, reason, ask })
+            });
+            let promised = live.is_some_and(|(_, claim)| Some(claim.reply_id) == restore.reply_id());
             let end = match (status, &restore.end) {
+                (_, RestoredEnd::Open) if over.is_some() => over.into_iter().collect(),
                 (_, RestoredEnd::Open) if restore.reopened && had_ended => {
                     let again = again.ok_or(Refusal::NotFailed(Status::None))?;
                     if fact.record.redacted {
@@ -338,6 +236,8 @@ pub fn restore(state: &Projections, facts: &Facts, restore: &Restore) -> Result<
                     vec![again]
                 }
                 (_, RestoredEnd::Open) => vec![],
+                // With this answer an earlier asking ended, in this log, too: what came after it is newer than this wish.
+                (_, RestoredEnd::Answered { reply: Some(_), .. }) if reply.is_some() && !promised => vec![],
                 (Status::Waiting | Status::Claimed, _) => restore.end_events(),
                 // Whether it had asked somebody was erased; since it had ended, it had.
                 (Status::None, _) if matches!(fact.posted.event, Event::Erased(_)) => restore.end_events(),
@@ -361,15 +261,15 @@ pub fn restore(state: &Projections, facts: &Facts, restore: &Restore) -> Result<
             if events.is_empty() {
                 return Ok(Decision::Stands(status));
             }
-            (events, Some(fact))
+            events
         }
     };
     if reply.is_some() {
         // The store kept the answer and lost what came after it.
         events.retain(|event| !matches!(event, Event::ReplyPosted(e) if Some(e.id) == restore.reply_id()));
     }
-    let hidden_now = known.filter(|fact| fact.record.redacted).map(|_| id);
-    let hide = restore.hidden.iter().filter(|hidden| Some(**hidden) != hidden_now);
+    let hidden_now = |id: &MessageId| facts.look(state, id).is_some_and(|fact| fact.record.redacted);
+    let hide = restore.hidden.iter().filter(|id| !hidden_now(id));
     events.extend(hide.map(|message_id| Event::from(MessageRedacted { message_id: *message_id })));
     Ok(Decision::Append { room: restore.room.clone(), subjects: restore.needs(), events })
 }
@@ -388,22 +288,6 @@ fn not_repaired(kind: &str, id: Option<MessageId>, reason: &str) -> NotRepaired 
         reason.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= REFUSED_REASON_BYTES_MAX);
     let reason = reason[..fits.last().unwrap_or(0)].into();
     NotRepaired { kind: kind.into(), id, reason }
-}
-
-/// What comes back of a message that was erased: nobody says nothing.
-fn erased_post(id: MessageId) -> MessagePosted {
-    let (author, text) = (nobody(AuthorKind::Human), "".into());
-    MessagePosted { id, author, text, to: None, ask: None, reply_to: None, hops: 0 }
-}
-
-/// The same of a reply.
-fn erased_reply(id: MessageId, message_id: MessageId) -> ReplyPosted {
-    let (author, text) = (nobody(AuthorKind::Bot), "".into());
-    ReplyPosted { id, message_id, author, text, hops: 1, made: Arc::default() }
-}
-
-fn nobody(kind: AuthorKind) -> Author {
-    Author { name: NOBODY.into(), kind, color: None }
 }
 
 /// Whether the entry posted this: same room, text, author's name, `reply_to` and `to`, as for a repeated post. Of what was

@@ -4,9 +4,12 @@
 //! each start, and each time that a shared log opens again, everything that was ever to be erased is looked at once more
 //! (the index has a list): what is erased already costs a read.
 //!
-//! Promises: whoever asked is told whether the bytes are gone; of several nodes the one that was asked acts, and the others
-//! only if it has not done so within [`OTHERS_WAIT`]; a failure is tried again until it is done.
-//! Not here: how a log erases (`log`), what hides the text from the moment of the entry on (`projection::view`).
+//! Promises: the caller learns whether the bytes are gone; of several nodes the one that was asked acts first; a failure is
+//! tried again until it is done; what was done before the log opened again is done again.
+//! Not here: what is due when (`agenda`), how a log erases (`log`), what hides the text from the moment of the entry on
+//! (`projection::view`).
+
+mod agenda;
 
 use std::time::Duration;
 
@@ -20,6 +23,8 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
+use self::agenda::Agenda;
+pub(super) use self::agenda::{Due, Page};
 use super::{Answer, Answered, Command, Error, Node, driver::FAR, read::index_error};
 use crate::{
     decide::change::Change,
@@ -29,61 +34,40 @@ use crate::{
 
 /// Whoever asks is told the truth after this time: done, or noted and still to be done.
 const ASKED_WAIT: Duration = Duration::from_secs(10);
-/// What another node was asked for is that node's to do, for so long: it copies a log of millions of entries meanwhile.
-const OTHERS_WAIT: Duration = Duration::from_secs(60);
-/// What failed is tried again after this time.
-const AGAIN: Duration = Duration::from_secs(10);
 /// Erasures that are looked at together.
 const PAGE: usize = 1_000;
 
 /// What is to be erased, and how far that is done.
 #[derive(Debug)]
-pub(super) struct Erasing {
-    wanted: watch::Sender<Wanted>,
-    done: watch::Sender<Seq>,
-}
-
-/// Up to where something is to be erased; all zero: nothing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Wanted {
-    /// By whoever appended it.
-    sometime: Seq,
-    /// Here, and now.
-    now: Seq,
-    /// How often somebody asked: whoever asks again may be luckier than the last try was.
-    asked: u64,
-}
+pub(super) struct Erasing(watch::Sender<Agenda>);
 
 impl Erasing {
     pub(super) fn new() -> Erasing {
-        Erasing { wanted: watch::Sender::new(Wanted::default()), done: watch::Sender::new(Seq::ZERO) }
+        Erasing(watch::Sender::new(Agenda::default()))
     }
 
-    #[cfg(test)]
-    pub(super) fn done(&self) -> watch::Receiver<Seq> {
-        self.done.subscribe()
+    /// Waits until everything up to here is erased.
+    pub(super) async fn reached(&self, at: Seq) {
+        // The sender lives as long as `self`.
+        let _ = self.0.subscribe().wait_for(|agenda| agenda.done() >= at).await;
     }
 
     /// A `message.erased` was applied.
-    pub(super) fn note(&self, at: Seq) {
-        self.wanted.send_modify(|wanted| wanted.sometime = wanted.sometime.max(at));
+    pub(super) fn note(&self, at: Seq, time: std::time::Instant) {
+        self.0.send_modify(|agenda| agenda.note(at, time));
     }
 
-    /// Somebody waits until everything up to here is done.
-    fn hurry(&self, at: Seq) {
-        self.wanted.send_modify(|wanted| {
-            wanted.now = wanted.now.max(at);
-            wanted.asked += 1;
-        });
+    /// Looks at what is to be erased, or changes it.
+    #[cfg(test)]
+    pub(super) fn agenda<T>(&self, act: impl FnOnce(&mut Agenda) -> T) -> T {
+        let mut result = None;
+        self.0.send_modify(|agenda| result = Some(act(agenda)));
+        result.expect("it was called")
     }
 
-    /// The log is open, up to here; whether what was done before is still done is not known.
-    pub(super) fn opened(&self, position: Seq) {
-        self.done.send_replace(Seq::ZERO);
-        self.wanted.send_modify(|wanted| {
-            let asked = wanted.asked + 1;
-            *wanted = Wanted { sometime: position, now: position, asked };
-        });
+    /// The log was opened, and ends here; what was done before may be undone.
+    pub(super) fn opened(&self, tail: Seq) {
+        self.0.send_modify(|agenda| agenda.opened(tail));
     }
 }
 
@@ -107,22 +91,29 @@ impl Node {
         // Nothing about a message comes after its erasure.
         let at = record.and_then(|record| record.positions.last().copied()).unwrap_or(applied);
         let erasing = &self.inner.view.erasing;
-        let mut done = erasing.done.subscribe();
-        erasing.hurry(at);
-        let gone = timeout(ASKED_WAIT, done.wait_for(|done| *done >= at)).await.is_ok_and(|done| done.is_ok());
+        erasing.0.send_modify(|agenda| agenda.hurry(at));
+        let gone = timeout(ASKED_WAIT, erasing.reached(at)).await.is_ok();
+        // In another log the position is another entry's: there the wish itself is still to be brought back.
+        let gone = gone && self.epoch() == epoch;
         let position = view::position(epoch, applied);
         Ok((Changed { id, status, position }, gone))
     }
 
-    /// Erases the next page of what is wanted up to a position; how far it came.
-    async fn erase_page(&self, done: Seq, upto: Seq) -> Result<Seq, Error> {
+    /// Erases a page; how far it came.
+    async fn erase_page(&self, page: &Page) -> Result<Seq, Error> {
+        let Page { after, upto, .. } = *page;
+        let epoch = self.epoch();
         self.index_reached(upto).await?;
-        let page = self.inner.index().index.reader().erasures(done, PAGE).map_err(index_error)?;
-        let whole = page.len() < PAGE;
-        let page: Vec<_> = page.into_iter().take_while(|(at, _)| *at <= upto).collect();
-        let end = page.last().map_or(upto, |(at, _)| if whole { upto } else { *at });
-        let positions: Vec<Seq> = page.into_iter().flat_map(|(_, positions)| positions).collect();
+        let found = self.inner.index().index.reader().erasures(after, PAGE).map_err(index_error)?;
+        let whole = found.len() < PAGE;
+        let found: Vec<_> = found.into_iter().take_while(|(at, _)| *at <= upto).collect();
+        let end = found.last().map_or(upto, |(at, _)| if whole { upto } else { *at });
+        let positions: Vec<Seq> = found.into_iter().flat_map(|(_, positions)| positions).collect();
         for part in positions.chunks(ERASE_MAX) {
+            // Another log has other entries at these positions.
+            if self.inner.log.info().epoch != epoch {
+                return Err(Error::Behind);
+            }
             let count = self.erase_positions(part).await?;
             if count > 0 {
                 info!(entries = count, "erased from the log");
@@ -153,43 +144,29 @@ impl Node {
 
 /// Erases what is wanted, until the node is gone.
 pub(super) async fn run(node: Node) {
-    let erasing = &node.inner.view.erasing;
-    let mut wanted = erasing.wanted.subscribe();
+    let agenda = &node.inner.view.erasing.0;
+    let mut changes = agenda.subscribe();
     let mut told: Option<String> = None;
-    // Since when something is wanted that another node should do; when something that failed is tried again.
-    let (mut since, mut again): (Option<Instant>, Option<Instant>) = (None, None);
     loop {
-        let Wanted { sometime, now, asked } = *wanted.borrow_and_update();
-        let done = *erasing.done.borrow();
-        let at = match (now > done, sometime > done) {
-            (true, _) => Some(Instant::now()),
-            (false, true) if node.inner.log.shared().is_none() => Some(Instant::now()),
-            (false, true) => Some(*since.get_or_insert_with(Instant::now) + OTHERS_WAIT),
-            (false, false) => None,
+        let due = match changes.borrow_and_update().due(node.inner.log.shared().is_some()) {
+            Due::Never => None,
+            Due::Now => Some(Instant::now()),
+            Due::At(at) => Some(Instant::from_std(at)),
         };
-        let at = at.map(|at| again.map_or(at, |again| again.max(at)));
         tokio::select! {
-            () = sleep_until(at.unwrap_or_else(|| Instant::now() + FAR)), if at.is_some() => {}
-            changed = wanted.changed() => match changed {
-                Ok(()) => {
-                    again = again.filter(|_| wanted.borrow().asked == asked);
-                    continue;
-                }
+            () = sleep_until(due.unwrap_or_else(|| Instant::now() + FAR)), if due.is_some() => {}
+            changed = changes.changed() => match changed {
+                Ok(()) => continue,
                 Err(_) => return,
             },
             () = node.inner.requests.closed() => return,
         }
-        (since, again) = (None, None);
-        match node.erase_page(done, sometime.max(now)).await {
-            // Unless the log has opened again meanwhile.
-            Ok(end) => drop(erasing.done.send_if_modified(|at| {
-                let same = *at == done;
-                *at = if same { end } else { *at };
-                same
-            })),
+        let page = agenda.borrow().begin();
+        match node.erase_page(&page).await {
+            Ok(end) => agenda.send_modify(|agenda| agenda.ended(&page, end)),
             Err(Error::Log(log::Error::Closed)) => return,
             Err(failure) => {
-                again = Some(Instant::now() + AGAIN);
+                agenda.send_modify(|agenda| agenda.failed(&page, Instant::now().into_std()));
                 let failure = failure.to_string();
                 if told.as_ref() != Some(&failure) {
                     warn!("texts that are to be erased are not yet out of the log: {failure}; it is tried again");

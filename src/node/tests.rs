@@ -71,7 +71,15 @@ struct Tricky {
     inner: MemoryLog,
     tricks: Mutex<VecDeque<Trick>>,
     /// What the next erasures come to instead.
-    unerased: Mutex<VecDeque<crate::log::Error>>,
+    unerased: Mutex<VecDeque<Unerased>>,
+}
+
+/// What happens to an erasure.
+enum Unerased {
+    /// The log says no.
+    Fails(crate::log::Error),
+    /// It is held back until the notification, having told that it is there.
+    Held { there: Arc<Notify>, go: Arc<Notify> },
 }
 
 impl Tricky {
@@ -130,7 +138,12 @@ impl Log for Tricky {
     }
     fn erase(&self, positions: Vec<Seq>) -> Pending<'_, usize> {
         match self.unerased.lock().unwrap().pop_front() {
-            Some(why) => Box::pin(std::future::ready(Err(why))),
+            Some(Unerased::Fails(why)) => Box::pin(std::future::ready(Err(why))),
+            Some(Unerased::Held { there, go }) => Box::pin(async move {
+                there.notify_one();
+                go.notified().await;
+                self.inner.erase(positions).await
+            }),
             None => self.inner.erase(positions),
         }
     }

@@ -352,6 +352,19 @@ impl Events {
     }
 }
 
+impl Events {
+    /// Reads up to a `state` that says this. The one before may come more than once: whoever joins again while the store is
+    /// away hears of it again, and so does everybody when the outbox empties.
+    pub(crate) async fn until_state(&mut self, wanted: &str) -> Value {
+        loop {
+            let (_, state) = self.until("state").await;
+            if state["state"] == wanted {
+                return state;
+            }
+        }
+    }
+}
+
 /// Settings of a server whose one bot asks the fake Ollama at `url`, one question at a time; `more` of them at the top.
 pub(crate) fn fake_settings(url: &str, more: &str) -> String {
     format!("model = \"ollama:fake\"\nollama_url = \"{url}\"\n{more}")

@@ -18,7 +18,7 @@ mod wire;
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs, io,
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -193,9 +193,18 @@ impl Redis {
         self.ask(command).to_string()
     }
 
-    /// The value of a line of `INFO`.
+    /// The value of a line of `INFO`. Asked again if the connection is cut: a sentinel that changes a server's role cuts off
+    /// all of its clients.
     pub(crate) fn info(&self, key: &str) -> Option<String> {
-        let text = self.command(&["INFO", "everything"]);
+        let cut = |e: &io::Error| {
+            use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+            matches!(e.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+        };
+        let ask = || Client::open(self.port, self.password.as_deref())?.ask(&["INFO", "everything"]);
+        let text = until("an answer to INFO", || match ask() {
+            Err(e) if cut(&e) => None,
+            answer => Some(answer.unwrap_or_else(|e| panic!("INFO: {e}: {}", self.says())).to_string()),
+        });
         text.lines().find_map(|line| Some(line.strip_prefix(key)?.strip_prefix(':')?.trim().to_owned()))
     }
 

@@ -65,7 +65,7 @@ impl Core {
             if let Event::MessageErased(e) = &entry.event {
                 self.effects.push(Effect::Forget(e.positions.clone()));
                 self.effects.push(Effect::Purge);
-                self.view.erasing.note(entry.header.seq);
+                self.view.erasing.note(entry.header.seq, at);
             }
             for (id, _) in Change::of(entry) {
                 self.arm(id);

@@ -128,7 +128,7 @@ async fn what_a_crash_left_to_be_erased_is_erased_at_the_next_start() {
         drafts: vec![draft],
         moves: vec![],
     };
-    log.unerased.lock().unwrap().extend((0..9).map(|_| log::Error::Full("no room".into())));
+    log.unerased.lock().unwrap().extend((0..9).map(|_| Unerased::Fails(log::Error::Full("no room".into()))));
     log.inner.append(vec![append]).await.unwrap();
     assert!(!is_erased(&log.inner.read(Seq::ZERO, 1).await.unwrap()[0].body));
     first.reached(Seq(3)).await.unwrap();
@@ -144,8 +144,7 @@ async fn what_a_crash_left_to_be_erased_is_erased_at_the_next_start() {
 impl Node {
     /// Waits until everything up to a position is erased.
     async fn node_erased(&self, at: Seq, ms: u64) -> Option<()> {
-        let mut done = self.inner.view.erasing.done();
-        timeout(Duration::from_millis(ms), done.wait_for(|done| *done >= at)).await.ok().map(drop)
+        timeout(Duration::from_millis(ms), self.inner.view.erasing.reached(at)).await.ok()
     }
 }
 
@@ -153,7 +152,7 @@ impl Node {
 async fn a_failure_is_said_and_whoever_asks_again_has_it_tried_at_once() {
     let rig = Rig::new().await;
     let id = rig.post(Post { to: Some(vec![]), ..question(SECRET) }).await.unwrap().0.id;
-    rig.log.unerased.lock().unwrap().push_back(log::Error::Full("no room".into()));
+    rig.log.unerased.lock().unwrap().push_back(Unerased::Fails(log::Error::Full("no room".into())));
     let first = tokio::spawn({
         let node = rig.node.clone();
         async move { node.erase(id).await }
@@ -167,4 +166,56 @@ async fn a_failure_is_said_and_whoever_asks_again_has_it_tried_at_once() {
     assert!(begun.elapsed() < Duration::from_secs(5), "not at the time of the next try");
     assert!(!tells(&rig, SECRET).await && first.await.unwrap().unwrap().1);
     assert_eq!(rig.kinds().await.iter().filter(|kind| *kind == "message.erased").count(), 1);
+}
+
+/// A failover may have lost what an erasure did: only what is done after the log opened again counts.
+#[tokio::test]
+async fn an_erasure_that_was_under_way_when_the_log_opened_again_is_done_once_more_before_it_counts() {
+    let rig = Rig::new().await;
+    let id = rig.post(Post { to: Some(vec![]), ..question(SECRET) }).await.unwrap().0.id;
+    let holds: Vec<_> = (0..2).map(|_| (Arc::new(Notify::new()), Arc::new(Notify::new()))).collect();
+    let held = holds.iter().cloned().map(|(there, go)| Unerased::Held { there, go });
+    rig.log.unerased.lock().unwrap().extend(held);
+    // Nothing was done since the log was opened: the page under way began where the next one will.
+    rig.node.inner.view.erasing.opened(rig.node.position());
+    let erasing = tokio::spawn({
+        let node = rig.node.clone();
+        async move { node.erase(id).await }
+    });
+    let there = |n: usize| timeout(PATIENCE, holds[n].0.notified());
+    there(0).await.expect("it is under way");
+    rig.node.inner.view.erasing.opened(rig.node.position());
+    holds[0].1.notify_one();
+    there(1).await.expect("it is done once more");
+    assert!(!erasing.is_finished(), "nobody is told before");
+    holds[1].1.notify_one();
+    assert!(erasing.await.unwrap().unwrap().1);
+    assert!(!tells(&rig, SECRET).await);
+}
+
+/// What versions before have left behind: a reply that came back after it was erased.
+#[tokio::test]
+async fn a_log_with_an_erased_reply_twice_is_followed_by_nodes_old_and_new() {
+    let rig = Rig::new().await;
+    let id = rig.ask("what is it?").await;
+    let claimed = rig.claim("w").await;
+    rig.node.end(claimed.held, answer(SECRET)).await.unwrap();
+    let twice: Vec<Event> = rig.entries().await.iter().rev().take(2).rev().map(|entry| entry.event.clone()).collect();
+    assert!(rig.node.erase(claimed.reply_id).await.unwrap().1);
+    rig.node.change(id, Change::Retry).await.unwrap();
+    let append = Append {
+        after: rig.log.tail(),
+        request: antiphon_schemas::RequestId(Uuid::new_v4()),
+        subjects: vec![],
+        drafts: twice.into_iter().map(|event| Draft::new(Some(room()), event, [3; 16]).unwrap()).collect(),
+        moves: vec![],
+    };
+    rig.log.inner.append(vec![append]).await.unwrap();
+    rig.node.reached(rig.log.tail()).await.unwrap();
+    let other = node_on(rig.log.clone(), rig.clock.clone(), policy()).await;
+    for node in [&rig.node, &other] {
+        assert!(node.message(claimed.reply_id).await.unwrap().unwrap().text.is_empty());
+        assert_eq!(node.message(id).await.unwrap().unwrap().status, Status::Answered);
+    }
+    assert_eq!(other.state().projections.keep(), rig.node.state().projections.keep());
 }

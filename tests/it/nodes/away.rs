@@ -32,8 +32,7 @@ async fn away_under_load(leave: fn(&Place), back: fn(&Place)) {
     leave(&place);
     let began = Instant::now();
     for (node, events) in nodes.iter().zip(&mut watching) {
-        let (_, state) = events.until("state").await;
-        assert_eq!(state["state"], "degraded", "{state}");
+        events.until_state("degraded").await;
         let health = until_health(node, "degraded").await;
         assert!(health["reason"].as_str().is_some_and(|why| !why.is_empty()), "{health}");
         // Reading goes on from memory.
@@ -48,8 +47,7 @@ async fn away_under_load(leave: fn(&Place), back: fn(&Place)) {
     back(&place);
     let returned = Instant::now();
     for (node, events) in nodes.iter().zip(&mut watching) {
-        let (_, state) = events.until("state").await;
-        assert_eq!(state["state"], "connected", "{state}");
+        events.until_state("connected").await;
         events.until("message.posted").await;
         assert!(returned.elapsed() < FIRST_DELIVERY, "the first delivery came after {:?}", returned.elapsed());
         assert_eq!(until_health(node, "connected").await["status"], "ready");

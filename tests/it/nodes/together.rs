@@ -79,9 +79,17 @@ async fn idle_nodes_ask_redis_for_nothing_but_what_wakes_them() {
         };
         text.lines().filter_map(call).collect()
     };
-    // A moment for what is under way; then nothing happens for a while, and that is what is looked at.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let before = calls();
+    // What is under way ends first; then nothing happens for a while, and that is what is looked at.
+    let waking = |calls: &std::collections::BTreeMap<String, u64>| -> u64 {
+        calls.iter().filter(|(name, _)| !matches!(name.as_str(), "xread" | "info")).map(|(_, n)| n).sum()
+    };
+    let (mut before, mut calm) = (calls(), 0);
+    while calm < 5 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = calls();
+        calm = if waking(&now) == waking(&before) { calm + 1 } else { 0 };
+        before = now;
+    }
     tokio::time::sleep(Duration::from_secs(6)).await;
     let grown: Vec<_> = calls()
         .into_iter()
