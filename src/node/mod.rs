@@ -27,6 +27,8 @@ mod keys;
 mod monitor;
 mod places;
 mod read;
+#[cfg(test)]
+mod sim;
 mod snapshot;
 mod start;
 mod state;
