@@ -31,6 +31,19 @@ async fn a_site_that_gives_its_name_our_address_gets_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_cookies_of_other_apps_on_localhost_are_taken_up_to_a_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let cookies =
+        |bytes: usize| (0..bytes / 1_024).map(|n| format!("app{n:04}={}", "x".repeat(1_014))).collect::<Vec<_>>();
+    let get = |bytes: usize| server.client().get(server.url(ROOM)).header("cookie", cookies(bytes).join("; "));
+    for bytes in [9 << 10, 16 << 10, 60 << 10] {
+        assert_eq!(server.ask(get(bytes)).await.status, 200, "{bytes}");
+    }
+    assert_eq!(server.ask(get(80 << 10)).await.status, 431);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pages_of_other_sites_can_change_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(&dir.path().join("data"));
