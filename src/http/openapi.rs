@@ -172,7 +172,12 @@ const ROUTES: &[Route] = &[
             (200, "Changed", "its bytes are gone from the log"),
             (202, "Changed", "hidden from everybody, and still in the log's bytes: that goes on by itself; ask again"),
         ],
-        problems: &[(400, "bad-id"), (403, "this-machine-only, foreign-host, foreign-origin"), NO_MESSAGE, UNAVAILABLE],
+        problems: &[
+            (400, "bad-id"),
+            (403, "this-machine-only, foreign-host, foreign-origin"),
+            NO_MESSAGE,
+            UNAVAILABLE,
+        ],
     },
     Route {
         method: "get",
@@ -340,10 +345,10 @@ const ROUTES: &[Route] = &[
     Route {
         method: "get",
         path: "/health/live",
-        summary: "The process answers.",
+        summary: "The process answers, and nothing that it cannot do without has died.",
         query: &[],
         body: None,
-        answers: &[(200, "Health", "live")],
+        answers: &[(200, "Health", "live"), (503, "Health", "a critical task has died; the process is about to end")],
         problems: NO_PROBLEMS,
     },
     Route {
@@ -437,7 +442,11 @@ const ROUTES: &[Route] = &[
         query: &[],
         body: None,
         answers: &[(204, "", "revoked")],
-        problems: &[(403, "this-machine-only, foreign-host, foreign-origin"), (404, "no-such-key"), UNAVAILABLE],
+        problems: &[
+            (403, "this-machine-only, foreign-host, foreign-origin"),
+            (404, "no-such-key"),
+            UNAVAILABLE,
+        ],
     },
     Route {
         method: "get",
@@ -467,7 +476,11 @@ const ROUTES: &[Route] = &[
         query: &[],
         body: None,
         answers: &[(200, "Health", "the store is used again")],
-        problems: &[(403, "this-machine-only, foreign-host, foreign-origin"), (409, "store-not-empty"), UNAVAILABLE],
+        problems: &[
+            (403, "this-machine-only, foreign-host, foreign-origin"),
+            (409, "store-not-empty"),
+            UNAVAILABLE,
+        ],
     },
     Route {
         method: "get",
