@@ -37,7 +37,7 @@ use crate::{
     clock::Clock,
     config::{Config, LogKind, REMOTE, RoomPattern, slots_default},
     decide::{BotRule, Policy},
-    http::{self, App, BotStatus, Limits, Listening},
+    http::{self, App, BotStatus, Hosts, Limits, Listening},
     log::file,
     model,
     node::{self, Node},
@@ -207,11 +207,11 @@ async fn start_on(
         // What is gone with the process needs no witness.
         _ => None,
     };
-    let limits = Limits {
-        text_bytes_max: config.text_bytes_max,
-        subscribers_max: config.subscribers_max,
-        loopback_names_only: !config.expose && address.ip().is_loopback(),
+    let hosts = Hosts {
+        exposed: config.expose || !address.ip().is_loopback(),
+        allowed: config.allow_host.iter().map(|name| name.as_str().into()).collect(),
     };
+    let limits = Limits { text_bytes_max: config.text_bytes_max, subscribers_max: config.subscribers_max, hosts };
     let (stop, drained) = (CancellationToken::new(), CancellationToken::new());
     let (status, hands): (Vec<_>, Vec<_>) = bots.into_iter().unzip();
     let names = status.iter().map(named).collect();

@@ -127,7 +127,7 @@ pub(super) mod tests {
     use crate::{
         clock::Clock,
         decide::{BotRule, Policy},
-        http::Limits,
+        http::{Hosts, Limits},
         log::memory::MemoryLog,
         node::{Node, Settings, start},
         projection,
@@ -164,8 +164,8 @@ pub(super) mod tests {
             limits: projection::Limits { recent_messages: 1, rooms: 1 },
             data: None,
         };
-        let tasks = Tasks::new();
-        let limits = Limits { text_bytes_max: 1, subscribers_max: 1, loopback_names_only: false };
+        let (tasks, hosts) = (Tasks::new(), Hosts { exposed: true, allowed: Arc::default() });
+        let limits = Limits { text_bytes_max: 1, subscribers_max: 1, hosts };
         let node = start(settings, &tasks).await.unwrap();
         App::new(node, limits, vec![], CancellationToken::new(), None, tasks)
     }

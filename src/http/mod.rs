@@ -43,6 +43,7 @@ use axum::{
     middleware,
     routing::{delete, get, post},
 };
+pub use guard::Hosts;
 pub use listen::{Listening, serve};
 pub use problem::Problem;
 use tokio_util::sync::CancellationToken;
@@ -51,15 +52,14 @@ use self::metrics::HttpMetrics;
 use crate::{audit::notary::Notary, node::Node, tasks::Tasks};
 
 /// Bounds and rules of the surface.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// Longest text of a post.
     pub text_bytes_max: usize,
     /// Open event streams.
     pub subscribers_max: usize,
-    /// Only requests that name this machine by a loopback name are answered: pages of other sites cannot reach a
-    /// server on loopback by giving their own name its address.
-    pub loopback_names_only: bool,
+    /// The names to which the server answers.
+    pub hosts: Hosts,
 }
 
 /// A bot, for the monitor.
