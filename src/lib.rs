@@ -20,6 +20,7 @@ pub mod outbox;
 pub mod projection;
 pub mod replay;
 pub mod server;
+pub mod tasks;
 pub mod telemetry;
 pub mod work;
 mod worker;

@@ -2,11 +2,16 @@
 //!
 //! Order of the end: no new connections → bots finish or give back → feeds end → requests finish → the notary signs what is
 //! there → node, log and index close. A second signal ends the process at once; nothing acknowledged is lost by that.
-//! Not here: settings (`config`), what the parts do.
+//! When a critical task dies, the server goes the same way as far as it can within `DIED_STOP_MAX`, and says which.
+//! Not here: settings (`config`), what the parts do, opening the log (`store`).
+
+mod store;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
-    fs, io,
+    io,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -15,11 +20,14 @@ use std::{
 
 use antiphon_bot::{BadSpec, Bot, Breaker, Model};
 use antiphon_kit::{Consumer, Profile};
-use antiphon_schemas::Epoch;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
+use self::store::Store;
 use crate::{
     audit::{
         keys,
@@ -29,12 +37,12 @@ use crate::{
     clock::Clock,
     config::{Config, LogKind, REMOTE, RoomPattern, slots_default},
     decide::{BotRule, Policy},
-    http::{self, App, BotStatus, Limits, Listening},
-    log::{Log, file, memory::MemoryLog, redis as shared},
+    http::{self, App, BotStatus, Hosts, Limits, Listening},
+    log::file,
     model,
     node::{self, Node},
-    outbox::{self, Outbox},
-    projection,
+    outbox, projection,
+    tasks::{End, Ended, Kind, Tasks},
     work::{Crew, Hand},
 };
 
@@ -46,14 +54,17 @@ macro_rules! say {
     }};
 }
 
-/// The name of a node that has its log for itself.
-const NAME_ALONE: &str = "in-process";
 /// Replies under way may finish within this time after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
 /// Requests under way may finish within this time after that.
 const REQUESTS_GRACE: Duration = Duration::from_secs(5);
+/// How long stopping may take once a critical task has died: whatever starts the process again waits for it, and parts
+/// that need the dead one may never finish.
+const DIED_STOP_MAX: Duration = Duration::from_secs(5);
+/// How long a start that failed because a task is gone waits to hear how that ended.
+const DIED_SOON: Duration = Duration::from_secs(1);
 
-/// Why the server did not start; each is one line that says what to do.
+/// Why the server did not start, or why it stopped without being asked to; each is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum Error {
@@ -75,6 +86,10 @@ pub enum Error {
     Model(String),
     #[error("signals cannot be received: {0}")]
     Signals(io::Error),
+    #[error(
+        "{0}; the server has stopped because it cannot do without that task; start it again, nothing acknowledged is lost, and report this as a bug"
+    )]
+    TaskEnded(Ended),
 }
 
 /// A running server.
@@ -85,32 +100,65 @@ pub struct Server {
     pub node: Node,
     crew: Crew,
     notary: Option<Notary>,
+    tasks: Tasks,
     stop: CancellationToken,
     drained: CancellationToken,
-    serving: tokio::task::JoinHandle<()>,
+    serving: tokio::task::JoinHandle<End>,
     bots: Vec<String>,
 }
 
-/// Starts a server and serves until SIGINT or SIGTERM.
+/// Starts a server and serves until SIGINT or SIGTERM, or until a critical task dies.
 ///
 /// # Errors
-/// [`Error`]: it did not start.
+/// [`Error::TaskEnded`]: a critical task died. Another [`Error`]: it did not start.
 pub async fn run(config: Config) -> Result<(), Error> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
     let server = start(&config).await?;
     announce(&config, &server);
+    serve(server, async || {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+    .await
+}
+
+/// Serves until the first signal, or until a critical task dies; then stops, at once after another signal.
+async fn serve(server: Server, mut signal: impl AsyncFnMut()) -> Result<(), Error> {
+    let tasks = server.tasks.clone();
+    let died = tokio::select! {
+        () = signal() => None,
+        died = tasks.died() => Some(died),
+    };
+    let drain = match &died {
+        None => {
+            say!("stopping: replies may finish within {} s; signal again to end at once", DRAIN.as_secs());
+            DRAIN
+        }
+        Some(died) => {
+            say!("stopping: {died}");
+            // Their end may not be taken any more; they are answered after the next start.
+            Duration::ZERO
+        }
+    };
+    let dead_too_long = async {
+        tasks.died().await;
+        sleep(DIED_STOP_MAX).await;
+    };
     tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+        () = server.stop_within(drain) => if tasks.dead().is_none() {
+            say!("stopped; nothing acknowledged is lost");
+        },
+        () = signal() => say!("ended at once"),
+        () = dead_too_long => warn!("not everything could be stopped in order"),
     }
-    say!("stopping: replies may finish within {} s; signal again to end at once", DRAIN.as_secs());
-    tokio::select! {
-        () = server.stop() => say!("stopped; nothing acknowledged is lost"),
-        _ = interrupt.recv() => say!("ended at once"),
-        _ = terminate.recv() => say!("ended at once"),
+    // It may also have died while the server stopped.
+    match tasks.dead() {
+        Some(ended) => Err(Error::TaskEnded(ended)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Starts a server.
@@ -122,38 +170,57 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
         io::ErrorKind::AddrInUse => Error::PortTaken(config.listen),
         _ => Error::Listen(config.listen, e),
     })?;
+    let (clock, tasks) = (Clock::system(), Tasks::new());
+    let store = store::open(config, &clock, &tasks).await?;
+    start_on(config, listening, store, clock, tasks).await
+}
+
+/// Starts a server on a log that is there.
+async fn start_on(
+    config: &Config,
+    listening: Listening,
+    store: Store,
+    clock: Clock,
+    tasks: Tasks,
+) -> Result<Server, Error> {
     let address = listening.address;
-    let clock = Clock::system();
-    let store = open_store(config, &clock).await?;
     let bots = bots(config).await?;
     let limits = projection::Limits { recent_messages: config.recent_messages, rooms: config.rooms_in_memory };
     let Store { name, log, outbox, data } = store;
-    // Before the log is read: whoever has no key shall not wait for that to learn it.
+    // Before the log is read, which may take minutes: an unreadable key fails early.
     let key = data.as_deref().map(|data| keys::load_or_make(&paths(data), &format!("antiphon/{name}"))).transpose()?;
     let settings = node::Settings { name, log, outbox, clock, policy: policy(config), limits, data: data.clone() };
-    let node = node::start(settings).await?;
+    let node = match node::start(settings, &tasks).await {
+        Ok(node) => node,
+        // The conductor is gone; how, is known in a moment.
+        Err(node::Error::Stopping) => {
+            let died = timeout(DIED_SOON, tasks.died()).await;
+            return Err(died.map_or(Error::Start(node::Error::Stopping), Error::TaskEnded));
+        }
+        Err(failure) => return Err(failure.into()),
+    };
     let notary = match (key, data) {
         (Some(key), Some(data)) => {
-            let started = Notary::start(node.clone(), key, &data, Pace::default());
+            let started = Notary::start(node.clone(), key, &data, Pace::default(), &tasks);
             Some(started.map_err(|e| Error::Data(paths(&data).folder, e))?)
         }
         // What is gone with the process needs no witness.
         _ => None,
     };
-    let limits = Limits {
-        text_bytes_max: config.text_bytes_max,
-        subscribers_max: config.subscribers_max,
-        loopback_names_only: !config.expose && address.ip().is_loopback(),
+    let hosts = Hosts {
+        exposed: config.expose || !address.ip().is_loopback(),
+        allowed: config.allow_host.iter().map(|name| name.as_str().into()).collect(),
     };
+    let limits = Limits { text_bytes_max: config.text_bytes_max, subscribers_max: config.subscribers_max, hosts };
     let (stop, drained) = (CancellationToken::new(), CancellationToken::new());
     let (status, hands): (Vec<_>, Vec<_>) = bots.into_iter().unzip();
     let names = status.iter().map(named).collect();
-    let app = App::new(node.clone(), limits, status, stop.clone(), notary.clone());
+    let app = App::new(node.clone(), limits, status, stop.clone(), notary.clone(), tasks.clone());
     let router = http::router(app);
     let serving = http::serve(listening, router, config.subscribers_max, stop.clone(), drained.clone(), REQUESTS_GRACE);
-    let serving = tokio::spawn(serving);
+    let serving = tasks.spawn("http", Kind::Critical, serving);
     let crew = Crew::start(&node, hands.into_iter().flatten().collect(), config.heartbeat);
-    Ok(Server { address, node, crew, notary, stop, drained, serving, bots: names })
+    Ok(Server { address, node, crew, notary, tasks, stop, drained, serving, bots: names })
 }
 
 fn named(bot: &BotStatus) -> String {
@@ -164,94 +231,23 @@ fn named(bot: &BotStatus) -> String {
 impl Server {
     /// Ends in the order of the module header.
     pub async fn stop(self) {
+        self.stop_within(DRAIN).await;
+    }
+
+    /// The same; replies under way may finish within `drain`.
+    async fn stop_within(self, drain: Duration) {
+        self.tasks.stopping();
         self.stop.cancel();
-        self.crew.stop(DRAIN).await;
+        self.crew.stop(drain).await;
         self.node.end_feeds();
         self.drained.cancel();
-        if self.serving.await.is_err() {
-            warn!("the HTTP server ended badly");
-        }
+        // How it ended is known to whoever waits for a death.
+        let _end = self.serving.await;
         if let Some(notary) = self.notary {
             notary.stop().await;
         }
         self.node.stop().await;
     }
-}
-
-/// Where a node keeps what it knows.
-struct Store {
-    name: Arc<str>,
-    log: Arc<dyn Log>,
-    outbox: Option<Outbox>,
-    /// The folder of index, snapshots and checkpoints.
-    data: Option<PathBuf>,
-}
-
-async fn open_store(config: &Config, clock: &Clock) -> Result<Store, Error> {
-    let name: Arc<str> = config.node.as_deref().unwrap_or(NAME_ALONE).into();
-    match &config.log {
-        LogKind::Memory => {
-            let log = Arc::new(MemoryLog::new(Epoch(rand::random()), clock.clone()));
-            Ok(Store { name, log, outbox: None, data: None })
-        }
-        LogKind::File => {
-            let log = open_file(config, clock).await?;
-            Ok(Store { name, log, outbox: None, data: Some(config.data.clone()) })
-        }
-        LogKind::Redis(address) => {
-            // Apart from a file log in the same folder: that is another log.
-            let data = config.data.join("redis");
-            fs::create_dir_all(&data).map_err(|e| Error::Data(data.clone(), e))?;
-            let folder = data.join("outbox");
-            let outbox = match config.salvage {
-                true => Outbox::salvage(folder, clock.clone()).await?,
-                false => Outbox::open(folder, clock.clone()).await?,
-            };
-            // The outbox's lock is held from here on, so nobody else makes up a name.
-            let name = node_name(config, &data)?;
-            let log = shared::RedisLog::open(shared::Options {
-                address: address.clone(),
-                node: name.clone(),
-                stamp: shared::Stamp::Store,
-                known: node::remembered(&data),
-            });
-            Ok(Store { name, log: Arc::new(log), outbox: Some(outbox), data: Some(data) })
-        }
-    }
-}
-
-/// This node's name: as set, or as made up at the first start.
-fn node_name(config: &Config, data: &Path) -> Result<Arc<str>, Error> {
-    if let Some(name) = &config.node {
-        return Ok(name.as_str().into());
-    }
-    let file = data.join("node");
-    let wrong = |e| Error::Data(file.clone(), e);
-    match fs::read_to_string(&file) {
-        Ok(name) if !name.trim().is_empty() => Ok(name.trim().into()),
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(wrong(e)),
-        _ => {
-            let name = format!("node-{:08x}", rand::random::<u32>());
-            fs::write(&file, format!("{name}\n")).map_err(wrong)?;
-            Ok(name.into())
-        }
-    }
-}
-
-async fn open_file(config: &Config, clock: &Clock) -> Result<Arc<dyn Log>, Error> {
-    let options =
-        file::Options { segment_bytes: config.segment_bytes, salvage: config.salvage, ..file::Options::default() };
-    let (data, clock) = (config.data.clone(), clock.clone());
-    let opened = tokio::task::spawn_blocking(move || file::FileLog::open_folder(data, options, clock)).await;
-    let log = opened.map_err(|e| Error::Model(format!("the log's opening broke: {e}")))??;
-    let recovery = log.recovery();
-    if recovery.cut_bytes > 0 {
-        info!(bytes = recovery.cut_bytes, "cut the torn end that an earlier process left; it was never acknowledged");
-    }
-    if let Some(salvaged) = &recovery.salvaged {
-        warn!("salvaged: {salvaged}");
-    }
-    Ok(Arc::new(log))
 }
 
 fn policy(config: &Config) -> Policy {

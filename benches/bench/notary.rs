@@ -23,6 +23,7 @@ use antiphon::{
     log::file::{FileLog, Options},
     node::{self, Node},
     projection::Limits,
+    tasks::Tasks,
 };
 use antiphon_schemas::{
     Epoch, RoomName, Seq, Stored,
@@ -72,7 +73,7 @@ async fn node(data: &std::path::Path) -> Node {
         limits: Limits { recent_messages: 500, rooms: 1_024 },
         data: Some(data.to_path_buf()),
     };
-    node::start(settings).await.expect("a node")
+    node::start(settings, &Tasks::new()).await.expect("a node")
 }
 
 fn post(node: &Node, poster: usize) -> Post {
@@ -125,7 +126,7 @@ async fn one_run(posters: usize, notarised: bool) -> (f64, Vec<f64>) {
     let node = node(data).await;
     let notary = notarised.then(|| {
         let key = keys::load_or_make(&paths(data), "antiphon/bench").expect("a key");
-        Notary::start(node.clone(), key, data, Pace::default()).expect("its files")
+        Notary::start(node.clone(), key, data, Pace::default(), &Tasks::new()).expect("its files")
     });
     let (began, all) = (Instant::now(), Arc::new(Mutex::new(Vec::new())));
     let tasks = (0..posters).map(|poster| {

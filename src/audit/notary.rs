@@ -40,6 +40,7 @@ use super::{
 use crate::{
     log,
     node::{self, Node},
+    tasks::{Kind, Tasks},
 };
 
 #[cfg(test)]
@@ -53,6 +54,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const STOP_MAX: Duration = Duration::from_secs(2);
 /// Far enough to mean "no deadline", near enough for the timer wheel.
 const FAR: Duration = Duration::from_secs(24 * 3600);
+/// Posts do not wait for signatures, so they go on without them.
+const TASK: Kind = Kind::Helper { without: "nothing more of the log is signed" };
 /// Of the pause between checkpoints in the log, the part by which nodes differ at random: so that they seldom write at once.
 const SPREAD: u32 = 32;
 
@@ -100,14 +103,14 @@ struct Shared {
 }
 
 impl Notary {
-    /// Starts the notary of a node, with its files in the data folder.
+    /// Starts the notary of a node, with its files in the data folder; what it runs is among `tasks`.
     ///
     /// # Errors
     /// What the system says if these cannot be opened.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn start(node: Node, signer: Signer, data: &Path, pace: Pace) -> io::Result<Notary> {
+    pub fn start(node: Node, signer: Signer, data: &Path, pace: Pace, tasks: &Tasks) -> io::Result<Notary> {
         let shared = Arc::new(Shared {
             verifier: signer.verifier().clone(),
             shown: watch::Sender::default(),
@@ -117,7 +120,7 @@ impl Notary {
         let book = Arc::new(Mutex::new(Book::open(paths(data), signer)?));
         let (applied, schedule) = (node.applied(), Schedule::new(pace, Instant::now()));
         let task = Task { node, shared: shared.clone(), applied, book, schedule, size: 0, troubled: false };
-        tokio::spawn(task.run());
+        tasks.spawn("notary", TASK, task.run());
         Ok(Notary { shared })
     }
 

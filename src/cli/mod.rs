@@ -1,7 +1,7 @@
 //! The command line: what each command is called, what it takes, and how it ends.
 //!
-//! Promises: exit code 0 for done, 1 for failed, 2 for a command or configuration that cannot be understood; an error
-//! is one line on stderr that says what to do; stdout holds nothing but what was asked for.
+//! Promises: exit code 0 for done, 1 for failed, 2 for a command or configuration that cannot be understood, 70 for a
+//! server that stopped because one of its tasks died; an error is one line on stderr that says what to do; stdout holds nothing but what was asked for.
 //! Not here: settings (`config`), the server (`server`).
 //! Start with [`main`]; each command has a file, `client` and `feed` are what they speak to a server with.
 
@@ -25,7 +25,10 @@ use clap::{Parser, Subcommand};
 
 #[cfg(test)]
 use crate::client::fake;
-use crate::config::{Env, Flags};
+use crate::{
+    config::{Env, Flags},
+    server,
+};
 
 /// The command did what it was asked for.
 const DONE: u8 = 0;
@@ -33,6 +36,8 @@ const DONE: u8 = 0;
 const FAILED: u8 = 1;
 /// It was not understood; as in most programs.
 const USAGE: u8 = 2;
+/// A critical task of the server died; `EX_SOFTWARE` of sysexits.h, so that a supervisor can tell it from a bad setting.
+const DIED: u8 = 70;
 
 const SERVE_EXAMPLES: &str = "\
 Examples:
@@ -115,8 +120,17 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
             return DONE;
         }
         complain(&format!("{error:#}"));
-        if error.is::<Usage>() || error.is::<crate::config::Error>() { USAGE } else { FAILED }
+        code(&error)
     }))
+}
+
+/// The exit code for what a command failed with.
+fn code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<server::Error>() {
+        Some(server::Error::TaskEnded(_)) => DIED,
+        _ if error.is::<Usage>() || error.is::<crate::config::Error>() => USAGE,
+        _ => FAILED,
+    }
 }
 
 fn run(cli: Cli, env: &Env) -> anyhow::Result<u8> {
@@ -163,6 +177,7 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tasks::{End, Ended};
 
     fn parsed(line: &str) -> Result<Cli, String> {
         Cli::try_parse_from(line.split_whitespace()).map_err(|e| one_line(&e.to_string()))
@@ -185,6 +200,15 @@ mod tests {
     fn a_wrong_flag_gets_one_line_with_the_nearest_one() {
         let why = parsed("antiphon --lisen x").unwrap_err();
         assert!(why.contains("'--lisen'") && why.contains("'--listen'") && !why.contains('\n'), "{why}");
+    }
+
+    #[test]
+    fn a_server_whose_task_died_ends_with_a_code_of_its_own() {
+        let died = Ended { task: "conductor", how: End::Panicked("out of luck".into()) };
+        let error = anyhow::Error::from(server::Error::TaskEnded(died));
+        assert_eq!(code(&error), 70);
+        assert!(error.to_string().starts_with("the task `conductor` panicked: out of luck; "), "{error}");
+        assert_eq!(code(&anyhow::anyhow!("else")), FAILED);
     }
 
     #[test]

@@ -4,11 +4,14 @@
 
 use std::fmt;
 
+use antiphon_kit::body::Body;
 use antiphon_schemas::wire::{Parked, Problem};
 use reqwest::{Response, header::CONTENT_TYPE};
 
 /// Characters of an answer that is not ours which are shown.
 const FOREIGN_CHARS_MAX: usize = 200;
+/// Bytes of an answer that are looked at: ours are some hundred.
+const PROBLEM_BYTES_MAX: usize = 64 << 10;
 
 /// Why a request did not do what it should.
 #[derive(Debug)]
@@ -92,11 +95,15 @@ pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
 }
 
 /// The problem in an answer; made up of its status and beginning if it is not one of ours.
-pub(super) async fn problem(response: Response) -> Problem {
+pub(super) async fn problem(mut response: Response) -> Problem {
     let status = response.status();
     let foreign =
         !response.headers().get(CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/problem+json"));
-    let bytes = response.bytes().await.unwrap_or_default();
+    let mut body = Body::at_most(PROBLEM_BYTES_MAX);
+    while let Ok(Some(chunk)) = response.chunk().await
+        && body.push(&chunk).is_ok()
+    {}
+    let bytes = body.into_bytes();
     match serde_json::from_slice(&bytes) {
         Ok(problem) if !foreign => problem,
         _ => {

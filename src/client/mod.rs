@@ -26,6 +26,7 @@ use std::{
     time::Duration,
 };
 
+use antiphon_kit::body::Body;
 use antiphon_schemas::{
     MessageId, RoomName,
     wire::{Changed, Message, PostMessage, Posted},
@@ -41,6 +42,8 @@ use crate::config::Secret;
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// A post is answered when it is durable: milliseconds, or seconds behind a slow disk.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// The longest answer: twice 500 messages of 64 KiB, the largest page and the largest context of a claim.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// Addresses of servers that are as good as each other; at least one.
 #[derive(Debug, Clone)]
@@ -185,7 +188,15 @@ impl Client {
     }
 
     async fn json<T: DeserializeOwned>(&self, response: Response) -> Result<T, Failure> {
-        let bytes = response.bytes().await.map_err(|e| Failure::Lost(innermost(&e)))?;
+        self.json_within(response, ANSWER_BYTES_MAX).await
+    }
+
+    async fn json_within<T: DeserializeOwned>(&self, mut response: Response, max: usize) -> Result<T, Failure> {
+        let mut body = Body::at_most(max);
+        while let Some(chunk) = response.chunk().await.map_err(|e| Failure::Lost(innermost(&e)))? {
+            body.push(&chunk).map_err(|_| Failure::Lost(format!("its answer is longer than {max} bytes")))?;
+        }
+        let bytes = body.into_bytes();
         serde_json::from_slice(&bytes).map_err(|e| Failure::Lost(format!("its answer is not ours: {e}")))
     }
 }
@@ -267,6 +278,21 @@ mod tests {
         client.live().await.unwrap();
         assert_eq!((busy.requests().len(), good.requests().len()), (2, 5), "but the next call goes elsewhere first");
         assert!(good.requests().iter().all(|r| r.header("authorization") == Some("Bearer sk-secret")));
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_up_to_its_bound() {
+        let long = serde_json::json!("x".repeat(98));
+        let server = Fake::start(move |_, _| Answer::json(200, long.clone())).await;
+        let client = Client::new(server.url.clone()).unwrap();
+        for (max, fits) in [(100, true), (99, false)] {
+            let response = client.send(&["long"], |http, url| http.get(url)).await.unwrap();
+            let read = client.json_within::<String>(response, max).await;
+            match fits {
+                true => assert_eq!(read.unwrap().len(), 98),
+                false => assert!(read.unwrap_err().to_string().contains("longer than 99 bytes")),
+            }
+        }
     }
 
     #[tokio::test]

@@ -8,11 +8,14 @@ use reqwest::StatusCode;
 
 use super::{ANSWER_MAX, Client, Failure};
 
+/// The longest answer: a million open messages are some 300 MB, and so is a room with its largest recent view.
+const STATE_BYTES_MAX: usize = 1 << 30;
+
 impl Client {
     /// Open messages, keys and numbers, as they are now.
     pub(crate) async fn state_kept(&self) -> Result<StateKept, Failure> {
         let response = self.send(&["api", "state", "kept"], |http, url| http.get(url).timeout(ANSWER_MAX)).await?;
-        self.json(response).await
+        self.json_within(response, STATE_BYTES_MAX).await
     }
 
     /// The same, of the snapshot on its disk.
@@ -21,20 +24,20 @@ impl Client {
         if response.status() == StatusCode::NO_CONTENT {
             return Ok(None);
         }
-        self.json(response).await.map(Some)
+        self.json_within(response, STATE_BYTES_MAX).await.map(Some)
     }
 
     /// The rooms in its memory.
     pub(crate) async fn state_rooms(&self) -> Result<StateRooms, Failure> {
         let response = self.send(&["api", "state", "rooms"], |http, url| http.get(url).timeout(ANSWER_MAX)).await?;
-        self.json(response).await
+        self.json_within(response, STATE_BYTES_MAX).await
     }
 
     /// The recent view of a room.
     pub(crate) async fn state_room(&self, room: &RoomName) -> Result<StateRoom, Failure> {
         let path = ["api", "state", "rooms", room.as_str()];
         let response = self.send(&path, |http, url| http.get(url).timeout(ANSWER_MAX)).await?;
-        self.json(response).await
+        self.json_within(response, STATE_BYTES_MAX).await
     }
 
     /// Records of its index.
@@ -46,6 +49,6 @@ impl Client {
             http.get(url).timeout(ANSWER_MAX)
         };
         let response = self.send(&["api", "state", "index"], ask).await?;
-        self.json(response).await
+        self.json_within(response, STATE_BYTES_MAX).await
     }
 }

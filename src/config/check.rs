@@ -22,6 +22,8 @@ const HEARTBEATS_PER_LEASE: u32 = 3;
 const HEARTBEAT_MAX: Duration = Duration::from_secs(3);
 /// It stands in names of consumers and in live events.
 const NODE_BYTES_MAX: usize = 40;
+/// As DNS has it.
+const HOST_BYTES_MAX: usize = 253;
 /// A bot's name if the file names none.
 pub(super) const BOT_NAME: &str = "antiphon";
 const BOT_COLOR: &str = "#5b8def";
@@ -130,6 +132,7 @@ pub(super) fn check(
     Ok(Config {
         listen,
         expose,
+        allow_host: layer.allow_host.unwrap_or_default().iter().map(|name| host(name)).collect::<Result<_, _>>()?,
         data: layer.data.unwrap_or_else(|| "./antiphon-data".into()),
         log: layer.log.map(log).transpose()?.unwrap_or_default(),
         node: layer.node.map(node).transpose()?,
@@ -164,6 +167,15 @@ fn listen(text: &str) -> Result<SocketAddr, Error> {
         .unwrap_or(text)
         .parse()
         .map_err(|_| invalid("listen", format!("`{text}` is not an address and port such as {LISTEN} or [::1]:8080")))
+}
+
+fn host(text: &str) -> Result<String, Error> {
+    let name = text.trim().trim_end_matches('.').to_ascii_lowercase();
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    if (1..=HOST_BYTES_MAX).contains(&name.len()) && name.bytes().all(fits) {
+        return Ok(name);
+    }
+    Err(invalid("allow_host", format!("`{text}` is no host name; write it without scheme and port, e.g. chat.example")))
 }
 
 fn log(LogText(text): LogText) -> Result<LogKind, Error> {

@@ -91,6 +91,10 @@ layer! {
     /// Allow an address that other machines can reach. Rooms have no access tokens yet: anybody there can read and post
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     expose: bool,
+    /// A name by which others reach the server, e.g. chat.example; repeatable. Loopback names always work, IP addresses with
+    /// --expose
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    allow_host: Vec<String>,
     /// Folder of the log, the index and the snapshots [default: ./antiphon-data]
     #[arg(long, value_name = "DIR")]
     data: PathBuf,

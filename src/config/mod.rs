@@ -60,6 +60,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Other machines may reach [`listen`](Config::listen). Always true if it is not a loopback address.
     pub expose: bool,
+    /// Names by which others reach it, beside loopback names and, if exposed, IP addresses: lower case, without ports.
+    pub allow_host: Vec<String>,
     /// Folder of the log, the index and the snapshots; need not exist.
     pub data: PathBuf,
     /// Where the log lives.

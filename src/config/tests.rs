@@ -87,6 +87,9 @@ fn an_unknown_key_is_named_with_its_line_and_the_nearest_one() {
 fn values_that_make_no_sense_are_refused_with_a_sentence() {
     refused("--listen 0.0.0.0:80", &[], "", &["--expose", "no access tokens", "127.0.0.1:80"]);
     refused("--listen nowhere", &[], "", &["`nowhere`", "127.0.0.1:8080"]);
+    for no_name in ["https://chat.example", "chat.example:80", "chat/x", "[::1]"] {
+        refused(&format!("--allow-host {no_name}"), &[], "", &["allow_host", no_name, "without scheme and port"]);
+    }
     refused("--lease-ms 99", &[], "", &["lease_ms", "100 to 600000"]);
     refused("", &[("ANTIPHON_LEASE_MS", "soon")], "", &["ANTIPHON_LEASE_MS", "`soon`", "digit"]);
     refused("", &[("ANTIPHON_LOG_BACKEND", "redis")], "", &["log: `redis`", "file, memory or redis://HOST"]);
@@ -121,6 +124,16 @@ fn a_setting_that_repeats_the_default_does_not_differ() {
     assert_eq!(differs, ["bots", "expose", "gap_s", "listen", "openai_api_key"]);
     assert_eq!(config.sources.set["openai_api_key"].value, "***");
     assert_eq!(config.sources.set["log"].value, "file");
+}
+
+#[test]
+fn names_of_the_server_can_be_said_in_every_source() {
+    let names = |flags: &str, env: &[(&str, &str)], file: &str| load(flags, env, file).unwrap().allow_host;
+    let (env, file) = (("ANTIPHON_ALLOW_HOST", "b.example,c.example"), "allow_host = ['D.Example.', 'nas']");
+    assert_eq!(names("--allow-host A.example --allow-host a2.example", &[env], file), ["a.example", "a2.example"]);
+    assert_eq!(names("", &[env], file), ["b.example", "c.example"]);
+    assert_eq!(names("", &[], file), ["d.example", "nas"]);
+    assert!(defaults().allow_host.is_empty());
 }
 
 #[test]

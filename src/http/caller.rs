@@ -117,7 +117,7 @@ impl Caller {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use antiphon_schemas::Epoch;
@@ -127,10 +127,11 @@ mod tests {
     use crate::{
         clock::Clock,
         decide::{BotRule, Policy},
-        http::Limits,
+        http::{Hosts, Limits},
         log::memory::MemoryLog,
         node::{Node, Settings, start},
         projection,
+        tasks::Tasks,
     };
     use tokio_util::sync::CancellationToken;
 
@@ -141,7 +142,8 @@ mod tests {
         BotName::new(name).unwrap()
     }
 
-    async fn app() -> App {
+    /// A surface on a log in memory.
+    pub(in crate::http) async fn app() -> App {
         let (clock, _) = Clock::manual(1_000);
         let rule = |name| BotRule { name: bot(name), rooms: vec![], answers_all: false };
         let policy = Policy {
@@ -153,7 +155,7 @@ mod tests {
             retry_max_ms: 1,
             bots: vec![rule("helper"), rule("echo"), rule("other")],
         };
-        let node = start(Settings {
+        let settings = Settings {
             name: "here".into(),
             log: Arc::new(MemoryLog::new(Epoch(7), clock.clone())),
             outbox: None,
@@ -161,9 +163,11 @@ mod tests {
             policy,
             limits: projection::Limits { recent_messages: 1, rooms: 1 },
             data: None,
-        });
-        let limits = Limits { text_bytes_max: 1, subscribers_max: 1, loopback_names_only: false };
-        App::new(node.await.unwrap(), limits, vec![], CancellationToken::new(), None)
+        };
+        let (tasks, hosts) = (Tasks::new(), Hosts { exposed: true, allowed: Arc::default() });
+        let limits = Limits { text_bytes_max: 1, subscribers_max: 1, hosts };
+        let node = start(settings, &tasks).await.unwrap();
+        App::new(node, limits, vec![], CancellationToken::new(), None, tasks)
     }
 
     async fn made(node: &Node) -> (Arc<Key>, String) {

@@ -1,11 +1,11 @@
 //! Keeps pages of other sites out: rooms have no tokens, so a browser must not be anybody's way in; and tells requests of
 //! this machine from others.
 //!
-//! - host: a server on loopback answers only to loopback names (a site that points its own name at 127.0.0.1 is
-//!   refused), unless the operator said `--expose`;
+//! - host: the server answers to loopback names, to those of `--allow-host`, and, if other machines may reach it, to IP
+//!   addresses. A site that points its own name at the address of this server (DNS rebinding) has none of these;
 //! - origin: a request that changes something must come from a page of this server, or from no page at all.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
@@ -16,14 +16,52 @@ use axum::{
 
 use super::{App, Peer, Problem};
 
+/// The names to which a server answers.
+#[derive(Debug, Clone)]
+pub struct Hosts {
+    /// Other machines may reach it, so an IP address is a name of it, too.
+    pub exposed: bool,
+    /// Names that the operator allowed: lower case, without ports.
+    pub allowed: Arc<[Box<str>]>,
+}
+
+impl Hosts {
+    /// Whether `host`, as in the header, may be a name of this server. An empty one says nothing, and comes from no page.
+    fn allow(&self, host: &str) -> bool {
+        let name = name_in(host);
+        let name_allowed = |name: &str| self.allowed.iter().any(|allowed| name.eq_ignore_ascii_case(allowed));
+        host.is_empty()
+            || is_loopback_name(host)
+            || self.exposed && name.parse::<IpAddr>().is_ok()
+            || name_allowed(name.strip_suffix('.').unwrap_or(name))
+    }
+
+    fn problem(&self, host: &str) -> Problem {
+        let name = name_in(host);
+        let (code, detail) = match self.exposed {
+            true => (
+                "host-not-allowed",
+                format!(
+                    "`{name}` is not known as a name of this server; if it is one, start the server with --allow-host {name}"
+                ),
+            ),
+            false => (
+                "foreign-host",
+                format!(
+                    "this server answers to loopback names only, not to `{name}`; start it with --allow-host {name} to change that"
+                ),
+            ),
+        };
+        Problem::new(StatusCode::FORBIDDEN, code, detail)
+    }
+}
+
 pub(super) async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or("");
-    if app.0.limits.loopback_names_only && !host.is_empty() && !is_loopback_name(host) {
-        let detail = format!(
-            "this server answers to loopback names only, not to `{host}`; start it with --expose to change that"
-        );
-        return Problem::new(StatusCode::FORBIDDEN, "foreign-host", detail).into_response();
+    let host = headers.get(header::HOST).map_or("".into(), |host| String::from_utf8_lossy(host.as_bytes()));
+    let host = &*host;
+    if !app.0.limits.hosts.allow(host) {
+        return app.0.limits.hosts.problem(host).into_response();
     }
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     if changes && let Some(origin) = headers.get(header::ORIGIN) {
@@ -54,12 +92,17 @@ pub(super) fn from_loopback(peer: Peer, headers: &HeaderMap) -> bool {
         && hosts.next().is_none()
 }
 
-fn is_loopback_name(host: &str) -> bool {
+/// The name or address in a `host` header, without port and brackets.
+fn name_in(host: &str) -> &str {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
     };
-    let name = name.trim_start_matches('[').trim_end_matches(']');
+    name.trim_start_matches('[').trim_end_matches(']')
+}
+
+fn is_loopback_name(host: &str) -> bool {
+    let name = name_in(host);
     name.eq_ignore_ascii_case("localhost")
         || name.to_ascii_lowercase().ends_with(".localhost")
         || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
@@ -109,6 +152,33 @@ mod tests {
         check("127.0.0.1:5", &[], false);
         check("127.0.0.1:5", &[host, ("host", "chat.example")], false);
         check("127.0.0.1:5", &[host, ("user-agent", "curl"), ("x-forward", "no proxy says this")], true);
+    }
+
+    #[test]
+    fn an_exposed_server_answers_to_addresses_loopback_names_and_those_it_was_given() {
+        let check = |exposed: bool, host: &str, expected: bool| {
+            let hosts = Hosts { exposed, allowed: ["chat.example".into(), "nas".into()].into() };
+            assert_eq!(hosts.allow(host), expected, "{host}, exposed: {exposed}");
+        };
+        for own in ["chat.example", "CHAT.example:8080", "chat.example.", "nas:80", "localhost:1", "[::1]:8080", ""] {
+            check(true, own, true);
+            check(false, own, true);
+        }
+        for address in ["192.168.1.7:8080", "10.0.0.1", "[2001:db8::1]:80", "[fe80::1]"] {
+            check(true, address, true);
+            check(false, address, false);
+        }
+        for foreign in [
+            "evil.example",
+            "evil.example:8080",
+            "chat.example.evil.example",
+            "xchat.example",
+            "1.2.3.4.evil",
+            "\u{fffd}",
+        ] {
+            check(true, foreign, false);
+            check(false, foreign, false);
+        }
     }
 
     #[test]

@@ -1,6 +1,11 @@
-//! Accepting connections: HTTP/1.1 with small buffers, no delay, bounded numbers and a clean end.
+//! Accepting connections: HTTP/1.1 with buffers that grow on demand, no delay, bounded numbers and a clean end.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{Router, body::Body};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
@@ -16,14 +21,18 @@ use tracing::{debug, warn};
 
 use super::Peer;
 
-/// The smallest buffer that hyper takes: most connections are idle event streams.
-const BUFFER_BYTES: usize = 8 * 1024;
+/// The longest head of a request; longer ones get 431. Browsers send each app on `localhost` the cookies of all others,
+/// which are tens of KiB before long. hyper begins with 8 KiB and reserves more only while a head or body asks for it, so
+/// idle connections, most of them event streams, cost no more than with a lower bound.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Headers that take longer than this to arrive are given up; also bounds idle kept-alive connections.
 const HEADERS_MAX: Duration = Duration::from_secs(60);
 /// Connections beside those of subscribers.
 const CONNECTIONS_EXTRA: usize = 4_096;
-/// Pause when the system has no file descriptors left.
+/// Pause when the system cannot give us a connection, as when it has no file descriptors left.
 const AFTER_ACCEPT_FAILURE: Duration = Duration::from_millis(100);
+/// How often that is logged while it lasts.
+const ACCEPT_FAILURE_TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// A server that listens.
 pub struct Listening {
@@ -56,6 +65,7 @@ pub async fn serve(
 ) {
     let places = Arc::new(Semaphore::new(subscribers_max + CONNECTIONS_EXTRA));
     let mut connections = JoinSet::new();
+    let mut told: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -70,8 +80,12 @@ pub async fn serve(
                     drop(place);
                 });
             }
+            Err(e) if is_of_peer(&e) => debug!(error = %e, "a peer went away before it was accepted"),
             Err(e) => {
-                warn!(error = %e, "a connection could not be accepted");
+                if told.is_none_or(|at| at.elapsed() >= ACCEPT_FAILURE_TOLD_EVERY) {
+                    told = Some(Instant::now());
+                    warn!(error = %e, "connections cannot be accepted for now");
+                }
                 tokio::time::sleep(AFTER_ACCEPT_FAILURE).await;
             }
         }
@@ -92,9 +106,18 @@ async fn accept(
 ) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
     let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
-    // Without it the second event of a stream waits for the first one's acknowledgement: 40 ms.
-    stream.set_nodelay(true)?;
+    // Without it the second event of a stream waits for the first one's acknowledgement: 40 ms. It fails when the peer is
+    // gone already, which the connection finds out by itself.
+    if let Err(e) = stream.set_nodelay(true) {
+        debug!(%peer, error = %e, "no TCP_NODELAY");
+    }
     Ok((stream, peer, place))
+}
+
+/// Whether accepting failed because of the connection that would have been accepted: the next one may be fine.
+fn is_of_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken) {
@@ -103,7 +126,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: C
         router.clone().call(request.map(Body::new))
     });
     let connection = http1::Builder::new()
-        .max_buf_size(BUFFER_BYTES)
+        .max_buf_size(HEAD_BYTES_MAX)
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service);
@@ -117,5 +140,20 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: C
     };
     if let Err(e) = ended {
         debug!(%peer, error = %e, "the connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_system_lacks_holds_up_the_next_connection() {
+        // As Linux gives them: ECONNABORTED, ECONNRESET, ECONNREFUSED; EMFILE, ENFILE, ENOBUFS, ENOMEM.
+        for (code, of_peer) in
+            [(103, true), (104, true), (111, true), (24, false), (23, false), (105, false), (12, false)]
+        {
+            assert_eq!(is_of_peer(&io::Error::from_raw_os_error(code)), of_peer, "{code}");
+        }
     }
 }

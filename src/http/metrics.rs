@@ -25,7 +25,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{App, Problem};
+use super::{App, Problem, panics};
 use crate::projection::counts::{self, BUCKETS_MS};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -54,8 +54,8 @@ pub(super) async fn count(State(app): State<App>, request: Request, next: Next) 
     let started = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
     let labels = (request.method().as_str().to_owned(), route.to_owned());
-    let response = next.run(request).await;
     let (method, route) = labels;
+    let response = panics::caught(&method, &route, next.run(request)).await;
     if method == "POST" && route == "/api/rooms/{room}/messages" {
         app.0.metrics.post_seconds.observe(started.elapsed().as_secs_f64());
     }

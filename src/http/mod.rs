@@ -21,6 +21,7 @@ mod metrics;
 mod monitor;
 mod openapi;
 mod page;
+mod panics;
 mod problem;
 mod state;
 mod work;
@@ -42,23 +43,23 @@ use axum::{
     middleware,
     routing::{delete, get, post},
 };
+pub use guard::Hosts;
 pub use listen::{Listening, serve};
 pub use problem::Problem;
 use tokio_util::sync::CancellationToken;
 
 use self::metrics::HttpMetrics;
-use crate::{audit::notary::Notary, node::Node};
+use crate::{audit::notary::Notary, node::Node, tasks::Tasks};
 
 /// Bounds and rules of the surface.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// Longest text of a post.
     pub text_bytes_max: usize,
     /// Open event streams.
     pub subscribers_max: usize,
-    /// Only requests that name this machine by a loopback name are answered: pages of other sites cannot reach a
-    /// server on loopback by giving their own name its address.
-    pub loopback_names_only: bool,
+    /// The names to which the server answers.
+    pub hosts: Hosts,
 }
 
 /// A bot, for the monitor.
@@ -90,6 +91,7 @@ struct Shared {
     readiness: monitor::Readiness,
     /// Absent if nothing is signed here.
     notary: Option<Notary>,
+    tasks: Tasks,
 }
 
 /// Who is at the other end of the connection.
@@ -97,13 +99,15 @@ struct Shared {
 pub struct Peer(pub SocketAddr);
 
 impl App {
-    /// The surface of a node; whoever waits for work is sent away when `stop` is cancelled.
+    /// The surface of a node; whoever waits for work is sent away when `stop` is cancelled. Once a critical one of `tasks`
+    /// has died, the health routes say so.
     pub fn new(
         node: Node,
         limits: Limits,
         bots: Vec<BotStatus>,
         stop: CancellationToken,
         notary: Option<Notary>,
+        tasks: Tasks,
     ) -> App {
         App(Arc::new(Shared {
             node,
@@ -115,6 +119,7 @@ impl App {
             stop,
             readiness: monitor::Readiness::default(),
             notary,
+            tasks,
         }))
     }
 
@@ -146,6 +151,10 @@ impl Drop for Taken {
 
 /// All routes.
 pub fn router(app: App) -> Router {
+    layered(routes(), app)
+}
+
+fn routes() -> Router<App> {
     Router::new()
         .route("/api/rooms", get(monitor::rooms))
         .route("/api/events", get(events::rooms::follow))
@@ -187,6 +196,11 @@ pub fn router(app: App) -> Router {
         .route("/web/{*path}", get(page::file))
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(|request: Request| async move { problem::no_such_path(request.uri().path()) })
+}
+
+/// What every request goes through; the last layer sees it first.
+fn layered(routes: Router<App>, app: App) -> Router {
+    routes
         .layer(middleware::from_fn_with_state(app.clone(), guard::check))
         .layer(middleware::from_fn_with_state(app.clone(), metrics::count))
         .with_state(app)

@@ -85,7 +85,7 @@ impl Surroundings for App {
 /// What the health routes say.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub(super) struct Health {
-    /// `live`, `ready` or `not-ready`.
+    /// `live`, `dead`, `ready` or `not-ready`.
     status: &'static str,
     /// `connected`: the log takes appends. `degraded`: the store is away, posts are kept on this node's disk, reading may
     /// be stale. `refusing`: no posts are taken.
@@ -120,15 +120,19 @@ impl Readiness {
     }
 }
 
-/// `GET /health/live`: the process answers.
-pub(super) async fn live(State(app): State<App>) -> Json<Health> {
-    Json(health(&app, "live", None))
+/// `GET /health/live`: the process answers, and nothing that it cannot do without has died.
+pub(super) async fn live(State(app): State<App>) -> (StatusCode, Json<Health>) {
+    match app.0.tasks.dead() {
+        None => (StatusCode::OK, Json(health(&app, "live", None))),
+        Some(ended) => (StatusCode::SERVICE_UNAVAILABLE, Json(health(&app, "dead", Some(ended.to_string())))),
+    }
 }
 
 /// `GET /health/ready`: the log takes appends and live events come back.
 pub(super) async fn ready(State(app): State<App>) -> (StatusCode, Json<Health>) {
     let trouble = app.node().state().condition.trouble().map(|(_, why)| why.to_string());
-    let reason = match trouble {
+    let died = app.0.tasks.dead().map(|ended| ended.to_string());
+    let reason = match died.or(trouble) {
         Some(why) => Some(why),
         None if app.0.readiness.lately() => None,
         None => {

@@ -22,7 +22,7 @@ const UNAVAILABLE: (u16, &str) =
 const NO_MESSAGE: (u16, &str) = (404, "no-such-message");
 
 const NO_KEY: (u16, &str) = (401, "no-key, bad-key");
-const NOT_YOURS: (u16, &str) = (403, "not-your-bot, not-your-name, foreign-host, foreign-origin");
+const NOT_YOURS: (u16, &str) = (403, "not-your-bot, not-your-name, foreign-host, host-not-allowed, foreign-origin");
 const OVER: (u16, &str) = (409, "stale-fence, ended: stop working on it");
 const SAY_AGAIN: (u16, &str) = (
     503,
@@ -46,7 +46,7 @@ const ROUTES: &[Route] = &[
                 400,
                 "bad-json, wrong-type, empty-text, text-too-long, bad-text, bad-name, bad-color, bad-priority, bad-room, one-bot-only, unknown-bot, reply-to-elsewhere",
             ),
-            (403, "import-only, foreign-host, foreign-origin"),
+            (403, "import-only, foreign-host, host-not-allowed, foreign-origin"),
             (408, "body-too-slow"),
             (409, "id-taken"),
             (413, "body-too-large"),
@@ -121,7 +121,7 @@ const ROUTES: &[Route] = &[
         query: &[],
         body: None,
         answers: &[(200, "Changed", "hidden")],
-        problems: &[(400, "bad-id"), (403, "foreign-host, foreign-origin"), NO_MESSAGE, UNAVAILABLE],
+        problems: &[(400, "bad-id"), (403, "foreign-host, host-not-allowed, foreign-origin"), NO_MESSAGE, UNAVAILABLE],
     },
     Route {
         method: "get",
@@ -141,7 +141,7 @@ const ROUTES: &[Route] = &[
         answers: &[(200, "Changed", "cancelled")],
         problems: &[
             (400, "bad-id"),
-            (403, "foreign-host, foreign-origin"),
+            (403, "foreign-host, host-not-allowed, foreign-origin"),
             NO_MESSAGE,
             (409, "already-ended"),
             UNAVAILABLE,
@@ -156,7 +156,7 @@ const ROUTES: &[Route] = &[
         answers: &[(200, "Changed", "waiting again")],
         problems: &[
             (400, "bad-id, unknown-bot"),
-            (403, "foreign-host, foreign-origin"),
+            (403, "foreign-host, host-not-allowed, foreign-origin"),
             NO_MESSAGE,
             (409, "not-failed, redacted"),
             (503, "queue-full and as elsewhere"),
@@ -172,7 +172,12 @@ const ROUTES: &[Route] = &[
             (200, "Changed", "its bytes are gone from the log"),
             (202, "Changed", "hidden from everybody, and still in the log's bytes: that goes on by itself; ask again"),
         ],
-        problems: &[(400, "bad-id"), (403, "this-machine-only, foreign-host, foreign-origin"), NO_MESSAGE, UNAVAILABLE],
+        problems: &[
+            (400, "bad-id"),
+            (403, "this-machine-only, foreign-host, host-not-allowed, foreign-origin"),
+            NO_MESSAGE,
+            UNAVAILABLE,
+        ],
     },
     Route {
         method: "get",
@@ -224,7 +229,7 @@ const ROUTES: &[Route] = &[
         problems: &[
             (400, "bad-json, wrong-type, bad-worker, bad-bots, unknown-bot, bad-claim-key, bad-wait, bad-models"),
             NO_KEY,
-            (403, "not-your-name, not-your-bot, foreign-host, foreign-origin"),
+            (403, "not-your-name, not-your-bot, foreign-host, host-not-allowed, foreign-origin"),
             (409, "claim-over"),
             (413, "body-too-large"),
             (415, "not-json"),
@@ -340,10 +345,10 @@ const ROUTES: &[Route] = &[
     Route {
         method: "get",
         path: "/health/live",
-        summary: "The process answers.",
+        summary: "The process answers, and nothing that it cannot do without has died.",
         query: &[],
         body: None,
-        answers: &[(200, "Health", "live")],
+        answers: &[(200, "Health", "live"), (503, "Health", "a critical task has died; the process is about to end")],
         problems: NO_PROBLEMS,
     },
     Route {
@@ -362,7 +367,7 @@ const ROUTES: &[Route] = &[
         query: &[],
         body: None,
         answers: &[(200, "StateKept", "at one position")],
-        problems: &[(403, "this-machine-only, foreign-host"), UNAVAILABLE],
+        problems: &[(403, "this-machine-only, foreign-host, host-not-allowed"), UNAVAILABLE],
     },
     Route {
         method: "get",
@@ -371,7 +376,7 @@ const ROUTES: &[Route] = &[
         query: &[],
         body: None,
         answers: &[(200, "StateKept", "at one position"), (204, "", "there is none yet")],
-        problems: &[(403, "this-machine-only, foreign-host"), UNAVAILABLE],
+        problems: &[(403, "this-machine-only, foreign-host, host-not-allowed"), UNAVAILABLE],
     },
     Route {
         method: "get",
@@ -380,7 +385,7 @@ const ROUTES: &[Route] = &[
         query: &[],
         body: None,
         answers: &[(200, "StateRooms", "by name")],
-        problems: &[(403, "this-machine-only, foreign-host")],
+        problems: &[(403, "this-machine-only, foreign-host, host-not-allowed")],
     },
     Route {
         method: "get",
@@ -389,7 +394,7 @@ const ROUTES: &[Route] = &[
         query: &[],
         body: None,
         answers: &[(200, "StateRoom", "at one position; without a floor the room is not in memory")],
-        problems: &[(400, "bad-room"), (403, "this-machine-only, foreign-host")],
+        problems: &[(400, "bad-room"), (403, "this-machine-only, foreign-host, host-not-allowed")],
     },
     Route {
         method: "get",
@@ -400,7 +405,7 @@ const ROUTES: &[Route] = &[
         answers: &[(200, "StateIndex", "at one position")],
         problems: &[
             (400, "bad-id, bad-query, unknown-parameter"),
-            (403, "this-machine-only, foreign-host"),
+            (403, "this-machine-only, foreign-host, host-not-allowed"),
             UNAVAILABLE,
         ],
     },
@@ -411,7 +416,7 @@ const ROUTES: &[Route] = &[
         query: &[],
         body: None,
         answers: &[(200, "WorkerKeys", "the keys, without their secrets")],
-        problems: &[(403, "this-machine-only, foreign-host"), UNAVAILABLE],
+        problems: &[(403, "this-machine-only, foreign-host, host-not-allowed"), UNAVAILABLE],
     },
     Route {
         method: "post",
@@ -422,7 +427,7 @@ const ROUTES: &[Route] = &[
         answers: &[(201, "CreatedKey", "made, and good on every node")],
         problems: &[
             (400, "bad-json, wrong-type, bad-worker, bad-bots, unknown-bot"),
-            (403, "this-machine-only, foreign-host, foreign-origin"),
+            (403, "this-machine-only, foreign-host, host-not-allowed, foreign-origin"),
             (408, "body-too-slow"),
             (409, "too-many-keys"),
             (413, "body-too-large"),
@@ -437,7 +442,11 @@ const ROUTES: &[Route] = &[
         query: &[],
         body: None,
         answers: &[(204, "", "revoked")],
-        problems: &[(403, "this-machine-only, foreign-host, foreign-origin"), (404, "no-such-key"), UNAVAILABLE],
+        problems: &[
+            (403, "this-machine-only, foreign-host, host-not-allowed, foreign-origin"),
+            (404, "no-such-key"),
+            UNAVAILABLE,
+        ],
     },
     Route {
         method: "get",
@@ -467,7 +476,11 @@ const ROUTES: &[Route] = &[
         query: &[],
         body: None,
         answers: &[(200, "Health", "the store is used again")],
-        problems: &[(403, "this-machine-only, foreign-host, foreign-origin"), (409, "store-not-empty"), UNAVAILABLE],
+        problems: &[
+            (403, "this-machine-only, foreign-host, host-not-allowed, foreign-origin"),
+            (409, "store-not-empty"),
+            UNAVAILABLE,
+        ],
     },
     Route {
         method: "get",

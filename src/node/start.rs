@@ -9,6 +9,7 @@ use std::{
 use antiphon_schemas::{Seq, wire::feed::Heartbeat};
 use tokio::{
     sync::{mpsc, oneshot},
+    task::JoinHandle,
     time::MissedTickBehavior,
 };
 use tokio_util::sync::CancellationToken;
@@ -23,7 +24,15 @@ use super::{
     erase, snapshot,
     view::View,
 };
-use crate::{clock::Clock, decide::Policy, fanout::frame, log::Log, outbox::Outbox, projection::Limits};
+use crate::{
+    clock::Clock,
+    decide::Policy,
+    fanout::frame,
+    log::Log,
+    outbox::Outbox,
+    projection::Limits,
+    tasks::{End, Kind, Tasks},
+};
 
 /// A restart folds what came after the last snapshot: a few seconds' worth of entries.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(10);
@@ -31,6 +40,9 @@ const SNAPSHOT_EVERY: Duration = Duration::from_secs(10);
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(15);
 /// How long startup waits for an unresponsive store; then the node serves without it.
 const STORE_WAIT: Duration = Duration::from_secs(3);
+
+/// A node without it starts more slowly, that is all.
+const SNAPSHOTS: Kind = Kind::Helper { without: "no snapshot is written, so the next start folds more of the log" };
 
 /// What a node is made of.
 pub struct Settings {
@@ -51,11 +63,11 @@ pub struct Settings {
 }
 
 /// Starts a node: returns once it has folded the log and serves; or, when a log that others share is away, after a
-/// short wait, and serves what can be served without.
+/// short wait, and serves what can be served without. What it runs is among `tasks`.
 ///
 /// # Errors
 /// [`Error::Log`] if the log cannot be read, [`Error::Index`] if its folder cannot be written.
-pub async fn start(settings: Settings) -> Result<Node, Error> {
+pub async fn start(settings: Settings, tasks: &Tasks) -> Result<Node, Error> {
     let Settings { name, log, outbox, clock, policy, limits, data } = settings;
     let (policy, shared) = (Arc::new(policy), log.shared().is_some());
     let view = Arc::new(View::new(limits, clock.now_ms()));
@@ -77,14 +89,19 @@ pub async fn start(settings: Settings) -> Result<Node, Error> {
     });
     let node = Node { inner: inner.clone() };
     let (ready, is_built) = oneshot::channel();
+    {
+        let mut state = view.change();
+        let counts = outbox.as_ref().map(Outbox::counts).unwrap_or_default();
+        (state.parked, state.refused) = (counts.pending, counts.refused);
+    }
     let pending = outbox.clone().map(|outbox| Arc::new(outbox) as Arc<dyn Pending>);
     let setup = Setup { view, policy, name, shared, outbox: pending, seed: rand::random(), ready };
     let core = Core::new(setup, Now { at: clock.instant(), wall_ms: clock.now_ms() });
     let driver = Driver { inner, core, requests: requests_taken, words: words_taken, outbox };
-    let conductor = tokio::spawn(driver.run());
-    tokio::spawn(erase::run(node.clone()));
-    tokio::spawn(heartbeats(node.clone()));
-    tokio::spawn(snapshots(node.clone(), conductor));
+    let conductor = tasks.spawn("conductor", Kind::Critical, driver.run());
+    tasks.spawn("erase", Kind::Owned, erase::run(node.clone()));
+    tasks.spawn("heartbeats", Kind::Owned, heartbeats(node.clone()));
+    tasks.spawn("snapshots", SNAPSHOTS, snapshots(node.clone(), conductor));
     let wait = if shared { STORE_WAIT } else { Duration::MAX };
     match tokio::time::timeout(wait, is_built).await {
         Ok(built) => built.map_err(|_| Error::Stopping)??,
@@ -111,8 +128,9 @@ async fn heartbeats(node: Node) {
     }
 }
 
-/// Writes a snapshot every so often, if there is something newer than the last one, and one at the end.
-async fn snapshots(node: Node, conductor: tokio::task::JoinHandle<()>) {
+/// Writes a snapshot every so often, if there is something newer than the last one, and one at the end. None once the
+/// conductor has panicked: the state may be half of a change.
+async fn snapshots(node: Node, conductor: JoinHandle<End>) {
     let _stopped = node.inner.stopped.clone().drop_guard();
     let mut conductor = conductor;
     let Some(data) = node.inner.data.clone() else { return drop(conductor.await) };
@@ -121,9 +139,17 @@ async fn snapshots(node: Node, conductor: tokio::task::JoinHandle<()>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let ended = tokio::select! {
+            biased;
+            end = &mut conductor => match end {
+                Ok(End::Returned) => true,
+                Ok(End::Panicked(_)) | Err(_) => return,
+            },
             _ = ticks.tick() => false,
-            _ = &mut conductor => true,
         };
+        // The lock is let go of before the end of the task is seen.
+        if node.inner.view.state.is_poisoned() {
+            return drop(conductor.await);
+        }
         let (kept, last, epoch) = {
             let state = node.state();
             let place = Some((state.epoch, state.projections.position));

@@ -42,6 +42,7 @@ use crate::{
     log::{Append, Info, Log, Pending, Verdict, memory::MemoryLog},
     node::Followed,
     projection::Limits,
+    tasks::Tasks,
 };
 
 const START_MS: u64 = 1_700_000_000_000;
@@ -177,7 +178,9 @@ pub(crate) fn policy() -> Policy {
 
 pub(crate) async fn node_on(log: Arc<dyn Log>, clock: Clock, policy: Policy) -> Node {
     let limits = Limits { recent_messages: 100, rooms: 10 };
-    start(Settings { name: "here".into(), log, outbox: None, clock, policy, limits, data: None }).await.unwrap()
+    start(Settings { name: "here".into(), log, outbox: None, clock, policy, limits, data: None }, &Tasks::new())
+        .await
+        .unwrap()
 }
 
 impl Rig {

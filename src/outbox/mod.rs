@@ -50,6 +50,7 @@ use crate::{
             disk::{Disk, RealDisk},
         },
     },
+    tasks::{Kind, Tasks},
 };
 
 /// Posts that an outbox holds, pending or refused: an hour of 28 posts a second. When the store is back whoever posts then
@@ -204,20 +205,20 @@ impl Outbox {
     /// Opens the outbox in a folder, or makes one, and takes the lock that keeps other processes from the data folder.
     ///
     /// Cost: everything in it is read; it is made small if nothing is pending. Starts a task that ends with the last
-    /// handle or with [`Outbox::close`].
+    /// handle or with [`Outbox::close`], and is among `tasks`.
     ///
     /// # Errors
     /// [`OpenError`]: the node should not start, because posts that were acknowledged would be passed over.
-    pub async fn open(folder: impl AsRef<Path>, clock: Clock) -> Result<Outbox, OpenError> {
-        Outbox::open_on(Arc::new(RealDisk), folder.as_ref(), Settings::real(false), clock).await
+    pub async fn open(folder: impl AsRef<Path>, clock: Clock, tasks: &Tasks) -> Result<Outbox, OpenError> {
+        Outbox::open_on(Arc::new(RealDisk), folder.as_ref(), Settings::real(false), clock, tasks).await
     }
 
     /// As [`Outbox::open`]; of a damaged outbox keeps what is before the damage, and sets the rest aside beside it.
     ///
     /// # Errors
     /// As [`Outbox::open`].
-    pub async fn salvage(folder: impl AsRef<Path>, clock: Clock) -> Result<Outbox, OpenError> {
-        Outbox::open_on(Arc::new(RealDisk), folder.as_ref(), Settings::real(true), clock).await
+    pub async fn salvage(folder: impl AsRef<Path>, clock: Clock, tasks: &Tasks) -> Result<Outbox, OpenError> {
+        Outbox::open_on(Arc::new(RealDisk), folder.as_ref(), Settings::real(true), clock, tasks).await
     }
 
     async fn open_on(
@@ -225,13 +226,14 @@ impl Outbox {
         folder: &Path,
         settings: Settings,
         clock: Clock,
+        tasks: &Tasks,
     ) -> Result<Outbox, OpenError> {
         let (opened, picture) = folder::open(disk, folder, &settings, clock).await?;
         let shared = Arc::new(Shared { picture: Mutex::new(picture), settings });
         let (calls, receiver) = mpsc::unbounded_channel();
         let mut worker = Worker::new(shared.clone(), opened);
         worker.make_small_at_open().await;
-        tokio::spawn(worker.run(receiver));
+        tasks.spawn("outbox", Kind::Owned, worker.run(receiver));
         Ok(Outbox { shared, calls })
     }
 

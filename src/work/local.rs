@@ -148,3 +148,41 @@ async fn heartbeats(node: Node, held: Held, every: Duration) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::{sync::mpsc, time::timeout};
+
+    use super::*;
+
+    /// A test that waits longer has failed.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Says that it is asked for a claim; the first time it panics at that.
+    struct Shaky {
+        asked: mpsc::UnboundedSender<()>,
+        shaken: bool,
+    }
+
+    impl Desk for Shaky {
+        type Hold = LocalHold;
+
+        async fn claim(&mut self) -> Result<LocalHold, Trouble> {
+            self.asked.send(()).unwrap();
+            assert!(std::mem::replace(&mut self.shaken, true), "shaken");
+            pending().await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_slot_that_panics_begins_again_and_still_stops() {
+        let (asked, mut told) = mpsc::unbounded_channel();
+        let crew = Crew::of([Shaky { asked, shaken: false }]);
+        for _ in 0..2 {
+            timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
+        }
+        timeout(PATIENCE, crew.stop(Duration::ZERO)).await.unwrap();
+    }
+}

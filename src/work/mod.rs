@@ -25,9 +25,10 @@ use antiphon_schemas::event::{Made, release};
 use futures_util::FutureExt;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, Span, debug, info, warn};
+use tracing::{Instrument, Span, debug, error, info, warn};
 
 use self::pump::{Pumped, pump};
+use crate::tasks::message;
 
 /// Where a slot gets its work. One for each slot.
 pub trait Desk: Send + 'static {
@@ -152,7 +153,7 @@ impl Crew {
         let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = JoinSet::new();
         for desk in desks {
-            tasks.spawn(run(desk, stop.clone(), give_up.clone()));
+            tasks.spawn(slot(desk, stop.clone(), give_up.clone()));
         }
         Crew { tasks, stop, give_up }
     }
@@ -174,8 +175,21 @@ impl Crew {
     }
 }
 
+/// One slot, until it is stopped; begun again if it panics, so that no bot runs out of slots.
+async fn slot<D: Desk>(mut desk: D, stop: CancellationToken, give_up: CancellationToken) {
+    let mut panics = 0;
+    while let Err(panic) = AssertUnwindSafe(run(&mut desk, &stop, &give_up)).catch_unwind().await {
+        panics += 1;
+        error!("a slot of a bot panicked: {}; it begins again", message(&*panic));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(D::Hold::pause(panics)) => {}
+        }
+    }
+}
+
 /// One slot, until it is stopped.
-async fn run<D: Desk>(mut desk: D, stop: CancellationToken, give_up: CancellationToken) {
+async fn run<D: Desk>(desk: &mut D, stop: &CancellationToken, give_up: &CancellationToken) {
     let mut failures = 0;
     loop {
         let claimed = tokio::select! {
@@ -188,7 +202,7 @@ async fn run<D: Desk>(mut desk: D, stop: CancellationToken, give_up: Cancellatio
             Some(Ok(hold)) => {
                 failures = 0;
                 let span = hold.span();
-                answer(&hold, &give_up).instrument(span).await;
+                answer(&hold, give_up).instrument(span).await;
             }
             // The claim could not be written or asked for, or whoever hands out work stops.
             Some(Err(trouble)) => {

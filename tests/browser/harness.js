@@ -38,6 +38,7 @@ const BINARY = process.env.ANTIPHON_BIN ?? fileURLToPath(new URL('../../target/r
 const CHROMIUM = process.env.ANTIPHON_CHROMIUM ?? '/usr/bin/chromium';
 const FLAGS = [
   '--no-sandbox', // containers run tests as root
+  '--disable-smooth-scrolling', // a turn of the wheel is there at once, not spread over frames that a busy machine drops
   '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
 ];
 

@@ -2,11 +2,12 @@
 //!
 //! Promises: addresses of this machine are never asked through a proxy; redirects are not followed (a `POST` would
 //! become a `GET`); nothing of a URL's password or of a key reaches an error; at most [`ERROR_BYTES_MAX`] of an error's
-//! body are read.
+//! body and [`BODY_BYTES_MAX`] of any other are read.
 //! Not here: total timeouts, which are the bot's clocks.
 
 use std::{env, time::Duration};
 
+use antiphon_kit::body::{Body, TooLarge};
 use reqwest::{Client, ClientBuilder, NoProxy, Proxy, Response, StatusCode, Url, redirect};
 use serde_json::Value;
 
@@ -18,6 +19,8 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// More than enough for one error message.
 const ERROR_BYTES_MAX: usize = 16 << 10;
+/// More than any list of models: a router of thousands has some 500 KB.
+const BODY_BYTES_MAX: usize = 4 << 20;
 
 /// The client for all models: one pool of connections, no total timeout. Make one per process and clone it.
 ///
@@ -119,6 +122,19 @@ pub(crate) async fn status_error(response: Response, base: &Url, missing: &str) 
     }
 }
 
+/// A whole body of at most [`BODY_BYTES_MAX`].
+pub(crate) async fn read_all(mut response: Response, base: &Url) -> Result<Vec<u8>, ModelError> {
+    let mut body = Body::at_most(BODY_BYTES_MAX);
+    while let Some(chunk) = response.chunk().await.map_err(|error| transport_error(&error, base))? {
+        body.push(&chunk).map_err(|TooLarge { max }| {
+            let words =
+                format!("{} sent more than {max} bytes where a short answer belongs; check the address", shown(base));
+            ModelError::permanent(codes::PROTOCOL, words)
+        })?;
+    }
+    Ok(body.into_bytes())
+}
+
 /// The beginning of a body; what was read so far if it breaks off.
 pub(crate) async fn read_some(mut response: Response) -> Vec<u8> {
     let mut body = Vec::new();
@@ -149,7 +165,31 @@ pub(crate) fn error_in(json: &Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_body_without_end_is_given_up_with_a_sentence() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let endless = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1_024];
+            // More of its head than this may come; nobody looks at it.
+            assert_ne!(stream.read(&mut request).await.unwrap(), 0);
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+            while stream.write_all(&[b' '; 65_536]).await.is_ok() {}
+        };
+        let read = async { read_all(http_client().get(base.clone()).send().await.unwrap(), &base).await };
+        let (read, ()) = tokio::join!(read, endless);
+        let error = read.unwrap_err();
+        assert_eq!(error.code, codes::PROTOCOL);
+        assert!(error.words.contains("more than 4194304 bytes"), "{}", error.words);
+    }
 
     #[test]
     fn an_address_is_shown_without_its_secrets() {

@@ -25,7 +25,7 @@ use serde_json::Value;
 use tokio::{sync::watch, task::AbortHandle, time::timeout};
 
 use crate::{
-    client::{below, error_in, read_some, said_in, shown, status_error, transport_error},
+    client::{below, error_in, read_all, read_some, said_in, shown, status_error, transport_error},
     lines::{Lines, TooLong},
     model::{Answer, Event, Events, Finish, Model, ModelError, answer_of, codes},
     prompt::{Prompt, Turn},
@@ -146,7 +146,7 @@ async fn names(client: &Client, base: &Url, path: &str, within: Duration) -> Res
     if response.status() != StatusCode::OK {
         return Err(status_error(response, base, "this is no Ollama").await);
     }
-    let body = response.bytes().await.map_err(|error| transport_error(&error, base))?;
+    let body = read_all(response, base).await?;
     let json: Value = serde_json::from_slice(&body).map_err(|_| not_ollama(base))?;
     let models = json["models"].as_array().ok_or_else(|| not_ollama(base))?;
     Ok(models.iter().filter_map(|model| model["name"].as_str()).map(str::to_owned).collect())

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    client::{below, error_in, read_some, said_in, shown, status_error, transport_error},
+    client::{below, error_in, read_all, read_some, said_in, shown, status_error, transport_error},
     model::{Answer, Event, Events, Finish, Model, ModelError, answer_of, codes},
     prompt::{Prompt, Turn},
 };
@@ -105,7 +105,7 @@ pub(crate) async fn list(
     if response.status() != StatusCode::OK {
         return Err(status_error(response, base, "this server does not list its models").await);
     }
-    let body = response.bytes().await.map_err(|error| transport_error(&error, base))?;
+    let body = read_all(response, base).await?;
     let json: Value = serde_json::from_slice(&body).unwrap_or_default();
     let words = || format!("what answers at {} does not speak OpenAI's language", shown(base));
     let models = json["data"].as_array().ok_or_else(|| ModelError::permanent(codes::PROTOCOL, words()))?;

@@ -9,6 +9,7 @@
 //! Start with [`Consumer`]; [`mod@bench`] feeds one by hand.
 
 pub mod bench;
+pub mod body;
 mod outbox;
 pub mod sse;
 

@@ -40,7 +40,7 @@ fn log() -> Arc<MemoryLog> {
 
 fn notary(node: &Node, data: &Path, pace: Pace) -> Notary {
     let signer = load_or_make(&paths(data), "antiphon/here").unwrap();
-    Notary::start(node.clone(), signer, data, pace).unwrap()
+    Notary::start(node.clone(), signer, data, pace, &Tasks::new()).unwrap()
 }
 
 /// Posts, and returns the position of the last one.

@@ -7,6 +7,7 @@ use crate::{
     clock::Clock,
     config::{Config, LogKind},
     outbox::Outbox,
+    tasks::Tasks,
 };
 
 const WHAT: &str = "outbox";
@@ -33,7 +34,7 @@ pub(super) async fn check(config: &Config) -> Option<Check> {
 }
 
 async fn look(copy: &Path) -> Result<Check, String> {
-    let outbox = Outbox::open(copy, Clock::system()).await.map_err(|e| e.to_string())?;
+    let outbox = Outbox::open(copy, Clock::system(), &Tasks::new()).await.map_err(|e| e.to_string())?;
     let (counts, refused) = (outbox.counts(), outbox.refused());
     // It is a copy: nothing is lost with it.
     let _ = outbox.close().await;
@@ -81,7 +82,7 @@ mod tests {
     async fn what_was_accepted_and_refused_is_shown_and_nothing_is_changed() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("outbox");
-        let outbox = Outbox::open(&folder, Clock::system()).await.unwrap();
+        let outbox = Outbox::open(&folder, Clock::system(), &Tasks::new()).await.unwrap();
         let post = |text: &str| Post {
             room: RoomName::new("lobby").unwrap(),
             id: MessageId(Uuid::new_v4()),

@@ -134,11 +134,17 @@ impl Session {
     async fn hold(self, inner: &Arc<Inner>) {
         let Session { link, reader, live_at, durability, time } = self;
         inner.open(link.clone(), durability, time);
-        let reading = tokio::spawn(reader::run(inner.clone(), link.clone(), reader, live_at));
+        let mut reading = tokio::spawn(reader::run(inner.clone(), link.clone(), reader, live_at));
+        let mut has_read = false;
         let mut sweep = interval_at(tokio::time::Instant::now() + SWEEP_EVERY, SWEEP_EVERY);
         let why = loop {
             tokio::select! {
                 why = link.ended() => break why,
+                // It ends after the session, unless it panicked: nothing would be read in this session any more.
+                _ = &mut reading, if !has_read => {
+                    has_read = true;
+                    link.end("reading the log broke off");
+                }
                 _ = sweep.tick() => {
                     // An error has ended the session already.
                     let _ = lanes::sweep(inner, &link, &[]).await;
@@ -160,9 +166,11 @@ impl Session {
         }
         link.end(why);
         inner.shut();
-        reading.abort();
-        // An aborted task is an error here, and what we want.
-        let _ = reading.await;
+        if !has_read {
+            reading.abort();
+            // An aborted task is an error here, and what we want.
+            let _ = reading.await;
+        }
         // Nothing of this session is added to the cache while the next one looks at it.
         link.tasks.close();
         link.tasks.wait().await;

@@ -76,7 +76,10 @@ use self::{
 };
 pub use self::{filling::Filling, history::History};
 use super::{Access, Append, Error, Info, Log, Pending, Shared, Verdict, check_batch, check_entries, check_positions};
-use crate::clock::Clock;
+use crate::{
+    clock::Clock,
+    tasks::{Kind, Tasks},
+};
 
 /// Entries in the first page, before their size is known.
 const READ_ENTRIES_FIRST: usize = 64;
@@ -200,6 +203,14 @@ impl RedisLog {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn open(options: Options) -> RedisLog {
+        RedisLog::open_among(options, &Tasks::new())
+    }
+
+    /// As [`RedisLog::open`]; what it runs is among `tasks`.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn open_among(options: Options, tasks: &Tasks) -> RedisLog {
         let Options { address, node, stamp, known } = options;
         let (live, said) = Live::new();
         let away = Access::Away { why: "not connected yet".into() };
@@ -221,10 +232,12 @@ impl RedisLog {
             state: Mutex::default(),
             runtime: Handle::current(),
         });
-        tokio::spawn(keeper::run(inner.clone()));
-        tokio::spawn({
+        tasks.spawn("redis keeper", Kind::Owned, keeper::run(inner.clone()));
+        tasks.spawn("redis live words", Kind::Owned, {
             let inner = inner.clone();
-            async move { inner.closing.run_until_cancelled(live::speak(&inner, said)).await }
+            async move {
+                inner.closing.run_until_cancelled(live::speak(&inner, said)).await;
+            }
         });
         RedisLog { inner }
     }

@@ -156,11 +156,11 @@ impl Away {
             clock: clock.clone(),
         });
         let dir = tempfile::tempdir().unwrap();
-        let outbox = Outbox::open(dir.path().join("outbox"), clock.clone()).await.unwrap();
+        let outbox = Outbox::open(dir.path().join("outbox"), clock.clone(), &Tasks::new()).await.unwrap();
         let limits = Limits { recent_messages: 100, rooms: 10 };
         let settings =
             Settings { name: "here".into(), log: log.clone(), outbox: Some(outbox), clock, policy, limits, data: None };
-        Away { node: start(settings).await.unwrap(), log, said, others, _dir: dir }
+        Away { node: start(settings, &Tasks::new()).await.unwrap(), log, said, others, _dir: dir }
     }
 
     /// Waits until the node shows this condition.

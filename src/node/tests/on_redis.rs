@@ -21,11 +21,11 @@ async fn node(url: &str, name: &str, dir: &tempfile::TempDir) -> Node {
     let clock = Clock::system();
     let address = Address::parse(url).unwrap();
     let log = RedisLog::open(Options { address, node: name.into(), stamp: Stamp::Store, known: None });
-    let outbox = Outbox::open(dir.path().join(name), clock.clone()).await.unwrap();
+    let outbox = Outbox::open(dir.path().join(name), clock.clone(), &Tasks::new()).await.unwrap();
     let limits = Limits { recent_messages: 100, rooms: 10 };
     let (name, log, outbox) = (name.into(), Arc::new(log), Some(outbox));
     let policy = Policy { queue_max: 100_000, retry_base_ms: LONG_MS, retry_max_ms: LONG_MS, ..policy() };
-    start(Settings { name, log, outbox, clock, policy, limits, data: None }).await.unwrap()
+    start(Settings { name, log, outbox, clock, policy, limits, data: None }, &Tasks::new()).await.unwrap()
 }
 
 async fn entries(node: &Node) -> Vec<Arc<Entry>> {

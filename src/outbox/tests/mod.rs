@@ -27,7 +27,7 @@ fn small() -> Settings {
 }
 
 async fn open_with(disk: &SimDisk, settings: Settings) -> Result<Outbox, OpenError> {
-    Outbox::open_on(Arc::new(disk.clone()), Path::new(FOLDER), settings, Clock::manual(NOW_MS).0).await
+    Outbox::open_on(Arc::new(disk.clone()), Path::new(FOLDER), settings, Clock::manual(NOW_MS).0, &Tasks::new()).await
 }
 
 async fn open(disk: &SimDisk) -> Result<Outbox, OpenError> {
@@ -96,7 +96,8 @@ async fn what_is_settled_leaves_the_disk_when_somebody_says_so_and_what_waits_st
 async fn posts_come_back_in_order_and_as_they_were_in_the_next_process() {
     let folder = tempfile::tempdir().unwrap();
     let (clock, at) = Clock::manual(NOW_MS);
-    let open = || Outbox::open(folder.path().join("outbox"), clock.clone());
+    let tasks = Tasks::new();
+    let open = || Outbox::open(folder.path().join("outbox"), clock.clone(), &tasks);
     let outbox = open().await.unwrap();
     assert_eq!((outbox.counts(), outbox.full()), (Counts::default(), false));
     let parked = outbox.park((0..50).rev().map(|n| post(n, "words")).collect()).await.unwrap();
@@ -261,7 +262,8 @@ async fn the_folder_is_made_small_and_keeps_what_is_pending_or_refused() {
 #[tokio::test]
 async fn a_second_process_on_the_same_data_folder_is_refused_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
-    let open = || Outbox::open(folder.path().join("outbox"), Clock::system());
+    let tasks = Tasks::new();
+    let open = || Outbox::open(folder.path().join("outbox"), Clock::system(), &tasks);
     let outbox = open().await.unwrap();
     let line = open().await.unwrap_err().to_string();
     let process = std::process::id();
@@ -275,7 +277,8 @@ async fn a_second_process_on_the_same_data_folder_is_refused_in_one_line() {
 async fn a_folder_that_cannot_be_made_is_refused_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("file"), "in the way").unwrap();
-    let line = Outbox::open(folder.path().join("file/outbox"), Clock::system()).await.unwrap_err().to_string();
+    let line =
+        Outbox::open(folder.path().join("file/outbox"), Clock::system(), &Tasks::new()).await.unwrap_err().to_string();
     assert!(line.starts_with("cannot use the folder `") && line.contains("--data") && !line.contains('\n'), "{line}");
 }
 

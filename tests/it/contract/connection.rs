@@ -24,10 +24,42 @@ async fn a_site_that_gives_its_name_our_address_gets_nothing() {
     for host in [&format!("localhost:{port}"), "LOCALHOST", "127.0.0.1", &format!("[::1]:{port}"), "a.localhost:80"] {
         assert_eq!(server.ask(get("/", host)).await.status, 200, "{host}");
     }
-    // Whoever is meant to be reached by others is, under whatever name.
-    let exposed = Server::start_with(&dir.path().join("exposed"), &["--expose"]);
-    let answer = exposed.ask(exposed.client().get(exposed.url("/")).header("host", "chat.example")).await;
-    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exposed_server_answers_to_addresses_and_to_names_that_it_was_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let exposed = ["--expose", "--allow-host", "chat.example", "--allow-host", "nas"];
+    let server = Server::start_with(&dir.path().join("data"), &exposed);
+    let port = server.address.rsplit_once(':').unwrap().1;
+    let get = |host: &str| server.client().get(server.url(ROOM)).header("host", host);
+    for own in ["chat.example", "CHAT.EXAMPLE:80", &format!("nas:{port}"), "192.0.2.7", "[2001:db8::1]:80", "localhost"]
+    {
+        assert_eq!(server.ask(get(own)).await.status, 200, "{own}");
+    }
+    for foreign in ["evil.example".to_owned(), format!("evil.example:{port}"), "chat.example.evil.example".into()] {
+        let refused = server.ask(get(&foreign)).await;
+        refused.refused(&foreign, 403, "host-not-allowed");
+        let name = foreign.split(':').next().unwrap();
+        assert!(refused.body["detail"].as_str().unwrap().contains(&format!("--allow-host {name}")), "{}", refused.body);
+        // As a page of that site would post: its origin is its host.
+        let post = server.client().post(server.url(ROOM)).json(&body("by another site", json!({"to": []})));
+        let post = post.header("host", &foreign).header("origin", format!("http://{foreign}"));
+        server.ask(post).await.refused(&foreign, 403, "host-not-allowed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cookies_of_other_apps_on_localhost_are_taken_up_to_a_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let cookies =
+        |bytes: usize| (0..bytes / 1_024).map(|n| format!("app{n:04}={}", "x".repeat(1_014))).collect::<Vec<_>>();
+    let get = |bytes: usize| server.client().get(server.url(ROOM)).header("cookie", cookies(bytes).join("; "));
+    for bytes in [9 << 10, 16 << 10, 60 << 10] {
+        assert_eq!(server.ask(get(bytes)).await.status, 200, "{bytes}");
+    }
+    assert_eq!(server.ask(get(80 << 10)).await.status, 431);
 }
 
 #[tokio::test(flavor = "multi_thread")]

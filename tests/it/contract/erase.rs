@@ -113,7 +113,8 @@ async fn what_a_kill_left_in_the_log_is_erased_by_the_next_start() {
 #[tokio::test(flavor = "multi_thread")]
 async fn erasing_is_for_the_operator_on_this_machine_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start_with(&dir.path().join("data"), &["--listen", "0.0.0.0:0", "--expose"]);
+    let exposed = ["--listen", "0.0.0.0:0", "--expose", "--allow-host", "chat.example"];
+    let server = Server::start_with(&dir.path().join("data"), &exposed);
     let posted = server.post("lobby", "stays", json!({"to": []})).await;
     let id = posted["id"].as_str().unwrap();
     let local = format!("http://127.0.0.1:{}", server.address.rsplit_once(':').unwrap().1);

@@ -77,7 +77,8 @@ async fn what_makes_no_sense_is_refused_and_makes_no_key() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_are_for_the_operator_on_this_machine_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start_with(&dir.path().join("data"), &["--listen", "0.0.0.0:0", "--expose"]);
+    let exposed = ["--listen", "0.0.0.0:0", "--expose", "--allow-host", "chat.example"];
+    let server = Server::start_with(&dir.path().join("data"), &exposed);
     let local = format!("http://127.0.0.1:{}/api/keys", server.address.rsplit_once(':').unwrap().1);
     let body = json!({"worker": "w", "bots": ["antiphon"]});
     let made = server.ask(server.client().post(&local).json(&body)).await;

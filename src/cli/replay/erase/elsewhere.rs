@@ -13,6 +13,7 @@ use crate::{
     config::{Config, Flags, LogKind},
     outbox::Outbox,
     replay::{places::Places, source::Where},
+    tasks::Tasks,
 };
 
 /// Where copies may be that are not entries of this log, a sentence each.
@@ -109,7 +110,7 @@ async fn in_outbox(desk: &Desk<'_>, folder: &Path, erase: &Erase) -> Result<[usi
     let copied = crate::cli::doctor::copied(folder, &copy).map_err(|why| why.to_string());
     let found = async {
         copied?;
-        let outbox = Outbox::open(&copy, desk.clock.clone()).await.map_err(|why| why.to_string())?;
+        let outbox = Outbox::open(&copy, desk.clock.clone(), &Tasks::new()).await.map_err(|why| why.to_string())?;
         let ours = |post: &crate::decide::post::Post| {
             erase.messages.contains(&post.id) || erase.author.as_deref() == Some(&*post.author.name)
         };
