@@ -14,6 +14,7 @@ pub mod event;
 pub mod id;
 pub mod kind;
 mod met;
+pub mod pack;
 mod quick;
 pub mod subjects;
 pub mod time;
