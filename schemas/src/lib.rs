@@ -11,6 +11,8 @@
 
 pub mod entry;
 pub mod event;
+#[cfg(test)]
+mod fuzz;
 pub mod id;
 pub mod kind;
 mod met;

@@ -9,6 +9,8 @@
 //! Start with [`Consumer`]; [`mod@bench`] feeds one by hand.
 
 pub mod bench;
+#[cfg(test)]
+mod fuzz;
 mod outbox;
 pub mod sse;
 
