@@ -11,6 +11,9 @@ pub mod clock;
 pub mod config;
 pub mod decide;
 pub mod fanout;
+#[cfg(test)]
+#[path = "../tests/support/fuzz.rs"]
+mod fuzzer;
 pub mod http;
 pub mod index;
 pub mod log;

@@ -31,7 +31,7 @@ use uuid::Uuid;
 use crate::{
     id::{BotName, Epoch, MessageId, Seq, epoch_text},
     met::Met,
-    quick,
+    pack, quick,
     subjects::Subjects,
 };
 
@@ -444,7 +444,7 @@ macro_rules! events {
             pub(crate) fn decode_any(kind: &str, data: &Bytes, subjects: &[MessageId]) -> Result<Event, CodecError> {
                 let error = |e: rmp_serde::decode::Error| CodecError { kind: kind.into(), done: "read", why: e.to_string() };
                 match kind {
-                    $($kind => rmp_serde::from_slice(data).map(Event::$name).map_err(error),)*
+                    $($kind => pack::from_slice(data).map(Event::$name).map_err(error),)*
                     _ => Ok(Event::unknown(kind, data, subjects)),
                 }
             }

@@ -11,9 +11,12 @@
 
 pub mod entry;
 pub mod event;
+#[cfg(test)]
+mod fuzz;
 pub mod id;
 pub mod kind;
 mod met;
+pub mod pack;
 mod quick;
 pub mod subjects;
 pub mod time;

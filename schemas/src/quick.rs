@@ -15,7 +15,11 @@ use crate::{
         Ask, Author, AuthorKind, Event, Made, MessageClaimed, MessageCompleted, MessagePosted, ReplyPosted, Usage, word,
     },
     id::{BotName, MessageId, Seq},
+    pack::DEPTH_MAX,
 };
+
+/// Maps in which the options stand: a reply's, and that of how it was made.
+const OPTIONS_DEPTH: usize = 2;
 
 /// The event of `kind` with this body, if it is one of those.
 pub(crate) fn decode(kind: &str, data: &[u8]) -> Option<Event> {
@@ -186,6 +190,7 @@ impl<'a> Body<'a> {
     /// Any JSON, which only serde reads.
     fn options(&mut self) -> Option<BTreeMap<String, Value>> {
         let mut reader = rmp_serde::Deserializer::new(Cursor::new(self.0));
+        reader.set_max_depth(DEPTH_MAX - OPTIONS_DEPTH);
         let options = BTreeMap::deserialize(&mut reader).ok()?;
         let read = usize::try_from(reader.position()).ok()?;
         self.0 = self.0.get(read..)?;

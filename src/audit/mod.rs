@@ -12,6 +12,8 @@
 
 mod book;
 pub mod checkpoint;
+#[cfg(test)]
+mod fuzz;
 pub mod keys;
 pub mod merkle;
 pub mod notary;

@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use antiphon_schemas::{Epoch, Seq};
+use antiphon_schemas::{Epoch, Seq, pack};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -87,7 +87,7 @@ pub(super) fn kept(data: &Path, epoch: Epoch) -> Option<Kept> {
 
 fn parse(bytes: &[u8]) -> Option<Stored> {
     let (crc, body) = bytes.strip_prefix(MAGIC)?.split_first_chunk::<4>()?;
-    (crc32c::crc32c(body) == u32::from_le_bytes(*crc)).then(|| rmp_serde::from_slice(body).ok())?
+    (crc32c::crc32c(body) == u32::from_le_bytes(*crc)).then(|| pack::from_slice(body).ok())?
 }
 
 async fn fits(stored: &Stored, log: &dyn Log) -> bool {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use antiphon_schemas::{
     BotName, Entry, Event, MessageId, RoomName,
     event::{Author, Unknown},
+    pack,
 };
 use serde::{Deserialize, Serialize};
 
@@ -83,11 +84,11 @@ impl Record {
         match &*unknown.kind {
             PARKED => {
                 let StoredPost { room, id, author, text, to, priority, reply_to } =
-                    rmp_serde::from_slice(&unknown.data).map_err(error)?;
+                    pack::from_slice(&unknown.data).map_err(error)?;
                 Ok(Record::Parked(Post { room, id, fresh: false, author, text, to, priority, reply_to }))
             }
             SETTLED => {
-                let StoredEnd { id, refused } = rmp_serde::from_slice(&unknown.data).map_err(error)?;
+                let StoredEnd { id, refused } = pack::from_slice(&unknown.data).map_err(error)?;
                 Ok(Record::Settled(id, refused.map_or(Settled::Appended, Settled::Refused)))
             }
             kind => Err(format!("it is a `{kind}`")),

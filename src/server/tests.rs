@@ -32,7 +32,7 @@ impl Log for Panicking {
         self.inner.tail()
     }
     fn now_ms(&self) -> u64 {
-        self.0.now_ms()
+        self.inner.now_ms()
     }
     fn append(&self, batch: Vec<Append>) -> Pending<'_, Vec<Verdict>> {
         let is_there = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();

@@ -28,4 +28,5 @@ mod replay_tail;
 mod replay_verify;
 mod start;
 mod tidy;
+mod version;
 mod workers;

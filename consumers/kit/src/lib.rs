@@ -10,6 +10,8 @@
 
 pub mod bench;
 pub mod body;
+#[cfg(test)]
+mod fuzz;
 mod outbox;
 pub mod sse;
 

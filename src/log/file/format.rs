@@ -134,9 +134,6 @@ impl SegmentHeader {
         if version != VERSION {
             return Err(Flaw::Version(version));
         }
-        if u32_at(bytes, 12) != 0 {
-            return Err(Flaw::Header);
-        }
         let previous = bytes[40..72].try_into().expect("32 bytes");
         let header = SegmentHeader {
             epoch: Epoch(u64_at(bytes, 16)),
@@ -144,6 +141,10 @@ impl SegmentHeader {
             salt: u64_at(bytes, 32),
             previous,
         };
+        // Opening writes it again: other bytes between its parts would become zeros, and with them the records' seed.
+        if header.encode() != bytes[..HEADER_BYTES as usize] {
+            return Err(Flaw::Header);
+        }
         Ok((header, Seed(crc)))
     }
 
@@ -401,6 +402,18 @@ mod tests {
             let mut changed = bytes;
             changed[at] ^= 1;
             assert!(SegmentHeader::decode(&changed).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_segment_header_has_one_encoding_whatever_its_checksum_says() {
+        let bytes = header().encode();
+        for at in (12..16).chain(72..HEADER_CRC_AT) {
+            let mut changed = bytes;
+            changed[at] ^= 1;
+            let crc = crc32c::crc32c(&changed[..HEADER_CRC_AT]);
+            changed[HEADER_CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+            assert_eq!(SegmentHeader::decode(&changed), Err(Flaw::Header), "byte {at}");
         }
     }
 

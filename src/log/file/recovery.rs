@@ -77,13 +77,8 @@ pub(super) fn open(disk: &dyn Disk, folder: &Path, may_salvage: bool, fresh: Epo
         let why = format!("{flaw}, yet entry {later} of a later write is sound at byte {at}");
         return Err(damaged(folder, first, scan.flaw_at, why));
     }
-    recovery.cut_bytes = rest.end - scan.end.offset;
-    mend(&*file, &header, &scan, rest.end).map_err(io)?;
-    // Our own files have lasting names by now; those that somebody put back from a backup may not.
-    disk.sync_folder(&folder.join(segment::FOLDER)).map_err(io)?;
-
     let mut newest = newest(&mut walk, first, &scan).map_err(io)?.map_err(|flaw| flawed(folder, first, flaw))?;
-    let mut after = header;
+    let mut after = header.clone();
     for &before in segments.iter().rev().skip(1) {
         if newest.len() as u64 >= SCAN_MAX {
             break;
@@ -94,6 +89,11 @@ pub(super) fn open(disk: &dyn Disk, folder: &Path, may_salvage: bool, fresh: Epo
         }
         after = header;
     }
+    // Nothing is written before all of it was found sound: what is refused stays as it is.
+    recovery.cut_bytes = rest.end - scan.end.offset;
+    mend(&*file, &header, &scan, rest.end).map_err(io)?;
+    // Our own files have lasting names by now; those that somebody put back from a backup may not.
+    disk.sync_folder(&folder.join(segment::FOLDER)).map_err(io)?;
     Ok(Opened { meta, segments, file, seed, end: scan.end, marks: scan.marks, newest, recovery })
 }
 

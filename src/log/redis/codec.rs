@@ -19,6 +19,8 @@ use crate::log::Error;
 
 /// Most headers are shorter.
 const HEADER_BYTES: usize = 128;
+/// The shortest entry of a page: an id of three bytes, seven fields, a request id, a salt. What is shorter is none.
+const ENTRY_BYTES_MIN: usize = 160;
 
 /// Message ids as one field.
 pub(super) fn subjects_text(subjects: &[MessageId]) -> String {
@@ -121,7 +123,8 @@ pub(super) fn entry_of(key: &str, id: &[u8], values: Vec<Value>) -> Result<Entry
 pub(super) fn page(key: &str, answer: &Bytes) -> (Vec<Stored>, Option<Error>) {
     let mut tokens = Tokens { bytes: answer, at: 0 };
     let count = tokens.array().unwrap_or(0);
-    let (mut entries, mut headers) = (Vec::with_capacity(count), BytesMut::with_capacity(count * HEADER_BYTES));
+    let room = count.min(answer.len() / ENTRY_BYTES_MIN);
+    let (mut entries, mut headers) = (Vec::with_capacity(room), BytesMut::with_capacity(room * HEADER_BYTES));
     for _ in 0..count {
         let Some((id, fields)) = tokens.entry() else {
             return (entries, Some(damaged(key, b"?", "not an entry of a stream")));
@@ -296,6 +299,14 @@ mod tests {
             prop_assert_eq!(read.hash(), written.hash());
             prop_assert_eq!(read, written);
         }
+    }
+
+    #[test]
+    fn a_page_of_what_is_no_entry_takes_no_room_for_entries() {
+        let answer = Bytes::from(format!("*100000\r\n{}", ":1\r\n".repeat(100_000)));
+        let (entries, damage) = page("log", &answer);
+        assert!(damage.is_some() && entries.is_empty());
+        assert!(entries.capacity() * size_of::<Stored>() <= answer.len(), "room for {}", entries.capacity());
     }
 
     #[test]

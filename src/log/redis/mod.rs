@@ -28,6 +28,8 @@ pub mod connect;
 mod erase;
 pub mod facts;
 mod filling;
+#[cfg(test)]
+mod fuzz;
 mod history;
 mod keeper;
 mod lanes;

@@ -1,5 +1,6 @@
 //! The outbox as its callers see it: order, repetitions, bounds, reopening, a model; crashes and damage in `power`.
 
+mod fuzz;
 mod power;
 
 use std::{collections::HashSet, path::Path, sync::atomic::Ordering};

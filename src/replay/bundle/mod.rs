@@ -20,6 +20,8 @@
 
 mod archive;
 mod chunk;
+#[cfg(test)]
+mod fuzz;
 mod read;
 #[cfg(test)]
 mod tests;

@@ -46,7 +46,7 @@ fn made(entries: &[Stored], about: About) -> Vec<u8> {
 }
 
 /// Reads all that is in a bundle, as `replay load` does.
-fn all_of(path: &Path) -> Result<Vec<Stored>, Error> {
+pub(super) fn all_of(path: &Path) -> Result<Vec<Stored>, Error> {
     let mut source = BundleSource::open(path)?;
     for name in CHECKPOINTS {
         if let Some(mut file) = source.checkpoint_file(name)? {

@@ -2,6 +2,7 @@
 
 mod erase;
 mod filling;
+mod fuzz;
 mod history;
 mod power;
 mod refusal;

@@ -120,6 +120,22 @@ async fn a_flipped_byte_in_an_older_segment_is_named_when_read_and_can_be_salvag
     put(&log, 1, "goes on").await.unwrap();
 }
 
+/// A crash tore the last write, and an older segment is damaged: what a person will look at is what was found.
+#[tokio::test]
+async fn a_log_that_is_refused_stays_as_it_is_down_to_its_torn_tail() {
+    let disk = SimDisk::default();
+    filled(&open(&disk, false).unwrap()).await;
+    let names = segments(&disk);
+    let (older, last) = (&names[names.len() - 2], &names[names.len() - 1]);
+    let end = disk.bytes(last).iter().rposition(|b| *b != 0).unwrap();
+    disk.flip(last, end);
+    disk.flip(older, 1_000);
+    let found: Vec<_> = names.iter().map(|name| disk.bytes(name)).collect();
+    let refusal = open(&disk, false).unwrap_err();
+    assert!(matches!(&refusal, OpenError::Damaged { file, .. } if file == older), "{refusal}");
+    assert!(names.iter().map(|name| disk.bytes(name)).eq(found), "nothing was written");
+}
+
 #[tokio::test]
 async fn removed_and_swapped_segments_are_found() {
     let pristine = SimDisk::default();

@@ -87,7 +87,7 @@ fn message(words: &[Said]) -> Option<Bytes> {
 /// # Errors
 /// A node of another version: what it says is in the log in the end.
 pub(super) fn decode(message: &[u8]) -> Result<Vec<Said>, rmp_serde::decode::Error> {
-    rmp_serde::from_slice(message)
+    antiphon_schemas::pack::from_slice(message)
 }
 
 #[cfg(test)]
