@@ -36,6 +36,7 @@ mod monitor;
 mod parking;
 mod places;
 mod read;
+mod reading;
 mod repair;
 mod snapshot;
 mod start;
@@ -52,7 +53,7 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64},
     },
     time::Duration,
@@ -72,6 +73,7 @@ pub use follow::{Followed, Follower};
 pub use keys::key_sha256;
 pub use monitor::{Surroundings, Watching};
 pub use read::Range;
+pub use reading::Reading;
 pub use snapshot::remembered;
 pub use start::{Settings, start};
 pub use then::Moment;
@@ -413,8 +415,8 @@ impl Node {
     }
 
     /// The state as of now. Hold it briefly: the conductor waits for it.
-    pub fn state(&self) -> RwLockReadGuard<'_, State> {
-        self.inner.state.read().unwrap_or_else(PoisonError::into_inner)
+    pub fn state(&self) -> Reading<'_> {
+        Reading::of(self.inner.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The last position applied.

@@ -145,7 +145,7 @@ async fn snapshots(node: Node, conductor: tokio::task::JoinHandle<()>) {
             _ = ticks.tick() => false,
             _ = &mut conductor => true,
         };
-        let (kept, last, epoch) = {
+        let (frozen, last, epoch) = {
             let state = node.state();
             let place = Some((state.epoch, state.projections.position));
             if !state.built || place == written || state.projections.position == Seq::ZERO {
@@ -154,13 +154,13 @@ async fn snapshots(node: Node, conductor: tokio::task::JoinHandle<()>) {
                 }
                 continue;
             }
-            (state.projections.keep(), state.last.clone(), state.epoch)
+            (state.projections.freeze(), state.last.clone(), state.epoch)
         };
-        let position = kept.position;
+        let position = frozen.position();
         if let Some(last) = last.filter(|last| last.header.seq == position) {
             let data = data.clone();
-            let write = tokio::task::spawn_blocking(move || snapshot::write(&data, epoch, last.hash(), kept)).await;
-            match write {
+            let write = move || snapshot::write(&data, epoch, last.hash(), frozen.keep());
+            match tokio::task::spawn_blocking(write).await {
                 Ok(Ok(())) => written = Some((epoch, position)),
                 Ok(Err(e)) => warn!(error = %e, "no snapshot could be written; the next start folds more of the log"),
                 Err(e) => warn!(error = %e, "the snapshot writer failed"),
