@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::{
-    Claimed, Command, State, Writing,
+    Claimed, Command, State, Text, Writing,
     claimers::{Claimer, Told},
     conductor::{Conductor, To, read},
     places::queued,
@@ -229,7 +229,7 @@ fn follow_claims(state: &mut State, entry: &Entry) -> Vec<Frame> {
             let (message_id, reply_id, bot) = (e.message_id, e.reply_id, e.bot.clone());
             frames.push(frame::live("reply.started", &Started { message_id, reply_id, bot: bot.clone() }));
             let writing =
-                Writing { room, reply_id, bot, next_index: 0, text: String::new(), first_ms: None, stage: None };
+                Writing { room, reply_id, bot, next_index: 0, text: Text::default(), first_ms: None, stage: None };
             state.writing.insert(message_id, writing);
         }
         Event::MessageReleased(e) => reset(state.writing.remove(&e.message_id), e.message_id, &e.reason),

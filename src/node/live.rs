@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::{Error, Heard, REPLY_BYTES_MAX, Stage, State, Word, Writing, conductor::Conductor};
+use super::{Error, Heard, REPLY_BYTES_MAX, Stage, State, Text, Word, Writing, conductor::Conductor};
 use crate::{
     decide::{Facts, work, work::Held},
     fanout::{Frame, feed::Wake, frame},
@@ -268,7 +268,7 @@ impl Writing {
             reply_id: claim.reply_id,
             bot: open.ask.bot.clone(),
             next_index: 0,
-            text: String::new(),
+            text: Text::default(),
             first_ms: None,
             stage: None,
         }

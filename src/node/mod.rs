@@ -44,6 +44,7 @@ mod state;
 mod stored;
 #[cfg(test)]
 pub(crate) mod tests;
+mod text;
 mod then;
 mod timer;
 mod work;
@@ -76,6 +77,7 @@ pub use read::Range;
 pub use reading::Reading;
 pub use snapshot::remembered;
 pub use start::{Settings, start};
+pub use text::Text;
 pub use then::Moment;
 pub use work::{Asked, Following};
 
@@ -270,7 +272,7 @@ pub struct Writing {
     /// The index of the next delta.
     pub next_index: u32,
     /// The text so far.
-    pub text: String,
+    pub text: Text,
     /// From the claim to the first piece, as this node saw it.
     pub first_ms: Option<u64>,
     /// What its worker is doing, once it has said so.

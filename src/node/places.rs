@@ -1,9 +1,9 @@
 //! What a room is told about its messages that nobody writes for yet: their places in the queue, and what a worker does that
 //! has not begun to write.
 //!
-//! Promises: whoever joins a room is told both after the snapshot; when a queue moves, the rooms of its first
-//! [`PLACES_MAX`] messages are told their new places, at most every [`TELL_EVERY`]. Those further back keep the place that
-//! they were told last, which is never too small.
+//! Promises: whoever joins a room is told both after the snapshot, of its first [`JOINED_MAX`] waiting messages; when a queue
+//! moves, the rooms of its first [`PLACES_MAX`] messages are told their new places, at most every [`TELL_EVERY`]. Those further
+//! back keep the place that they were told last, which is never too small.
 //! Live words only: nothing of it is in the log.
 
 use std::{sync::Arc, time::Duration};
@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use antiphon_schemas::{Entry, Event, MessageId, RoomName, wire::feed::Progress};
 use tokio::time::Instant;
 
-use super::{State, conductor::Conductor};
+use super::{Stage, State, conductor::Conductor};
 use crate::{
     decide::Policy,
     fanout::{Frame, feed::Wake, frame},
@@ -19,8 +19,8 @@ use crate::{
 
 /// Messages of one bot's queue whose places are told: a crowded room's subscribers all get as many frames each time.
 const PLACES_MAX: usize = 50;
-/// Messages of one bot's queue among which one who joins finds those of the room: a look at each.
-const LOOKED_AT_MAX: usize = 1_000;
+/// Messages of a room whose places a joiner is told: more than a person waits for. They are looked up while the conductor waits.
+const JOINED_MAX: usize = 200;
 /// Nobody reads faster.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
@@ -62,16 +62,34 @@ impl Conductor {
 }
 
 /// What whoever joins a room is told of the messages that wait or are claimed.
-pub(super) fn standing(state: &State, policy: &Policy, room: &RoomName) -> Vec<Frame> {
-    let waiting = places(state, policy, LOOKED_AT_MAX).filter(|(_, of, _)| *of == room);
-    let waiting = waiting.map(|(id, _, ahead)| queued(id, ahead));
-    let claimed = state.writing.iter().filter(|(_, writing)| writing.room == *room);
-    let stages = claimed.filter_map(|(id, writing)| {
-        let stage = writing.stage.as_ref()?;
-        let progress = Progress { message_id: *id, stage: stage.name.clone(), ahead: None, progress: stage.progress };
-        Some(frame::live("reply.progress", &progress))
+#[derive(Debug)]
+pub(super) struct Standing {
+    /// How many stand before each.
+    waiting: Vec<(MessageId, usize)>,
+    stages: Vec<(MessageId, Stage)>,
+}
+
+/// What stands in a room. Cost: its own messages, at most [`JOINED_MAX`] that wait.
+pub(super) fn standing(state: &State, policy: &Policy, room: &RoomName) -> Standing {
+    let queue = &state.projections.queue;
+    let waiting = queue.waiting_in(room).take(JOINED_MAX).filter_map(|id| {
+        let bot = &queue.get(&id)?.ask.bot;
+        policy.bots.iter().any(|rule| rule.name == *bot).then_some(())?;
+        Some((id, queue.ahead(&id)?))
     });
-    waiting.chain(stages).collect()
+    let stages = queue.claimed_in(room).filter_map(|id| Some((id, state.writing.get(&id)?.stage.clone()?)));
+    Standing { waiting: waiting.collect(), stages: stages.collect() }
+}
+
+impl Standing {
+    /// As it is told.
+    pub(super) fn frames(self) -> impl Iterator<Item = Frame> {
+        let waiting = self.waiting.into_iter().map(|(id, ahead)| queued(id, ahead));
+        let stages = self.stages.into_iter().map(|(message_id, Stage { name, progress, .. })| {
+            frame::live("reply.progress", &Progress { message_id, stage: name, ahead: None, progress })
+        });
+        waiting.chain(stages)
+    }
 }
 
 /// The first `max` waiting messages of each bot: which, where, and how many stand before them.

@@ -90,3 +90,18 @@ async fn with_160_000_messages_waiting_nothing_holds_the_state_for_more_than_5_0
     });
     assert_eq!(said, "");
 }
+
+#[tokio::test]
+async fn who_joins_a_room_is_told_the_place_of_a_message_however_far_back_it_waits() {
+    let (clock, _) = Clock::manual(START_MS);
+    let log = crowded(3_200, clock.clone()).await;
+    let node = node_on(Arc::new(log), clock, Policy { queue_max: 1_000_000, ..policy() }).await;
+    let quiet = RoomName::new("quiet").unwrap();
+    let post = Post { room: quiet.clone(), priority: 0, ..question("when will it be my turn?") };
+    node.post(post.clone()).await.unwrap();
+    let (_, bytes) = Follower::snapshot(node, quiet, 50, None).await.unwrap();
+    let mut events = Vec::new();
+    SseReader::new().push(&bytes, &mut events).unwrap();
+    let told: serde_json::Value = serde_json::from_str(&events[1].data).unwrap();
+    assert_eq!((&told["message_id"], &told["ahead"]), (&post.id.to_string().into(), &3_200.into()));
+}
