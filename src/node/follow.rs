@@ -14,6 +14,7 @@
 use std::{
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use antiphon_schemas::{
@@ -39,6 +40,12 @@ use crate::{
 const PAGE_BYTES_MAX: usize = 64 * 1024;
 /// Texts of one snapshot; of longer ones the oldest are left out, and can be read as history.
 const SNAPSHOT_BYTES_MAX: usize = 1 << 20;
+
+/// How far a node may lag behind another one on the same log and still catch up within [`AHEAD_WAIT`]: more than it reads from a
+/// Redis in that time.
+const AHEAD_MAX: u64 = 50_000;
+/// How long a subscriber waits for a node that lags: a healthy one is milliseconds behind.
+const AHEAD_WAIT: Duration = Duration::from_secs(1);
 
 /// A subscriber's place in a room.
 pub struct Follower {
@@ -152,18 +159,23 @@ impl Follower {
         Follower { node, room, limit, epoch, seen, place: None }
     }
 
-    /// Why a cursor cannot be resumed, if it cannot. One of another node may be ahead of this one: that is waited for.
+    /// Why a cursor cannot be resumed, if it cannot. A cursor from another node may be a little ahead of
+    /// this one: it is waited for, at most [`AHEAD_WAIT`]. One that is more than [`AHEAD_MAX`] ahead is refused at once, so
+    /// that an invented cursor costs nothing.
     pub async fn obstacle(node: &Node, cursor: &Cursor) -> Option<&'static str> {
         let other = |node: &Node| cursor.epoch != node.epoch() || cursor.partition != 0;
         if other(node) {
             return Some("other-epoch");
         }
-        if cursor.seq <= node.position() {
+        let position = node.position();
+        if cursor.seq <= position {
             return None;
         }
         // A log of one process cannot be ahead of it.
-        let ahead = node.inner.log.shared() && node.reached(cursor.seq).await.is_ok();
-        match ahead {
+        let plausible = node.inner.log.shared() && cursor.seq.0 - position.0 <= AHEAD_MAX;
+        let reached = async { tokio::time::timeout(AHEAD_WAIT, node.reached(cursor.seq)).await };
+        let came = plausible && matches!(reached.await, Ok(Ok(())));
+        match came {
             true if other(node) => Some("other-epoch"),
             true => None,
             false => Some("beyond-tail"),
