@@ -66,14 +66,13 @@ pub(super) async fn room(
     headers: HeaderMap,
 ) -> Result<Json<StateRoom>, Problem> {
     check(peer, &headers)?;
-    let state = app.node().state();
-    let window = state.projections.recent.window(&room, antiphon_schemas::Seq::ZERO, usize::MAX);
-    let at = |seq| view::position(state.epoch, seq);
-    Ok(Json(StateRoom {
-        position: at(state.projections.position),
-        floor: window.floor.map(at),
-        messages: window.messages,
-    }))
+    let (epoch, position, recent) = {
+        let state = app.node().state();
+        let recent = state.projections.recent.part(&room, antiphon_schemas::Seq::ZERO, usize::MAX);
+        (state.epoch, state.projections.position, recent)
+    };
+    let (window, at) = (recent.window(), |seq| view::position(epoch, seq));
+    Ok(Json(StateRoom { position: at(position), floor: window.floor.map(at), messages: window.messages }))
 }
 
 /// `GET /api/state/index?after=`

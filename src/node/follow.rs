@@ -7,16 +7,18 @@
 //! ```
 //!
 //! Promises: every durable event of the room after the cursor, once, in order; what cannot be resumed is said
-//! (`reset`) before a fresh snapshot; at most a page of entries is held at a time.
+//! (`reset`) before a fresh snapshot; at most a page of entries is held at a time; while the state is locked, only what is of
+//! the room is looked at, and nothing is encoded.
 //! Not here: HTTP, heartbeats (a frame of the ring like others).
 
 use std::{
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use antiphon_schemas::{
-    Cursor, Epoch, RoomName, Seq,
+    BotName, Cursor, Epoch, MessageId, RoomName, Seq,
     wire::{
         Message,
         feed::{ReplySnapshot, Restart, Snapshot},
@@ -24,7 +26,10 @@ use antiphon_schemas::{
 };
 use bytes::{Bytes, BytesMut};
 
-use super::{Error, Node, places::standing};
+use super::{
+    Error, Node, State, Text,
+    places::{Standing, standing},
+};
 use crate::{
     fanout::{Feed, Frame, Taken, frame},
     index::Page,
@@ -35,6 +40,12 @@ use crate::{
 const PAGE_BYTES_MAX: usize = 64 * 1024;
 /// Texts of one snapshot; of longer ones the oldest are left out, and can be read as history.
 const SNAPSHOT_BYTES_MAX: usize = 1 << 20;
+
+/// How far a node may lag behind another one on the same log and still catch up within [`AHEAD_WAIT`]: more than it reads from a
+/// Redis in that time.
+const AHEAD_MAX: u64 = 50_000;
+/// How long a subscriber waits for a node that lags: a healthy one is milliseconds behind.
+const AHEAD_WAIT: Duration = Duration::from_secs(1);
 
 /// A subscriber's place in a room.
 pub struct Follower {
@@ -68,7 +79,23 @@ struct Joined {
     /// How the store is, if it is worth saying.
     trouble: Option<Frame>,
     position: Seq,
-    in_flight: Vec<ReplySnapshot>,
+    in_flight: Vec<InFlight>,
+}
+
+/// A reply that is being written.
+struct InFlight {
+    message_id: MessageId,
+    reply_id: MessageId,
+    bot: BotName,
+    next_index: u32,
+    text: Text,
+}
+
+impl InFlight {
+    fn snapshot(self) -> ReplySnapshot {
+        let InFlight { message_id, reply_id, bot, next_index, text } = self;
+        ReplySnapshot { message_id, reply_id, bot, next_index, text: text.as_str().into() }
+    }
 }
 
 impl Follower {
@@ -82,12 +109,13 @@ impl Follower {
         limit: usize,
         reason: Option<&str>,
     ) -> Result<(Follower, Bytes), Error> {
-        let (joined, standing, window) = {
+        let (joined, standing, recent) = {
             let state = node.state();
             state.check_built()?;
-            let window = state.projections.recent.window(&room, Seq::ZERO, limit);
-            (node.join(&state, &room), standing(&state, node.policy(), &room), window)
+            let recent = state.projections.recent.part(&room, Seq::ZERO, limit);
+            (node.join(&state, &room), standing(&state, node.policy(), &room), recent)
         };
+        let window = recent.window();
         let floor = window.floor.unwrap_or(joined.position);
         let mut messages: Vec<Arc<Message>> = window.messages;
         if messages.len() < limit && floor > Seq::ZERO {
@@ -116,9 +144,10 @@ impl Follower {
             bytes.extend_from_slice(&frame::at(cursor, "reset", &Restart { reason: reason.into() }).bytes);
         }
         let position = view::position(epoch, joined.position);
-        let snapshot = Snapshot { messages, in_flight: joined.in_flight, position };
+        let in_flight = joined.in_flight.into_iter().map(InFlight::snapshot).collect();
+        let snapshot = Snapshot { messages, in_flight, position };
         bytes.extend_from_slice(&frame::at(cursor, "snapshot", &snapshot).bytes);
-        standing.iter().chain(&joined.trouble).for_each(|frame| bytes.extend_from_slice(&frame.bytes));
+        standing.frames().chain(joined.trouble).for_each(|frame| bytes.extend_from_slice(&frame.bytes));
         let place = Some((joined.feed, joined.slot));
         Ok((Follower { node, room, limit, epoch, seen: joined.position, place }, bytes.freeze()))
     }
@@ -130,18 +159,23 @@ impl Follower {
         Follower { node, room, limit, epoch, seen, place: None }
     }
 
-    /// Why a cursor cannot be resumed, if it cannot. One of another node may be ahead of this one: that is waited for.
+    /// Why a cursor cannot be resumed, if it cannot. A cursor from another node may be a little ahead of
+    /// this one: it is waited for, at most [`AHEAD_WAIT`]. One that is more than [`AHEAD_MAX`] ahead is refused at once, so
+    /// that an invented cursor costs nothing.
     pub async fn obstacle(node: &Node, cursor: &Cursor) -> Option<&'static str> {
         let other = |node: &Node| cursor.epoch != node.epoch() || cursor.partition != 0;
         if other(node) {
             return Some("other-epoch");
         }
-        if cursor.seq <= node.position() {
+        let position = node.position();
+        if cursor.seq <= position {
             return None;
         }
         // A log of one process cannot be ahead of it.
-        let ahead = node.inner.log.shared().is_some() && node.reached(cursor.seq).await.is_ok();
-        match ahead {
+        let plausible = node.inner.log.shared().is_some() && cursor.seq.0 - position.0 <= AHEAD_MAX;
+        let reached = async { tokio::time::timeout(AHEAD_WAIT, node.reached(cursor.seq)).await };
+        let came = plausible && matches!(reached.await, Ok(Ok(())));
+        match came {
             true if other(node) => Some("other-epoch"),
             true => None,
             false => Some("beyond-tail"),
@@ -171,11 +205,11 @@ impl Follower {
             }
             let mut bytes = BytesMut::new();
             if joined.position <= self.seen {
-                for reply in &joined.in_flight {
-                    bytes.extend_from_slice(&frame::live("reply.snapshot", reply).bytes);
+                for reply in joined.in_flight {
+                    bytes.extend_from_slice(&frame::live("reply.snapshot", &reply.snapshot()).bytes);
                 }
-                let standing = standing.iter().flatten();
-                standing.chain(&joined.trouble).for_each(|frame| bytes.extend_from_slice(&frame.bytes));
+                let standing = standing.into_iter().flat_map(Standing::frames);
+                standing.chain(joined.trouble).for_each(|frame| bytes.extend_from_slice(&frame.bytes));
                 self.place = Some((joined.feed, joined.slot));
                 return Ok((bytes.freeze(), true));
             }
@@ -223,16 +257,13 @@ impl Follower {
 
 impl Node {
     /// A place in the room's ring, and what is in flight there, at the position of `state`.
-    fn join(&self, state: &super::State, room: &RoomName) -> Joined {
+    fn join(&self, state: &State, room: &RoomName) -> Joined {
         let feed = self.inner.view.feeds.follow(room);
         let slot = feed.end();
-        let in_flight = state.writing.iter().filter(|(_, w)| w.room == *room);
-        let in_flight = in_flight.map(|(message_id, w)| ReplySnapshot {
-            message_id: *message_id,
-            reply_id: w.reply_id,
-            bot: w.bot.clone(),
-            next_index: w.next_index,
-            text: w.text.clone(),
+        let in_flight = state.projections.queue.claimed_in(room).filter_map(|message_id| {
+            let writing = state.writing.get(&message_id)?;
+            let (reply_id, bot, next_index) = (writing.reply_id, writing.bot.clone(), writing.next_index);
+            Some(InFlight { message_id, reply_id, bot, next_index, text: writing.text.clone() })
         });
         let trouble = state.condition.trouble().map(|_| state.frame());
         let (epoch, position) = (state.epoch, state.projections.position);

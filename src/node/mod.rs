@@ -27,6 +27,7 @@ mod keys;
 mod monitor;
 mod places;
 mod read;
+mod reading;
 #[cfg(test)]
 mod sim;
 mod snapshot;
@@ -35,6 +36,7 @@ mod state;
 mod stored;
 #[cfg(test)]
 pub(crate) mod tests;
+mod text;
 mod then;
 mod types;
 mod view;
@@ -43,7 +45,7 @@ mod workers;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, RwLock, RwLockReadGuard},
+    sync::{Arc, RwLock},
     time::Duration,
 };
 
@@ -59,8 +61,10 @@ pub use follow::{Followed, Follower};
 pub use keys::key_sha256;
 pub use monitor::{Surroundings, Watching};
 pub use read::Range;
+pub use reading::Reading;
 pub use snapshot::remembered;
 pub use start::{Settings, start};
+pub use text::Text;
 pub use then::Moment;
 pub use types::{Claimed, Condition, Error, Heard, Placed, REPLY_BYTES_MAX, Stage, State, Word, Writing};
 pub use work::{Asked, Ended, Following};
@@ -171,8 +175,8 @@ impl Node {
     }
 
     /// The state as of now. Hold it briefly: the core waits for it.
-    pub fn state(&self) -> RwLockReadGuard<'_, State> {
-        self.inner.view.state()
+    pub fn state(&self) -> Reading<'_> {
+        Reading::of(self.inner.view.state())
     }
 
     /// The last position applied.

@@ -1,33 +1,52 @@
 //! What a room hears of its messages that nobody writes for yet: their positions in the queue, and what a worker does that
 //! has not begun to write.
 //!
-//! Promise: one who joins a room hears both after the snapshot. Live words only: nothing of it is in the log.
+//! Promise: one who joins a room hears both after the snapshot, of its first [`JOINED_MAX`] waiting messages. Live words only:
+//! nothing of it is in the log.
 //! Not here: when a queue that moves is told (`core::positions`).
 
 use std::sync::Arc;
 
 use antiphon_schemas::{MessageId, RoomName, wire::feed::Progress};
 
-use super::State;
+use super::{Stage, State};
 use crate::{
     decide::Policy,
     fanout::{Frame, frame},
 };
 
-/// Messages of one bot's queue among which one who joins finds those of the room: a look at each.
-const LOOKED_AT_MAX: usize = 1_000;
+/// Messages of a room whose places a joiner is told: more than a person waits for. They are looked up while the core waits.
+const JOINED_MAX: usize = 200;
 
 /// What one who joins a room hears of the messages that wait or are claimed.
-pub(super) fn standing(state: &State, policy: &Policy, room: &RoomName) -> Vec<Frame> {
-    let waiting = places(state, policy, LOOKED_AT_MAX).filter(|(_, of, _)| *of == room);
-    let waiting = waiting.map(|(id, _, ahead)| queued(id, ahead));
-    let claimed = state.writing.iter().filter(|(_, writing)| writing.room == *room);
-    let stages = claimed.filter_map(|(id, writing)| {
-        let stage = writing.stage.as_ref()?;
-        let progress = Progress { message_id: *id, stage: stage.name.clone(), ahead: None, progress: stage.progress };
-        Some(frame::live("reply.progress", &progress))
+#[derive(Debug)]
+pub(super) struct Standing {
+    /// How many stand before each.
+    waiting: Vec<(MessageId, usize)>,
+    stages: Vec<(MessageId, Stage)>,
+}
+
+/// What stands in a room. Cost: its own messages, at most [`JOINED_MAX`] that wait.
+pub(super) fn standing(state: &State, policy: &Policy, room: &RoomName) -> Standing {
+    let queue = &state.projections.queue;
+    let waiting = queue.waiting_in(room).take(JOINED_MAX).filter_map(|id| {
+        let bot = &queue.get(&id)?.ask.bot;
+        policy.bots.iter().any(|rule| rule.name == *bot).then_some(())?;
+        Some((id, queue.ahead(&id)?))
     });
-    waiting.chain(stages).collect()
+    let stages = queue.claimed_in(room).filter_map(|id| Some((id, state.writing.get(&id)?.stage.clone()?)));
+    Standing { waiting: waiting.collect(), stages: stages.collect() }
+}
+
+impl Standing {
+    /// As it is told.
+    pub(super) fn frames(self) -> impl Iterator<Item = Frame> {
+        let waiting = self.waiting.into_iter().map(|(id, ahead)| queued(id, ahead));
+        let stages = self.stages.into_iter().map(|(message_id, Stage { name, progress, .. })| {
+            frame::live("reply.progress", &Progress { message_id, stage: name, ahead: None, progress })
+        });
+        waiting.chain(stages)
+    }
 }
 
 /// The first `max` waiting messages of each bot: which, where, and how many stand before them.

@@ -16,7 +16,6 @@ use crate::{
     index::{Page, Reader},
     log::{self, READ_BYTES_MAX},
     projection::{
-        queue::State,
         record::Record,
         view::{self, position},
     },
@@ -94,13 +93,14 @@ impl Node {
     /// [`Error::Behind`] if the index does not catch up in time; [`Error::Log`], [`Error::Index`].
     pub async fn messages(&self, room: &RoomName, range: Range) -> Result<(Vec<Arc<Message>>, Seq), Error> {
         let newest_only = range.after.is_none() && range.before.is_none() && range.kind.is_none();
-        let (window, at) = {
+        let (recent, at) = {
             let state = self.state();
             state.check_built()?;
             let limit = if newest_only { range.limit } else { usize::MAX };
             let after = range.after.unwrap_or(Seq::ZERO);
-            (state.projections.recent.window(room, after, limit), state.projections.position)
+            (state.projections.recent.part(room, after, limit), state.projections.position)
         };
+        let window = recent.window();
         let floor = window.floor.unwrap_or(at);
         let mut messages: Vec<_> = window.messages.into_iter().filter(|m| range.has(m)).collect();
         let forward = range.after.is_some();
@@ -216,30 +216,28 @@ impl Node {
     /// Every bot's queue.
     pub fn queues(&self, surroundings: &dyn Surroundings) -> Queues {
         let now_ms = self.clock().now_ms();
-        let state = self.state();
-        let queue = &state.projections.queue;
-        let mut oldest = std::collections::HashMap::new();
-        for (_, open) in queue.iter() {
-            if let State::Waiting { since_ms, .. } = open.state {
-                let oldest = oldest.entry(&open.ask.bot).or_insert(since_ms);
-                *oldest = since_ms.min(*oldest);
-            }
-        }
-        let queues = self.policy().bots.iter().map(|bot| {
-            let depth = queue.depth(&bot.name);
-            let lanes = queue.lanes(&bot.name);
-            Queue {
-                bot: bot.name.clone(),
-                model: surroundings.model(&bot.name),
-                waiting: depth.waiting as u64,
-                retrying: depth.retrying as u64,
-                claimed: depth.claimed as u64,
-                oldest_wait_ms: oldest.get(&bot.name).map_or(0, |since| now_ms.saturating_sub(*since)),
-                lanes: lanes.map(|(priority, second, n)| Lane { priority, second, waiting: n as u64 }).collect(),
-                paused: surroundings.paused(&bot.name),
-            }
+        let bots = self.policy().bots.iter().map(|bot| &bot.name);
+        let (seen, position) = {
+            let state = self.state();
+            let queue = &state.projections.queue;
+            let seen = bots.map(|bot| {
+                let lanes = queue.lanes(bot);
+                let lanes = lanes.map(|(priority, second, n)| Lane { priority, second, waiting: n as u64 }).collect();
+                (bot, queue.depth(bot), lanes, queue.oldest_ms(bot))
+            });
+            (seen.collect::<Vec<_>>(), position(state.epoch, state.projections.position))
+        };
+        let queues = seen.into_iter().map(|(bot, depth, lanes, oldest_ms)| Queue {
+            bot: bot.clone(),
+            model: surroundings.model(bot),
+            waiting: depth.waiting as u64,
+            retrying: depth.retrying as u64,
+            claimed: depth.claimed as u64,
+            oldest_wait_ms: oldest_ms.map_or(0, |since_ms| now_ms.saturating_sub(since_ms)),
+            lanes,
+            paused: surroundings.paused(bot),
         });
-        Queues { queues: queues.collect(), position: position(state.epoch, state.projections.position) }
+        Queues { queues: queues.collect(), position }
     }
 
     /// Waits, 5 s at most, until the view has reached a position.

@@ -150,7 +150,7 @@ async fn snapshots(node: Node, conductor: JoinHandle<End>) {
         if node.inner.view.state.is_poisoned() {
             return drop(conductor.await);
         }
-        let (kept, last, epoch) = {
+        let (frozen, last, epoch) = {
             let state = node.state();
             let place = Some((state.epoch, state.projections.position));
             if !state.built || place == written || state.projections.position == Seq::ZERO {
@@ -159,13 +159,13 @@ async fn snapshots(node: Node, conductor: JoinHandle<End>) {
                 }
                 continue;
             }
-            (state.projections.keep(), state.last.clone(), state.epoch)
+            (state.projections.freeze(), state.last.clone(), state.epoch)
         };
-        let position = kept.position;
+        let position = frozen.position();
         if let Some(last) = last.filter(|last| last.header.seq == position) {
             let data = data.clone();
-            let write = tokio::task::spawn_blocking(move || snapshot::write(&data, epoch, last.hash(), kept)).await;
-            match write {
+            let write = move || snapshot::write(&data, epoch, last.hash(), frozen.keep());
+            match tokio::task::spawn_blocking(write).await {
                 Ok(Ok(())) => written = Some((epoch, position)),
                 Ok(Err(e)) => warn!(error = %e, "no snapshot could be written; the next start folds more of the log"),
                 Err(e) => warn!(error = %e, "the snapshot writer failed"),

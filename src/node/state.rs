@@ -18,9 +18,12 @@ impl Node {
     /// # Errors
     /// [`Error::Log`] while the log has never been reached.
     pub fn kept(&self) -> Result<Kept, Error> {
-        let state = self.state();
-        state.check_built()?;
-        Ok(state.projections.keep())
+        let frozen = {
+            let state = self.state();
+            state.check_built()?;
+            state.projections.freeze()
+        };
+        Ok(frozen.keep())
     }
 
     /// What the snapshot on disk holds, if there is one of this epoch.

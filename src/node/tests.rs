@@ -6,6 +6,7 @@ pub(crate) mod away;
 mod claims;
 mod erase;
 mod keys;
+mod lock;
 mod log;
 mod monitor;
 mod on_redis;

@@ -14,6 +14,7 @@ use antiphon_schemas::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::text::Text;
 use crate::{
     decide::{Refusal, work::Held},
     log,
@@ -144,7 +145,7 @@ pub struct Writing {
     /// The index of the next delta.
     pub next_index: u32,
     /// The text so far.
-    pub text: String,
+    pub text: Text,
     /// From the claim to the first piece, as this node saw it.
     pub first_ms: Option<u64>,
     /// What its worker is doing, once it has said so.

@@ -27,7 +27,7 @@ use super::{Claimed, Claimer, Error, Node, Request, TRIES_MAX, Told};
 use crate::{
     decide::work::{Held, Wish},
     fanout::{Feed, Taken, frame},
-    projection::{queue::State, view},
+    projection::view,
 };
 
 /// The shortest wait: whoever wants what is there now must leave time to claim it.
@@ -162,17 +162,18 @@ impl Node {
     /// # Errors
     /// [`Error::Log`] while the log has never been reached.
     pub fn follow_worker(&self, worker: &Arc<str>) -> Result<(Following, Bytes), Error> {
-        let state = self.state();
-        state.check_built()?;
-        let feed = self.inner.view.workers.follow(worker);
-        let slot = feed.end();
-        let held = |(id, open): (&MessageId, &crate::projection::queue::Open)| match &open.state {
-            State::Claimed(claim) if claim.worker == *worker => {
-                Some(HeldClaim { message_id: *id, fence: view::position(state.epoch, claim.fence) })
-            }
-            _ => None,
+        let (feed, slot, claims) = {
+            let state = self.state();
+            state.check_built()?;
+            let feed = self.inner.view.workers.follow(worker);
+            let slot = feed.end();
+            let queue = &state.projections.queue;
+            let held = |id| {
+                let claim = queue.claim(&id).filter(|claim| claim.worker == *worker)?;
+                Some(HeldClaim { message_id: id, fence: view::position(state.epoch, claim.fence) })
+            };
+            (feed, slot, queue.claimed().filter_map(held).collect())
         };
-        let claims = state.projections.queue.iter().filter_map(held).collect();
         Ok((Following { feed, slot }, frame::live("claims", &HeldClaims { claims }).bytes))
     }
 

@@ -5,12 +5,14 @@
 //! Not here: how many there may be and who may make them (`decide::key`), the keys themselves (nowhere: only their hashes).
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::Arc,
 };
 
 use antiphon_schemas::{BotName, Entry, Event, event::KeyCreated};
 use serde::{Deserialize, Serialize};
+
+use super::trie::Trie;
 
 /// So many revoked keys are remembered by id, the newest: as many as entries of a lost tail can be brought back.
 const REVOKED_MAX: usize = 100_000;
@@ -31,13 +33,31 @@ pub struct Key {
 }
 
 /// The projection.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Keys {
     /// Oldest first; few enough (`decide::key::KEYS_MAX`) to be searched by id.
     live: Vec<Arc<Key>>,
     by_sha256: HashMap<Arc<str>, Arc<Key>>,
-    revoked: HashSet<Arc<str>>,
+    /// With its number: they are numbered in the order in which they were revoked.
+    revoked: Trie<Arc<str>, u64>,
     revoked_order: VecDeque<Arc<str>>,
+    revoked_count: u64,
+}
+
+/// What a snapshot holds of it, not sorted yet.
+#[derive(Debug, Clone)]
+pub struct FrozenKeys {
+    live: Vec<Arc<Key>>,
+    revoked: Trie<Arc<str>, u64>,
+}
+
+impl FrozenKeys {
+    /// In order.
+    pub fn keep(self) -> KeptKeys {
+        let mut revoked: Vec<_> = self.revoked.iter().collect();
+        revoked.sort_unstable_by_key(|(_, number)| **number);
+        KeptKeys { live: self.live, revoked: revoked.into_iter().map(|(id, _)| id.clone()).collect() }
+    }
 }
 
 /// What a snapshot holds of it.
@@ -84,7 +104,7 @@ impl Keys {
 
     /// Whether a key with this id was revoked.
     pub fn is_revoked(&self, id: &str) -> bool {
-        self.revoked.contains(id)
+        self.revoked.get(id).is_some()
     }
 
     /// The good ones, oldest first.
@@ -92,9 +112,9 @@ impl Keys {
         &self.live
     }
 
-    /// What a snapshot holds.
-    pub fn keep(&self) -> KeptKeys {
-        KeptKeys { live: self.live.clone(), revoked: self.revoked_order.iter().cloned().collect() }
+    /// What a snapshot holds. Cost: the good ones.
+    pub fn freeze(&self) -> FrozenKeys {
+        FrozenKeys { live: self.live.clone(), revoked: self.revoked.clone() }
     }
 
     fn created(&mut self, e: &KeyCreated, created_at_ms: u64) {
@@ -115,8 +135,10 @@ impl Keys {
             let key = self.live.remove(at);
             self.by_sha256.remove(&key.sha256);
         }
-        if self.revoked.insert(id.clone()) {
+        if !self.is_revoked(id) {
+            self.revoked.insert(id.clone(), self.revoked_count);
             self.revoked_order.push_back(id.clone());
+            self.revoked_count += 1;
         }
         if self.revoked_order.len() > REVOKED_MAX
             && let Some(oldest) = self.revoked_order.pop_front()

@@ -9,7 +9,9 @@ pub mod glance;
 pub mod histogram;
 mod keyed;
 pub mod keys;
+mod lane;
 pub mod lineup;
+pub(crate) mod looks;
 pub mod minutes;
 pub mod newest;
 pub mod queue;
@@ -17,6 +19,7 @@ pub mod recent;
 pub mod record;
 #[cfg(test)]
 mod tests;
+mod trie;
 pub mod view;
 
 use std::sync::Arc;
@@ -26,9 +29,9 @@ use serde::{Deserialize, Serialize};
 
 use self::{
     counts::Counts,
-    keys::{KeptKeys, Keys},
+    keys::{FrozenKeys, KeptKeys, Keys},
     newest::Newest,
-    queue::{Open, Queue},
+    queue::{All, Open, Queue},
     recent::Recent,
 };
 
@@ -113,11 +116,38 @@ impl Projections {
         self.position = entry.header.seq;
     }
 
-    /// What a snapshot holds; the open messages sorted, so that equal states give equal bytes.
+    /// What a snapshot holds, not sorted yet. Cost: a few `Arc`s and the counts, however much is open, since the conductor waits
+    /// meanwhile.
+    pub fn freeze(&self) -> Frozen {
+        let (open, keys, counts) = (self.queue.all(), self.keys.freeze(), self.counts.clone());
+        Frozen { position: self.position, open, keys, counts }
+    }
+
+    /// What a snapshot holds.
     pub fn keep(&self) -> Kept {
-        let mut open: Vec<_> = self.queue.iter().map(|(id, open)| (*id, open.clone())).collect();
+        self.freeze().keep()
+    }
+}
+
+/// What a snapshot holds, as of one position: later entries do not reach it.
+#[derive(Debug, Clone)]
+pub struct Frozen {
+    position: Seq,
+    open: All,
+    keys: FrozenKeys,
+    counts: Counts,
+}
+
+impl Frozen {
+    /// The last entry folded in.
+    pub fn position(&self) -> Seq {
+        self.position
+    }
+
+    /// In order, so that equal states give equal bytes. Cost: a clone of every open message, and a sort.
+    pub fn keep(self) -> Kept {
+        let mut open: Vec<_> = self.open.iter().map(|(id, open)| (*id, open.clone())).collect();
         open.sort_by_key(|(id, _)| *id);
-        let (keys, counts) = (self.keys.keep(), self.counts.clone());
-        Kept { version: KEPT_VERSION, position: self.position, open, keys, counts }
+        Kept { version: KEPT_VERSION, position: self.position, open, keys: self.keys.keep(), counts: self.counts }
     }
 }

@@ -1,11 +1,17 @@
 //! The queue: every message that still wants an answer, and the lanes on which they wait.
 //!
+//! Promise: reading a part of it (a lane, a room, the claims) costs that part; a copy of all of it ([`Queue::all`]) costs one `Arc`.
+//!
 //! Lanes of a bot are read in this order: priority 9 first lane, 9 second, 8 first … 0 second; within a lane the
 //! oldest first. On the memory and file backends this projection *is* the lanes.
 //! A post that was erased does not say whom it asked; if it was claimed, its claims do (`claimed_unseen`), and it ended.
-//! Not here: who may claim, when a lease is over (`decide`, `node`).
+//! Not here: who may claim, when a lease is over (`decide`, `node`), the order of messages (`places`, `lane`).
 
-use std::{collections::BTreeMap, hash::Hash, sync::Arc};
+mod places;
+#[cfg(test)]
+mod tests;
+
+use std::{mem::replace, sync::Arc};
 
 use antiphon_schemas::{
     BotName, Entry, Event, MessageId, RoomName, Seq,
@@ -14,7 +20,8 @@ use antiphon_schemas::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::keyed::KeyedMap;
+use self::places::Places;
+use super::{lane::Lane, trie::Trie};
 
 /// The priority of a message whose post was erased; nobody waits for it any more.
 const PRIORITY_UNKNOWN: u8 = 5;
@@ -75,25 +82,6 @@ pub struct Claim {
     pub at_ms: u64,
 }
 
-/// A lane of a bot: sorts in the order in which lanes are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct LaneKey {
-    /// 9 - priority.
-    rank: u8,
-    second: bool,
-}
-
-impl LaneKey {
-    fn of(ask: &Ask) -> LaneKey {
-        LaneKey { rank: rank(ask.priority), second: ask.second }
-    }
-}
-
-/// Where a priority stands in reading order.
-fn rank(priority: u8) -> u8 {
-    9 - priority.min(9)
-}
-
 /// Numbers of one bot's queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Depth {
@@ -108,32 +96,26 @@ pub struct Depth {
 /// The projection.
 #[derive(Debug, Clone, Default)]
 pub struct Queue {
-    open: KeyedMap<MessageId, Open>,
+    open: Trie<MessageId, Open>,
     places: Places,
 }
 
-/// What follows from the open messages, kept for who looks for them otherwise than by id.
-#[derive(Debug, Clone, Default)]
-struct Places {
-    bots: KeyedMap<BotName, Lanes>,
-    /// How many wait, by rank.
-    in_room: KeyedMap<RoomName, [u32; 10]>,
-    /// The messages whose live claims have promised these ids to their replies.
-    promised: KeyedMap<MessageId, MessageId>,
-}
+/// Every open message as of one position: later changes of the queue do not reach it.
+#[derive(Debug, Clone)]
+pub struct All(Trie<MessageId, Open>);
 
-/// One bot's.
-#[derive(Debug, Clone, Default)]
-struct Lanes {
-    depth: Depth,
-    lanes: BTreeMap<LaneKey, BTreeMap<Seq, MessageId>>,
+impl All {
+    /// The messages, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&MessageId, &Open)> {
+        self.0.iter()
+    }
 }
 
 /// What is known of a message whose post was erased when it is claimed: enough until it ends, as it did before somebody
 /// could erase it.
-fn claimed_unseen(e: &MessageClaimed, room: RoomName, at_ms: u64, seq: Seq) -> Open {
+fn claimed_unseen(e: &MessageClaimed, room: RoomName, asked_at_ms: u64, state: State) -> Open {
     let ask = Ask { bot: e.bot.clone(), priority: PRIORITY_UNKNOWN, second: false };
-    Open { room, ask, asked_at_ms: at_ms, attempts: 0, state: State::Waiting { since: seq, since_ms: at_ms } }
+    Open { room, ask, asked_at_ms, attempts: e.attempt, state }
 }
 
 impl PartialEq for Queue {
@@ -162,33 +144,30 @@ impl Queue {
                 }
             }
             (Event::MessageClaimed(e), room) => {
-                let open = match (self.open.get_mut(&e.message_id), room) {
+                let claim = |since| {
+                    State::Claimed(Claim {
+                        fence: seq,
+                        since,
+                        reply_id: e.reply_id,
+                        worker: e.worker.clone(),
+                        incarnation: e.incarnation,
+                        attempt: e.attempt,
+                        lease_ms: e.lease_ms,
+                        at_ms,
+                    })
+                };
+                match (self.open.get_mut(&e.message_id), room) {
                     (Some(open), _) => {
-                        self.places.remove(open);
-                        open
+                        let since = if let State::Waiting { since, .. } = open.state { since } else { seq };
+                        open.attempts = e.attempt;
+                        let before = replace(&mut open.state, claim(since));
+                        self.places.moved(e.message_id, open, Some(&before), Some(&open.state));
                     }
                     (None, Some(room)) => {
-                        let unseen = claimed_unseen(e, room.clone(), at_ms, seq);
-                        self.open.entry(e.message_id).or_insert(unseen)
+                        self.put(e.message_id, claimed_unseen(e, room.clone(), at_ms, claim(seq)));
                     }
-                    (None, None) => return,
-                };
-                let since = match &open.state {
-                    State::Waiting { since, .. } => *since,
-                    _ => seq,
-                };
-                open.attempts = e.attempt;
-                open.state = State::Claimed(Claim {
-                    fence: seq,
-                    since,
-                    reply_id: e.reply_id,
-                    worker: e.worker.clone(),
-                    incarnation: e.incarnation,
-                    attempt: e.attempt,
-                    lease_ms: e.lease_ms,
-                    at_ms,
-                });
-                self.places.add(e.message_id, open);
+                    (None, None) => {}
+                }
             }
             (Event::MessageReleased(e), Some(room)) => {
                 let before = self.take(&e.message_id);
@@ -229,12 +208,22 @@ impl Queue {
 
     /// Whether a live claim has promised this id to its reply.
     pub fn is_promised(&self, id: &MessageId) -> bool {
-        self.places.promised.contains_key(id)
+        self.promised(id).is_some()
     }
 
     /// The message whose live claim has promised this id to its reply.
     pub fn promised(&self, reply_id: &MessageId) -> Option<MessageId> {
-        self.places.promised.get(reply_id).copied()
+        self.places.promised(reply_id)
+    }
+
+    /// How many messages are open.
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether none is open.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// All open messages, in no order.
@@ -242,108 +231,87 @@ impl Queue {
         self.open.iter()
     }
 
+    /// All open messages as they stand now. Cost: one `Arc`; while it lives, each change of the queue copies what it touches.
+    pub fn all(&self) -> All {
+        All(self.open.clone())
+    }
+
     /// The messages that wait for `bot`, in the order in which they will be claimed.
     pub fn waiting<'a>(&'a self, bot: &BotName) -> impl Iterator<Item = MessageId> + use<'a> {
-        self.lanes_of(bot).flat_map(|(_, lane)| lane.values().copied())
+        self.places.lanes(bot).flat_map(|(.., lane)| lane.iter().map(|(_, id)| id))
+    }
+
+    /// The messages that wait for any bot: lane by lane, on a lane the oldest first. Cost: a look at each lane, and those taken.
+    pub fn waiting_for_all(&self) -> impl Iterator<Item = MessageId> + use<'_> {
+        self.places.waiting()
+    }
+
+    /// The messages that wait in `room`, whoever shall answer, the longest waiting first.
+    pub fn waiting_in<'a>(&'a self, room: &RoomName) -> impl Iterator<Item = MessageId> + use<'a> {
+        self.places.waiting_in(room)
+    }
+
+    /// The messages that workers hold, in no order: as many as workers answer at once.
+    pub fn claimed(&self) -> impl Iterator<Item = MessageId> + use<'_> {
+        self.places.claimed()
+    }
+
+    /// The messages of `room` that workers hold, in the order of their claims.
+    pub fn claimed_in<'a>(&'a self, room: &RoomName) -> impl Iterator<Item = MessageId> + use<'a> {
+        self.places.claimed_in(room)
+    }
+
+    /// The messages that wait for a retry, in the order in which they will be back on their lanes.
+    pub fn retrying(&self) -> impl Iterator<Item = MessageId> + use<'_> {
+        self.places.retrying()
     }
 
     /// The lanes of `bot` that are not empty, in reading order: priority, second, how many wait.
     pub fn lanes<'a>(&'a self, bot: &BotName) -> impl Iterator<Item = (u8, bool, usize)> + use<'a> {
-        self.lanes_of(bot).map(|(key, lane)| (9 - key.rank, key.second, lane.len()))
+        self.places.lanes(bot).map(|(priority, second, lane)| (priority, second, lane.len()))
+    }
+
+    /// Since when the oldest message that waits for `bot` is on its lane, in ms since 1970. The log's time never runs
+    /// backwards, so it is the first of one of the lanes.
+    pub fn oldest_ms(&self, bot: &BotName) -> Option<u64> {
+        let firsts = self.places.lanes(bot).filter_map(|(.., lane): (_, _, &Lane)| self.open.get(&lane.first()?));
+        firsts
+            .filter_map(|open| if let State::Waiting { since_ms, .. } = open.state { Some(since_ms) } else { None })
+            .min()
     }
 
     /// How many messages of a bot wait, wait for a retry, and are held.
     pub fn depth(&self, bot: &BotName) -> Depth {
-        self.places.bots.get(bot).map(|lanes| lanes.depth).unwrap_or_default()
+        self.places.depth(bot)
     }
 
     /// How many messages of `room` wait at this priority, whoever shall answer.
     pub fn waiting_in_room(&self, room: &RoomName, priority: u8) -> u32 {
-        self.places.in_room.get(room).map_or(0, |waiting| waiting[usize::from(rank(priority))])
+        self.places.waiting_in_room(room, priority)
     }
 
     /// How many waiting messages would be claimed before this one; `None` if it is not on a lane.
     ///
-    /// Cost: the length of its own lane.
+    /// Cost: its bot's lanes, and on its own lane one look at each 512 messages before it.
     pub fn ahead(&self, id: &MessageId) -> Option<usize> {
         let open = self.open.get(id)?;
         let State::Waiting { since, .. } = open.state else { return None };
-        let lanes = &self.places.bots.get(&open.ask.bot)?.lanes;
-        let own = LaneKey::of(&open.ask);
-        let before: usize = lanes.range(..own).map(|(_, lane)| lane.len()).sum();
-        Some(before + lanes.get(&own).map_or(0, |lane| lane.range(..since).count()))
+        Some(self.places.ahead(&open.ask, since))
     }
 
-    fn lanes_of<'a>(
-        &'a self,
-        bot: &BotName,
-    ) -> impl Iterator<Item = (&'a LaneKey, &'a BTreeMap<Seq, MessageId>)> + use<'a> {
-        self.places.bots.get(bot).into_iter().flat_map(|lanes| &lanes.lanes)
+    /// [`Queue::ahead`] of a message that was just put on its lane: it is the last there. Cost: its bot's lanes.
+    pub fn ahead_of_new(&self, ask: &Ask) -> usize {
+        self.places.ahead_of_last(ask)
     }
 
     fn put(&mut self, id: MessageId, open: Open) {
-        self.places.add(id, &open);
+        self.places.moved(id, &open, None, Some(&open.state));
         self.open.insert(id, open);
     }
 
     fn take(&mut self, id: &MessageId) -> Option<Open> {
         let open = self.open.remove(id)?;
-        self.places.remove(&open);
+        self.places.moved(*id, &open, Some(&open.state), None);
         Some(open)
     }
-}
-
-impl Places {
-    fn add(&mut self, id: MessageId, open: &Open) {
-        let bot = met(&mut self.bots, &open.ask.bot);
-        match &open.state {
-            State::Waiting { since, .. } => {
-                bot.depth.waiting += 1;
-                bot.lanes.entry(LaneKey::of(&open.ask)).or_default().insert(*since, id);
-                met(&mut self.in_room, &open.room)[usize::from(rank(open.ask.priority))] += 1;
-            }
-            State::Retrying { .. } => bot.depth.retrying += 1,
-            State::Claimed(claim) => {
-                bot.depth.claimed += 1;
-                self.promised.insert(claim.reply_id, id);
-            }
-        }
-    }
-
-    fn remove(&mut self, open: &Open) {
-        let bot = met(&mut self.bots, &open.ask.bot);
-        match &open.state {
-            State::Waiting { since, .. } => {
-                bot.depth.waiting -= 1;
-                let key = LaneKey::of(&open.ask);
-                if let Some(lane) = bot.lanes.get_mut(&key) {
-                    lane.remove(since);
-                    if lane.is_empty() {
-                        bot.lanes.remove(&key);
-                    }
-                }
-                let waiting = met(&mut self.in_room, &open.room);
-                waiting[usize::from(rank(open.ask.priority))] -= 1;
-                if *waiting == [0; 10] {
-                    self.in_room.remove(&open.room);
-                }
-            }
-            State::Retrying { .. } => bot.depth.retrying -= 1,
-            State::Claimed(claim) => {
-                bot.depth.claimed -= 1;
-                self.promised.remove(&claim.reply_id);
-            }
-        }
-        if bot.depth == Depth::default() {
-            self.bots.remove(&open.ask.bot);
-        }
-    }
-}
-
-/// The value of a name, made if need be; the name is cloned only then.
-fn met<'a, K: Clone + Eq + Hash, V: Default>(map: &'a mut KeyedMap<K, V>, name: &K) -> &'a mut V {
-    if !map.contains_key(name) {
-        map.insert(name.clone(), V::default());
-    }
-    map.get_mut(name).expect("it was just there")
 }

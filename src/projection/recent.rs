@@ -16,7 +16,7 @@ use antiphon_schemas::{
     wire::{Message, Status},
 };
 
-use super::{keyed::KeyedMap, record::Change, view::Posted};
+use super::{keyed::KeyedMap, looks::look, record::Change, view::Posted};
 
 /// The projection.
 #[derive(Debug, Clone)]
@@ -61,6 +61,23 @@ impl Shown {
     }
 }
 
+/// Part of what is in memory of a room, as it is now: nothing is made of it yet, texts are shared.
+#[derive(Debug, Clone)]
+pub struct Part {
+    epoch: Epoch,
+    room: RoomName,
+    shown: Vec<Shown>,
+    floor: Option<Seq>,
+}
+
+impl Part {
+    /// As people see it.
+    pub fn window(self) -> Window {
+        let messages = self.shown.iter().map(|shown| shown.message(&self.room, self.epoch));
+        Window { messages: messages.collect(), floor: self.floor }
+    }
+}
+
 /// What is in memory of a room.
 #[derive(Debug, Clone, Default)]
 pub struct Window {
@@ -101,13 +118,23 @@ impl Recent {
         }
     }
 
-    /// The newest messages of a room after a position, at most `limit` (the newest of them), oldest first.
+    /// The newest messages of a room after a position, at most `limit` (the newest of them), oldest first. Cost: a copy of what
+    /// is known of each, which is made while the conductor waits; they are made into messages afterwards.
+    pub fn part(&self, name: &RoomName, after: Seq, limit: usize) -> Part {
+        let (mut shown, mut floor) = (Vec::new(), None);
+        if let Some(room) = self.rooms.get(name) {
+            let start = room.messages.partition_point(|m| m.posted.seq <= after);
+            let start = start.max(room.messages.len().saturating_sub(limit));
+            shown.extend(room.messages.range(start..).cloned());
+            floor = Some(room.floor);
+        }
+        look(shown.len());
+        Part { epoch: self.epoch, room: name.clone(), shown, floor }
+    }
+
+    /// [`Recent::part`] as people see it.
     pub fn window(&self, name: &RoomName, after: Seq, limit: usize) -> Window {
-        let Some(room) = self.rooms.get(name) else { return Window::default() };
-        let start = room.messages.partition_point(|m| m.posted.seq <= after);
-        let start = start.max(room.messages.len().saturating_sub(limit));
-        let messages = room.messages.range(start..).map(|shown| shown.message(name, self.epoch));
-        Window { messages: messages.collect(), floor: Some(room.floor) }
+        self.part(name, after, limit).window()
     }
 
     /// The rooms in memory.

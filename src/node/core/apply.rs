@@ -159,7 +159,7 @@ impl Core {
         };
         match &entry.event {
             Event::MessagePosted(e) if followed => {
-                let ahead = state.projections.queue.ahead(&e.id).unwrap_or(0);
+                let ahead = e.ask.as_ref().map_or(0, |ask| state.projections.queue.ahead_of_new(ask));
                 if ahead > 0 {
                     frames.push(queued(e.id, ahead));
                 }

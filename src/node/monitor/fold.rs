@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
-use antiphon_schemas::{Entry, Epoch, MessageId, Seq};
+use antiphon_schemas::{Entry, Epoch, Seq};
 use tracing::debug;
 
 use super::Node;
 use crate::{
     node::Error,
-    projection::{glance::Glance, queue::Open},
+    projection::{glance::Glance, queue::All},
 };
 
 /// Entries that are folded when the first monitor comes: some tenths of a second, and hours of a log that people fill.
@@ -37,17 +37,13 @@ impl Fold {
     ///
     /// # Errors
     /// [`Error::Log`].
-    pub(super) async fn begin(
-        node: &Node,
-        (epoch, position): (Epoch, Seq),
-        open: &[(MessageId, Open)],
-    ) -> Result<Fold, Error> {
+    pub(super) async fn begin(node: &Node, (epoch, position): (Epoch, Seq), open: &All) -> Result<Fold, Error> {
         let bots = node.policy().bots.iter().map(|bot| bot.name.clone());
         let position_before = Seq(position.0.saturating_sub(FOLDED_MAX));
         let glance = Glance::new(epoch, bots);
         let mut fold = Fold { glance, since_ms: None, epoch, position: position_before };
         fold.advance(node, position).await?;
-        fold.glance.take_in(open.iter().map(|(id, open)| (id, open)));
+        fold.glance.take_in(open.iter());
         Ok(fold)
     }
 

@@ -21,7 +21,7 @@ use crate::{
         glance::Asked,
         lineup::{Lineup, Row, lineup},
         minutes::{Tally, spread},
-        queue::{self, Depth, Open},
+        queue::{self, All, Depth},
         view,
     },
 };
@@ -54,9 +54,10 @@ struct Seen {
     lineup: Lineup,
     live: HashMap<MessageId, Live>,
     held: Vec<workers::Held>,
-    lanes: Vec<(BotName, Depth, Vec<Lane>)>,
+    /// With the time since which the oldest waits.
+    lanes: Vec<(BotName, Depth, Vec<Lane>, Option<u64>)>,
     /// Everything that is open, for a fold that begins.
-    all: Option<Vec<(MessageId, Open)>>,
+    all: Option<All>,
 }
 
 impl Seen {
@@ -69,7 +70,7 @@ impl Seen {
         let lanes = node.policy().bots.iter().map(|bot| {
             let lanes = queue.lanes(&bot.name);
             let lanes = lanes.map(|(priority, second, n)| Lane { priority, second, waiting: n as u64 }).collect();
-            (bot.name.clone(), queue.depth(&bot.name), lanes)
+            (bot.name.clone(), queue.depth(&bot.name), lanes, queue.oldest_ms(&bot.name))
         });
         let begins = state.built && !fold.is_some_and(|fold| fold.reaches(epoch, position));
         Seen {
@@ -83,7 +84,7 @@ impl Seen {
             lineup,
             held: workers::held(&state),
             lanes: lanes.collect(),
-            all: begins.then(|| queue.iter().map(|(id, open)| (*id, open.clone())).collect()),
+            all: begins.then(|| queue.all()),
         }
     }
 }
@@ -125,7 +126,7 @@ async fn look_up(node: &Node, fold: &mut Fold, lineup: &Lineup) {
 fn picture(node: &Node, seen: Seen, fold: Option<&Fold>, surroundings: &dyn Surroundings) -> Picture {
     let (epoch, glance) = (seen.epoch, fold.map(|fold| &fold.glance));
     let health = health(node, &seen, surroundings);
-    let queues = seen.lanes.into_iter().map(|(bot, depth, lanes)| {
+    let queues = seen.lanes.into_iter().map(|(bot, depth, lanes, oldest_ms)| {
         let minutes = glance.and_then(|glance| glance.minutes(&bot));
         let nothing = Tally::default();
         let all = minutes.map_or(&nothing, |minutes| minutes.all());
@@ -135,7 +136,7 @@ fn picture(node: &Node, seen: Seen, fold: Option<&Fold>, surroundings: &dyn Surr
             waiting: depth.waiting as u64,
             retrying: depth.retrying as u64,
             claimed: depth.claimed as u64,
-            oldest_at: seen.lineup.oldest.get(&bot).copied().map(time::rfc3339),
+            oldest_at: oldest_ms.map(time::rfc3339),
             lanes,
             minutes: minutes.map_or_else(Vec::new, |minutes| minutes.shown()),
             posted: all.posted,

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A server without models.
-struct Nothing;
+pub(super) struct Nothing;
 
 impl Surroundings for Nothing {
     fn model(&self, bot: &BotName) -> Option<String> {

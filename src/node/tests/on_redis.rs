@@ -250,3 +250,19 @@ async fn what_one_node_erases_is_gone_from_the_store_and_from_the_memory_of_the_
     let again = nodes[1].post(post).await;
     assert!(matches!(again, Err(Error::Refused(Refusal::IdTaken(_)))), "{again:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_that_is_a_little_ahead_is_waited_for_and_one_of_the_far_future_is_not() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let node = node(&redis.url(), "a", &dir).await;
+    let position = node.position();
+    let next = node.cursor(position.next());
+    let (obstacle, placed) = tokio::join!(Follower::obstacle(&node, &next), node.post(question("a moment")));
+    posted(placed.unwrap()).unwrap();
+    assert_eq!(obstacle, None);
+
+    let far = node.cursor(Seq(node.position().0 + 1_000_000));
+    let mut obstacle = std::pin::pin!(Follower::obstacle(&node, &far));
+    let at_once = poll_fn(|cx| std::task::Poll::Ready(obstacle.as_mut().poll(cx))).await;
+    assert_eq!(at_once, std::task::Poll::Ready(Some("beyond-tail")));
+}

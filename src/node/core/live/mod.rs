@@ -21,7 +21,7 @@ use bytes::Bytes;
 use tracing::debug;
 
 use self::said::{Said, SaidWord};
-use super::super::{Error, REPLY_BYTES_MAX, Stage, State, Word, Writing};
+use super::super::{Error, REPLY_BYTES_MAX, Stage, State, Text, Word, Writing};
 use crate::{
     decide::{Facts, work, work::Held},
     fanout::{Frame, frame},
@@ -246,7 +246,7 @@ impl Writing {
             reply_id: claim.reply_id,
             bot: open.ask.bot.clone(),
             next_index: 0,
-            text: String::new(),
+            text: Text::default(),
             first_ms: None,
             stage: None,
             seen_at,
