@@ -1,4 +1,5 @@
-//! What every backend refuses before it looks at its state, and what an erased entry is.
+//! What every backend does in the same way: what it refuses before it looks at its state, how much it answers, what an erased
+//! entry is.
 
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use antiphon_schemas::{
     entry::{BODY_BYTES_MAX, SALT_BYTES, is_erased},
 };
 
-use super::{Append, BATCH_MAX, DRAFTS_MAX, ERASE_MAX, Error};
+use super::{Append, BATCH_MAX, DRAFTS_MAX, ERASE_MAX, Error, READ_BYTES_MAX};
 
 /// What every backend refuses before it looks at its state.
 pub(crate) fn check_batch(batch: &[Append]) -> Result<(), Error> {
@@ -45,6 +46,32 @@ pub(crate) fn check_positions(mut positions: Vec<Seq>, tail: Seq) -> Result<Vec<
         Some(seq) => Err(Error::Invalid(format!("there is no entry {seq} to erase; the log ends at {tail}"))),
         None => Ok(positions),
     }
+}
+
+/// As many of these entries as one answer may have: about [`READ_BYTES_MAX`] bytes, one at least.
+pub(crate) fn answer_of<'a>(entries: impl Iterator<Item = &'a Arc<Entry>>) -> Vec<Arc<Entry>> {
+    let mut bytes = 0;
+    let within = |entry: &&Arc<Entry>| {
+        let first = bytes == 0;
+        bytes += entry.body.len();
+        first || bytes <= READ_BYTES_MAX
+    };
+    entries.take_while(within).cloned().collect()
+}
+
+/// What every backend refuses to get.
+pub(crate) fn check_ascending(positions: &[Seq], tail: Seq) -> Result<(), Error> {
+    let mut last = Seq::ZERO;
+    for &seq in positions {
+        if seq <= last {
+            return Err(Error::Invalid(format!("position {seq} does not ascend from {last}")));
+        }
+        if seq > tail {
+            return Err(Error::Invalid(format!("there is no entry {seq}; the log ends at {tail}")));
+        }
+        last = seq;
+    }
+    Ok(())
 }
 
 /// What an entry is once it is erased; `None` if it is erased already.

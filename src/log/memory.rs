@@ -9,8 +9,8 @@ use antiphon_schemas::{Entry, Epoch, Seq};
 use tokio::sync::watch;
 
 use super::{
-    Append, Error, Info, Judge, Log, Pending, READ_BYTES_MAX, Verdict, check_batch, check_entries, check_positions,
-    erased_entry,
+    Append, Error, Info, Judge, Log, Pending, Verdict, answer_of, check_ascending, check_batch, check_entries,
+    check_positions, erased_entry,
 };
 use crate::clock::Clock;
 
@@ -86,14 +86,15 @@ impl Log for MemoryLog {
     fn read(&self, after: Seq, entries_max: usize) -> Pending<'_, Vec<Arc<Entry>>> {
         let state = self.state();
         let start = state.entries.len().min(usize::try_from(after.0).unwrap_or(usize::MAX));
-        let mut bytes = 0;
-        let within = |entry: &&Arc<Entry>| {
-            let first = bytes == 0;
-            bytes += entry.body.len();
-            first || bytes <= READ_BYTES_MAX
-        };
-        let entries = state.entries[start..].iter().take(entries_max).take_while(within).cloned().collect();
+        let entries = answer_of(state.entries[start..].iter().take(entries_max));
         Box::pin(std::future::ready(Ok(entries)))
+    }
+
+    fn get(&self, positions: Vec<Seq>) -> Pending<'_, Vec<Arc<Entry>>> {
+        let state = self.state();
+        let result = check_ascending(&positions, state.judge.tail())
+            .map(|()| answer_of(positions.iter().map(|seq| &state.entries[place(*seq)])));
+        Box::pin(std::future::ready(result))
     }
 
     fn beyond(&self, seq: Seq) -> Pending<'_, ()> {
@@ -122,14 +123,13 @@ impl Log for MemoryLog {
                 return Err(Error::Closed);
             }
             let positions = check_positions(positions, state.judge.tail())?;
-            let place = |seq: &Seq| usize::try_from(seq.0 - 1).unwrap_or(usize::MAX);
             let mut gone = Vec::new();
             for seq in &positions {
-                gone.extend(erased_entry(&state.entries[place(seq)])?);
+                gone.extend(erased_entry(&state.entries[place(*seq)])?);
             }
             let count = gone.len();
             for entry in gone {
-                let at = place(&entry.header.seq);
+                let at = place(entry.header.seq);
                 state.entries[at] = entry;
             }
             state.judge.erase(&positions);
@@ -145,6 +145,11 @@ impl Log for MemoryLog {
         self.state().closed = true;
         Box::pin(std::future::ready(Ok(())))
     }
+}
+
+/// The index of the entry at a position.
+fn place(seq: Seq) -> usize {
+    usize::try_from(seq.0 - 1).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

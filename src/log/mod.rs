@@ -32,7 +32,9 @@ use antiphon_schemas::{
 use bytes::Bytes;
 
 pub(crate) use self::{
-    check::{check_batch, check_entries, check_positions, erase_among, erased_entry, too_short},
+    check::{
+        answer_of, check_ascending, check_batch, check_entries, check_positions, erase_among, erased_entry, too_short,
+    },
     judge::Judge,
 };
 pub use self::{
@@ -225,6 +227,15 @@ pub trait Log: Send + Sync + 'static {
     /// # Errors
     /// [`Error::Damaged`], [`Error::Io`].
     fn read(&self, after: Seq, entries_max: usize) -> Pending<'_, Vec<Arc<Entry>>>;
+
+    /// The entries at exactly these positions, which ascend: a beginning of them, at least one if any is asked for, about
+    /// [`READ_BYTES_MAX`] bytes. Ask again for the rest. Cost: one round trip (Redis), one blocking task (file), however far
+    /// apart they are; none for what is in memory.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names the first position that does not ascend, is 0 or is beyond the tail. [`Error::Damaged`] names
+    /// one that should be there and is not. [`Error::Io`], [`Error::Away`].
+    fn get(&self, positions: Vec<Seq>) -> Pending<'_, Vec<Arc<Entry>>>;
 
     /// Waits until the tail is beyond `seq`. Cancel-safe.
     ///

@@ -9,6 +9,7 @@ mod keys;
 mod log;
 mod monitor;
 mod on_redis;
+mod pages;
 mod posts;
 mod then;
 mod work;
@@ -72,9 +73,15 @@ struct Tricky {
     tricks: Mutex<VecDeque<Trick>>,
     /// What the next erasures come to instead.
     unerased: Mutex<VecDeque<crate::log::Error>>,
+    /// How often it was read at single positions.
+    gets: AtomicU64,
 }
 
 impl Tricky {
+    fn over(inner: MemoryLog) -> Tricky {
+        Tricky { inner, tricks: Mutex::default(), unerased: Mutex::default(), gets: AtomicU64::default() }
+    }
+
     fn next(&self, trick: Trick) {
         self.tricks.lock().unwrap().push_back(trick);
     }
@@ -121,6 +128,10 @@ impl Log for Tricky {
     }
     fn read(&self, after: Seq, entries_max: usize) -> Pending<'_, Vec<Arc<Entry>>> {
         self.inner.read(after, entries_max)
+    }
+    fn get(&self, positions: Vec<Seq>) -> Pending<'_, Vec<Arc<Entry>>> {
+        self.gets.fetch_add(1, Ordering::Relaxed);
+        self.inner.get(positions)
     }
     fn beyond(&self, seq: Seq) -> Pending<'_, ()> {
         self.inner.beyond(seq)
@@ -179,7 +190,7 @@ impl Rig {
     async fn with(policy: Policy) -> Rig {
         let (clock, wall) = Clock::manual(START_MS);
         let inner = MemoryLog::new(Epoch(7), clock.clone());
-        let log = Arc::new(Tricky { inner, tricks: Mutex::default(), unerased: Mutex::default() });
+        let log = Arc::new(Tricky::over(inner));
         Rig { node: node_on(log.clone(), clock.clone(), policy).await, log, clock, wall }
     }
 

@@ -26,6 +26,7 @@ pub mod disk;
 mod erasing;
 mod filling;
 mod format;
+mod get;
 mod history;
 mod meta;
 mod queue;
@@ -57,7 +58,9 @@ use self::{
     writer::{Segment, Writer},
 };
 pub use self::{filling::Filling, history::History};
-use super::{Append, Error, Info, Judge, Log, Pending, Verdict, check_batch, check_entries, check_positions};
+use super::{
+    Append, Error, Info, Judge, Log, Pending, Verdict, check_ascending, check_batch, check_entries, check_positions,
+};
 use crate::clock::Clock;
 
 /// The smallest segment: a few records.
@@ -306,6 +309,20 @@ impl Log for FileLog {
         let reader = self.reader.clone();
         Box::pin(async move {
             let read = tokio::task::spawn_blocking(move || reader.read_disk(after, entries_max, tail));
+            read.await.unwrap_or_else(|error| Err(Error::Io(format!("the read broke off: {error}"))))
+        })
+    }
+
+    fn get(&self, positions: Vec<Seq>) -> Pending<'_, Vec<Arc<Entry>>> {
+        if let Err(error) = check_ascending(&positions, self.tail()) {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        if let Some(entries) = self.reader.get_memory(&positions) {
+            return Box::pin(std::future::ready(Ok(entries)));
+        }
+        let reader = self.reader.clone();
+        Box::pin(async move {
+            let read = tokio::task::spawn_blocking(move || reader.get_disk(&positions));
             read.await.unwrap_or_else(|error| Err(Error::Io(format!("the read broke off: {error}"))))
         })
     }

@@ -41,16 +41,16 @@ pub(super) struct Reader {
     meta: Meta,
     recent_bytes_max: usize,
     // Std locks: held for copies of pointers, never across a read of the disk or an await.
-    recent: RwLock<Recent>,
+    pub(super) recent: RwLock<Recent>,
     segments: RwLock<Vec<Seq>>,
-    indexes: Indexes,
+    pub(super) indexes: Indexes,
     /// Counts the beginnings and the ends of overwriting: odd while it is done.
     overwrites: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct Recent {
-    entries: VecDeque<Arc<Entry>>,
+pub(super) struct Recent {
+    pub(super) entries: VecDeque<Arc<Entry>>,
     bytes: usize,
 }
 
@@ -175,7 +175,7 @@ impl Reader {
     }
 
     /// A read, made again if somebody was overwriting what it saw.
-    fn whole<T>(&self, read: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+    pub(super) fn whole<T>(&self, read: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
         loop {
             let before = self.overwrites.load(Ordering::SeqCst);
             let result = read();
@@ -227,7 +227,7 @@ impl Reader {
     }
 
     /// The segment that holds a position, and the one after it: the first positions of both.
-    fn segment_of(&self, seq: Seq) -> (Seq, Option<Seq>) {
+    pub(super) fn segment_of(&self, seq: Seq) -> (Seq, Option<Seq>) {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         let at = segments.partition_point(|first| *first <= seq).saturating_sub(1);
         (segments[at], segments.get(at + 1).copied())
@@ -265,21 +265,21 @@ impl Reader {
         if header.previous == last.hash() { Ok(()) } else { Err(file.damaged(0, Flaw::OtherSegment)) }
     }
 
-    fn segment(&self, first: Seq) -> SegmentFile<'_> {
+    pub(super) fn segment(&self, first: Seq) -> SegmentFile<'_> {
         SegmentFile { disk: &*self.disk, meta: &self.meta, first, path: segment::path(&self.folder, first) }
     }
 }
 
 /// A segment to read, and how to speak of it.
-struct SegmentFile<'a> {
+pub(super) struct SegmentFile<'a> {
     disk: &'a dyn Disk,
     meta: &'a Meta,
-    first: Seq,
+    pub(super) first: Seq,
     path: PathBuf,
 }
 
 impl SegmentFile<'_> {
-    fn open(&self) -> Result<(Arc<dyn File>, SegmentHeader, Seed), Error> {
+    pub(super) fn open(&self) -> Result<(Arc<dyn File>, SegmentHeader, Seed), Error> {
         let file = self.disk.open(&self.path).map_err(|error| self.io(&error))?;
         let header = segment::read_header(&*file).map_err(|error| self.io(&error))?;
         let (header, seed) = header.map_err(|flaw| self.damaged(0, flaw))?;
@@ -289,24 +289,24 @@ impl SegmentFile<'_> {
         Ok((file, header, seed))
     }
 
-    fn damaged(&self, offset: u64, flaw: Flaw) -> Error {
+    pub(super) fn damaged(&self, offset: u64, flaw: Flaw) -> Error {
         Error::Damaged { place: format!("`{}` at byte {offset}", self.path.display()), why: flaw.why() }
     }
 
-    fn io(&self, error: &io::Error) -> Error {
+    pub(super) fn io(&self, error: &io::Error) -> Error {
         Error::Io(format!("`{}`: {error}", self.path.display()))
     }
 }
 
 /// One answer being filled.
-struct Page {
-    entries: Vec<Arc<Entry>>,
+pub(super) struct Page {
+    pub(super) entries: Vec<Arc<Entry>>,
     entries_max: usize,
     bytes: usize,
 }
 
 impl Page {
-    fn new(entries_max: usize) -> Page {
+    pub(super) fn new(entries_max: usize) -> Page {
         Page { entries: Vec::new(), entries_max, bytes: 0 }
     }
 
@@ -315,7 +315,7 @@ impl Page {
     }
 
     /// Whether an entry with a body of `len` bytes still goes in; then it must be put in.
-    fn takes(&mut self, len: usize) -> bool {
+    pub(super) fn takes(&mut self, len: usize) -> bool {
         self.bytes += len;
         self.entries.len() < self.entries_max && (self.entries.is_empty() || self.bytes <= READ_BYTES_MAX)
     }

@@ -75,7 +75,10 @@ use self::{
     time::StoreTime,
 };
 pub use self::{filling::Filling, history::History};
-use super::{Access, Append, Error, Info, Log, Pending, Shared, Verdict, check_batch, check_entries, check_positions};
+use super::{
+    Access, Append, Error, Info, Log, Pending, Shared, Verdict, check_ascending, check_batch, check_entries,
+    check_positions,
+};
 use crate::clock::Clock;
 
 /// Entries in the first page, before their size is known.
@@ -355,6 +358,19 @@ impl Log for RedisLog {
         Box::pin(async move {
             let link = self.inner.session()?;
             self.inner.read(&link, after, entries_max).await
+        })
+    }
+
+    fn get(&self, positions: Vec<Seq>) -> Pending<'_, Vec<Arc<Entry>>> {
+        if let Err(error) = check_ascending(&positions, self.tail()) {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        if let Some(entries) = self.inner.cache.get(&positions) {
+            return Box::pin(std::future::ready(Ok(entries)));
+        }
+        Box::pin(async move {
+            let link = self.inner.session()?;
+            self.inner.get(&link, &positions).await
         })
     }
 

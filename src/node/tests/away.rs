@@ -84,6 +84,9 @@ impl Log for SharedLog {
     fn read(&self, after: Seq, entries_max: usize) -> Pending<'_, Vec<Arc<Entry>>> {
         Box::pin(async move { self.open()?.read(after, entries_max).await })
     }
+    fn get(&self, positions: Vec<Seq>) -> Pending<'_, Vec<Arc<Entry>>> {
+        Box::pin(async move { self.open()?.get(positions).await })
+    }
     fn beyond(&self, seq: Seq) -> Pending<'_, ()> {
         let inner = self.inner();
         Box::pin(async move { inner.beyond(seq).await })

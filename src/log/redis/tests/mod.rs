@@ -2,6 +2,7 @@
 
 mod away;
 mod erase;
+mod get;
 mod history;
 mod lanes;
 mod lineage;
@@ -43,6 +44,9 @@ impl Log for OnItsOwn {
     }
     fn read(&self, after: Seq, entries_max: usize) -> Pending<'_, Vec<Arc<Entry>>> {
         self.log.read(after, entries_max)
+    }
+    fn get(&self, positions: Vec<Seq>) -> Pending<'_, Vec<Arc<Entry>>> {
+        self.log.get(positions)
     }
     fn beyond(&self, seq: Seq) -> Pending<'_, ()> {
         self.log.beyond(seq)
