@@ -2,7 +2,7 @@
 
 use super::{on_redis::node, *};
 use crate::{
-    log::{BATCH_MAX, Draft, conformance, redis::server::Redis},
+    log::{Access, BATCH_MAX, Draft, conformance, redis::server::Redis},
     node::Range,
 };
 
@@ -51,10 +51,16 @@ async fn a_page_of_old_messages_is_a_few_questions_to_the_log() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_of_old_messages_is_a_few_round_trips_to_a_store() {
     let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
-    let node = node(&redis.url(), "a", &dir).await;
-    talk(&*node.inner.log).await;
-    node.stop().await;
-    let node = super::on_redis::node(&redis.url(), "b", &dir).await;
+    let first = node(&redis.url(), "a", &dir).await;
+    let log = first.inner.log.clone();
+    let mut access = log.shared().unwrap().access();
+    let open = access.wait_for(|access| matches!(access, Access::Open { .. }));
+    timeout(PATIENCE, open).await.unwrap().unwrap();
+    talk(&*log).await;
+    first.stop().await;
+    let node = node(&redis.url(), "b", &dir).await;
+    let end = Seq((ROOMS * PAGE + NEWER) as u64);
+    timeout(PATIENCE, async { while node.reached(end).await.is_err() {} }).await.unwrap();
     // How often it took something from any connection.
     let reads = || redis.info("total_reads_processed").unwrap().parse::<usize>().unwrap();
     let before = reads();
