@@ -42,6 +42,9 @@ macro_rules! suite {
             what_cannot_be_erased_is_refused_and_nothing_is_erased
             a_missed_entry_that_was_erased_comes_without_its_body
             erasing_beside_appends_loses_none_of_them
+            what_was_trimmed_is_said_to_be_gone_and_the_log_goes_on
+            the_newest_entries_cannot_be_trimmed
+            what_was_trimmed_counts_as_erased
             a_closed_log_refuses_appends
             invalid_batches_write_nothing
             a_dropped_append_still_happens
@@ -111,7 +114,7 @@ fn appended(verdict: Verdict) -> Vec<Arc<Entry>> {
 pub(crate) async fn read_all(log: &dyn Log) -> Vec<Arc<Entry>> {
     let mut all: Vec<Arc<Entry>> = Vec::new();
     loop {
-        let after = all.last().map_or(Seq::ZERO, |e| e.header.seq);
+        let after = all.last().map_or(Seq(log.base().0 - 1), |e| e.header.seq);
         let more = log.read(after, 100).await.unwrap();
         if more.is_empty() {
             return all;
@@ -437,6 +440,51 @@ pub(crate) async fn erasing_beside_appends_loses_none_of_them(open: Open) {
     assert!(read.iter().all(|e| gone(e) == (e.header.seq.0 <= 100 && matches!(e.header.seq.0 % 10, 1 | 2))));
 }
 
+pub(crate) async fn what_was_trimmed_is_said_to_be_gone_and_the_log_goes_on(open: Open) {
+    let log = open(Clock::manual(START_MS).0);
+    assert_eq!(log.base(), Seq(1));
+    fill(&*log, 1_000).await;
+    let all = read_all(&*log).await;
+    for (upto, base) in [(0, 1), (600, 601), (600, 601), (10, 601), (601, 602)] {
+        assert_eq!((log.trim(Seq(upto)).await.unwrap(), log.base()), (Seq(base), Seq(base)), "up to {upto}");
+    }
+    let trimmed = |result: Result<_, _>| matches!(result, Err(Error::Trimmed { base: Seq(602) }));
+    for after in [0, 1, 599, 600] {
+        assert!(trimmed(log.read(Seq(after), 10).await), "after {after}");
+    }
+    assert!(trimmed(log.get(vec![Seq(601), Seq(700)]).await) && trimmed(log.get(vec![Seq(1)]).await));
+    assert_eq!(log.read(Seq(601), 2).await.unwrap(), all[601..603]);
+    assert_eq!(log.get(vec![Seq(602), Seq(1_000)]).await.unwrap(), [all[601].clone(), all[999].clone()]);
+    assert_eq!((read_all(&*log).await, log.tail()), (all[601..].to_vec(), Seq(1_000)));
+    let error = log.read(Seq(1), 1).await.unwrap_err();
+    assert!(!error.retryable() && error.code() == "log-trimmed", "{error}");
+    let verdict = one(&*log, append(1_000 - SCAN_MAX, 2, &[1_000_999], vec![post(1, "a")])).await;
+    assert!(matches!(verdict, Verdict::Conflict(missed) if missed.len() as u64 == SCAN_MAX), "it is judged as before");
+    appended(one(&*log, append(1_000, 3, &[1], vec![post(1, "a")])).await);
+    assert_eq!(log.tail(), Seq(1_001));
+}
+
+pub(crate) async fn the_newest_entries_cannot_be_trimmed(open: Open) {
+    let log = open(Clock::manual(START_MS).0);
+    fill(&*log, SCAN_MAX + 10).await;
+    for upto in [11, SCAN_MAX + 10, SCAN_MAX + 11, u64::MAX] {
+        assert!(matches!(log.trim(Seq(upto)).await, Err(Error::Invalid(_))), "up to {upto}");
+    }
+    assert_eq!(log.base(), Seq(1));
+    assert_eq!(log.trim(Seq(10)).await.unwrap(), Seq(11));
+}
+
+pub(crate) async fn what_was_trimmed_counts_as_erased(open: Open) {
+    let log = open(Clock::manual(START_MS).0);
+    fill(&*log, 1_000).await;
+    let all = read_all(&*log).await;
+    log.trim(Seq(500)).await.unwrap();
+    log.erase(vec![Seq(7), Seq(500), Seq(501), Seq(900)]).await.unwrap();
+    assert_eq!(read_all(&*log).await, without(&all, &[501, 900])[500..]);
+    assert_eq!(log.erase(vec![Seq(7), Seq(501)]).await.unwrap(), 0);
+    assert_eq!((log.base(), log.tail()), (Seq(501), Seq(1_000)));
+}
+
 pub(crate) async fn a_closed_log_refuses_appends(open: Open) {
     let log = open(Clock::manual(START_MS).0);
     fill(&*log, 3).await;
@@ -506,7 +554,15 @@ pub(crate) async fn random_traces_give_the_reference_entries(open: Open) {
             let verdicts = log.append(batch.clone()).await.unwrap();
             let expected = reference.append(batch).await.unwrap();
             assert_eq!(format!("{verdicts:?}"), format!("{expected:?}"), "seed {seed}, call {call}");
-            let some: Vec<_> = (1..=log.tail().0).filter(|_| random.below(4) == 0).map(Seq).collect();
+            if random.below(8) == 0 && log.tail() > Seq(SCAN_MAX) {
+                let upto = Seq(random.below(log.tail().0 - SCAN_MAX));
+                assert_eq!(
+                    log.trim(upto).await.unwrap(),
+                    reference.trim(upto).await.unwrap(),
+                    "seed {seed}, call {call}"
+                );
+            }
+            let some: Vec<_> = (log.base().0..=log.tail().0).filter(|_| random.below(4) == 0).map(Seq).collect();
             let (got, wanted) = (log.get(some.clone()).await.unwrap(), reference.get(some).await.unwrap());
             assert_eq!(got, wanted, "seed {seed}, call {call}");
         }

@@ -91,6 +91,9 @@ impl Log for Tricky {
     fn info(&self) -> Info {
         self.inner.info()
     }
+    fn base(&self) -> Seq {
+        self.inner.base()
+    }
     fn tail(&self) -> Seq {
         self.inner.tail()
     }
@@ -147,6 +150,9 @@ impl Log for Tricky {
     }
     fn forget(&self, positions: &[Seq]) {
         self.inner.forget(positions);
+    }
+    fn trim(&self, upto: Seq) -> Pending<'_, Seq> {
+        self.inner.trim(upto)
     }
     fn close(&self) -> Pending<'_, ()> {
         self.inner.close()

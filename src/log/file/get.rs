@@ -34,7 +34,7 @@ impl Reader {
 
     /// The entries at these positions, which ascend and are durable, from the segments.
     pub(super) fn get_disk(&self, positions: &[Seq]) -> Result<Vec<Arc<Entry>>, Error> {
-        self.whole(|| {
+        let read = self.whole(|| {
             let (mut page, mut rest) = (Page::new(positions.len()), positions);
             while let Some(first) = rest.first() {
                 let (segment, next) = self.segment_of(*first);
@@ -45,7 +45,8 @@ impl Reader {
                 rest = beyond;
             }
             Ok(page.entries)
-        })
+        });
+        self.unless_trimmed(positions.first().copied().unwrap_or(Seq::MAX), read)
     }
 
     /// Fills the page from one segment; whether all went in.

@@ -27,8 +27,9 @@ use super::{
     format::{Flaw, Seed, SegmentHeader},
     meta::Meta,
     segment::{self, Indexes, Mark, Marks, Walk},
+    trimming,
 };
-use crate::log::{Error, READ_BYTES_MAX, erase_among, too_short};
+use crate::log::{Error, READ_BYTES_MAX, check_base, erase_among, too_short};
 
 /// Entries kept in memory for those who follow the log, whatever their size.
 const RECENT_ENTRIES_MAX: usize = 4_096;
@@ -44,6 +45,8 @@ pub(super) struct Reader {
     pub(super) recent: RwLock<Recent>,
     segments: RwLock<Vec<Seq>>,
     pub(super) indexes: Indexes,
+    /// The first position that is read.
+    base: AtomicU64,
     /// Counts the beginnings and the ends of overwriting: odd while it is done.
     overwrites: AtomicU64,
 }
@@ -80,6 +83,7 @@ impl Reader {
         Reader {
             disk,
             folder,
+            base: AtomicU64::new(meta.base.0),
             meta,
             recent_bytes_max,
             recent: RwLock::new(recent),
@@ -87,6 +91,35 @@ impl Reader {
             indexes: Indexes::default(),
             overwrites: AtomicU64::new(0),
         }
+    }
+
+    /// The first position that is read.
+    pub(super) fn base(&self) -> Seq {
+        Seq(self.base.load(Ordering::SeqCst))
+    }
+
+    /// Reads from `base` on only; the segments that hold nothing of it, which nobody finds any more.
+    pub(super) fn begin_at(&self, base: Seq) -> Vec<Seq> {
+        self.base.store(base.0, Ordering::SeqCst);
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        let below = trimming::count_below(&segments, base);
+        segments.drain(..below).collect()
+    }
+
+    /// The first position that is on the disk.
+    pub(super) fn first(&self) -> Seq {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).first().copied().unwrap_or(Seq(1))
+    }
+
+    /// Whether a segment is still there.
+    pub(super) fn has_segment(&self, first: Seq) -> bool {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).binary_search(&first).is_ok()
+    }
+
+    /// What was read from `first` on, unless that was trimmed meanwhile: then it may be anything.
+    pub(super) fn unless_trimmed<T>(&self, first: Seq, read: Result<T, Error>) -> Result<T, Error> {
+        check_base(first, self.base())?;
+        read
     }
 
     /// A new segment will follow.
@@ -126,8 +159,19 @@ impl Reader {
         erase_among(&mut recent.entries, positions);
     }
 
+    /// As [`Reader::find`], without those that are trimmed meanwhile.
+    pub(super) fn find_kept(&self, positions: &[Seq]) -> Result<Vec<Target>, Error> {
+        loop {
+            let first = self.first();
+            let found = self.find(&positions[positions.partition_point(|seq| *seq < first)..]);
+            if self.first() == first {
+                return found;
+            }
+        }
+    }
+
     /// Where those of these entries stand that are not erased yet. All are durable, and in order.
-    pub(super) fn find(&self, positions: &[Seq]) -> Result<Vec<Target>, Error> {
+    fn find(&self, positions: &[Seq]) -> Result<Vec<Target>, Error> {
         let mut found = Vec::new();
         let mut opened: Option<(SegmentFile<'_>, Arc<dyn File>, Seed)> = None;
         for &seq in positions {
@@ -205,7 +249,7 @@ impl Reader {
 
     /// The entries after a position, from the segments; `tail` is the last durable position, and beyond `after`.
     pub(super) fn read_disk(&self, after: Seq, entries_max: usize, tail: Seq) -> Result<Vec<Arc<Entry>>, Error> {
-        self.whole(|| self.read_page(after, entries_max, tail))
+        self.unless_trimmed(after.next(), self.whole(|| self.read_page(after, entries_max, tail)))
     }
 
     fn read_page(&self, after: Seq, entries_max: usize, tail: Seq) -> Result<Vec<Arc<Entry>>, Error> {
@@ -332,7 +376,7 @@ mod tests {
 
     #[test]
     fn what_looks_damaged_while_somebody_overwrites_is_read_again_and_what_stays_damaged_is_told() {
-        let meta = Meta { epochs: vec![Epoch(1)] };
+        let meta = Meta { epochs: vec![Epoch(1)], base: Seq(1) };
         let reader = Reader::new(Arc::new(SimDisk::default()), "data".into(), meta, 0, vec![Seq(1)], []);
         let damage = || Error::Damaged { place: "here".into(), why: "torn".into() };
         let reads = Cell::new(0);

@@ -21,7 +21,7 @@ use crate::log::{Append, BATCH_MAX, Error, READ_BYTES_MAX, Verdict};
 /// up for longer than they wait for a page.
 const APPEND_MAX: Duration = Duration::from_millis(1_500);
 /// One page of history.
-const READ_MAX: Duration = Duration::from_secs(2);
+pub(super) const READ_MAX: Duration = Duration::from_secs(2);
 /// Entries in one page of history: the store answers nobody else meanwhile, for about a millisecond.
 pub(super) const READ_ENTRIES_MAX: usize = 1_000;
 /// Bytes of bodies in one call of a script; a larger batch is several calls, one after the other.

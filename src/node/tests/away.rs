@@ -65,6 +65,9 @@ impl Log for SharedLog {
     fn info(&self) -> Info {
         self.inner().info()
     }
+    fn base(&self) -> Seq {
+        self.inner().base()
+    }
     fn tail(&self) -> Seq {
         self.inner().tail()
     }
@@ -98,6 +101,9 @@ impl Log for SharedLog {
         Box::pin(async move { self.open()?.erase(positions).await })
     }
     fn forget(&self, _positions: &[Seq]) {}
+    fn trim(&self, upto: Seq) -> Pending<'_, Seq> {
+        Box::pin(async move { self.open()?.trim(upto).await })
+    }
     fn close(&self) -> Pending<'_, ()> {
         Box::pin(std::future::ready(Ok(())))
     }

@@ -5,6 +5,7 @@ mod filling;
 mod history;
 mod power;
 mod refusal;
+mod trim;
 
 use std::{
     path::{Path, PathBuf},
@@ -41,6 +42,9 @@ impl Log for InFolder {
     fn info(&self) -> Info {
         self.log.info()
     }
+    fn base(&self) -> Seq {
+        self.log.base()
+    }
     fn tail(&self) -> Seq {
         self.log.tail()
     }
@@ -67,6 +71,9 @@ impl Log for InFolder {
     }
     fn forget(&self, positions: &[Seq]) {
         self.log.forget(positions);
+    }
+    fn trim(&self, upto: Seq) -> Pending<'_, Seq> {
+        self.log.trim(upto)
     }
     fn close(&self) -> Pending<'_, ()> {
         self.log.close()

@@ -8,6 +8,7 @@ mod lanes;
 mod lineage;
 mod nodes;
 mod time;
+mod trim;
 
 use std::sync::Arc;
 
@@ -32,6 +33,9 @@ struct OnItsOwn {
 impl Log for OnItsOwn {
     fn info(&self) -> Info {
         self.log.info()
+    }
+    fn base(&self) -> Seq {
+        self.log.base()
     }
     fn tail(&self) -> Seq {
         self.log.tail()
@@ -59,6 +63,9 @@ impl Log for OnItsOwn {
     }
     fn forget(&self, positions: &[Seq]) {
         self.log.forget(positions);
+    }
+    fn trim(&self, upto: Seq) -> Pending<'_, Seq> {
+        self.log.trim(upto)
     }
     fn close(&self) -> Pending<'_, ()> {
         self.log.close()
