@@ -41,7 +41,7 @@ pub(crate) use self::{
 };
 pub use self::{
     lanes::{Lane, Move, Resynced},
-    shared::{Access, Shared},
+    shared::{Access, Shared, UPDATE_BYTES_MAX},
 };
 
 /// How many newer entries an append looks through; further behind is [`Verdict::Behind`]. Bounds a Redis script's time.

@@ -24,6 +24,7 @@ use super::{Error, Heard, REPLY_BYTES_MAX, Stage, State, Word, Writing, conducto
 use crate::{
     decide::{Facts, work, work::Held},
     fanout::{Frame, feed::Wake, frame},
+    log::UPDATE_BYTES_MAX,
     projection::queue::{Claim, Open},
 };
 
@@ -89,6 +90,32 @@ impl Live {
             self.whole.get_or_insert_with(|| Instant::now() + WHOLE_EVERY);
         }
     }
+}
+
+/// What is said, in updates that the log takes: the longest reply fits, and what its place takes besides.
+fn updates(said: Vec<Said>) -> Vec<Vec<Said>> {
+    /// Half of what an update may have: ids, stages and the encoding have the rest.
+    const TEXT_BYTES_MAX: usize = UPDATE_BYTES_MAX / 2;
+    /// What a word takes besides its text, at least: so many short ones fit, too.
+    const WORD_BYTES: usize = 64;
+    let (mut updates, mut bytes): (Vec<Vec<Said>>, usize) = (Vec::new(), usize::MAX);
+    for said in said {
+        let more = WORD_BYTES
+            + match &said.word {
+                SaidWord::Delta { text, .. } | SaidWord::Whole { text, .. } => text.len(),
+                SaidWord::Stage { stage, .. } => stage.len(),
+                SaidWord::Heartbeat => 0,
+            };
+        bytes = bytes.saturating_add(more);
+        match updates.last_mut().filter(|_| bytes <= TEXT_BYTES_MAX) {
+            Some(last) => last.push(said),
+            None => {
+                updates.push(vec![said]);
+                bytes = more;
+            }
+        }
+    }
+    updates
 }
 
 impl Conductor {
@@ -173,8 +200,9 @@ impl Conductor {
         let said = std::mem::take(&mut self.live.said);
         if !said.is_empty() {
             self.live.spoke = Some(now);
-            if let (Some(shared), Ok(words)) = (self.inner.log.shared(), rmp_serde::to_vec(&said)) {
-                shared.broadcast(words.into());
+            let updates = updates(said).into_iter().filter_map(|said| rmp_serde::to_vec(&said).ok());
+            if let Some(shared) = self.inner.log.shared() {
+                updates.for_each(|update| shared.broadcast(update.into()));
             }
         }
     }

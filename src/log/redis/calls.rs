@@ -165,7 +165,7 @@ impl Inner {
         let mut command = ::redis::cmd("XADD");
         command.arg(&self.keys.live).arg("MAXLEN").arg("~").arg(live::KEPT).arg("*");
         command.arg("n").arg(&*self.node).arg("c").arg(number);
-        let mut connection = link.appends.clone();
+        let mut connection = link.live.clone();
         link.ask(APPEND_MAX, async { command.query_async::<Value>(&mut connection).await }).await?;
         tokio::select! {
             back = canaries.wait_for(|last| *last >= number) => back.map(|_| ()).map_err(|_| Error::Closed),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! {ns:0}:log               the log: ids <seq>-0, see `codec`
-//! {ns:0}:live              live words, see `live`
+//! {ns:0}:live              live updates, see `live`
 //! {ns:0}:meta              a hash: epoch, version (of this layout), base (where a log that was trimmed begins), w:<node> the session whose appends count; w:(filling)
 //!                          while entries of another log are brought in, and no node begins a session
 //! {ns:0}:lanes  …:work:…   the lanes, see `lanes`
@@ -207,7 +207,7 @@ impl RedisLog {
     /// Outside a tokio runtime.
     pub fn open(options: Options) -> RedisLog {
         let Options { address, node, stamp, known } = options;
-        let (live, said) = Live::new();
+        let (live, to_send) = Live::new();
         let away = Access::Away { why: "not connected yet".into() };
         let inner = Arc::new(Inner {
             keys: Keys::of(&address),
@@ -231,7 +231,7 @@ impl RedisLog {
         tokio::spawn(keeper::run(inner.clone()));
         tokio::spawn({
             let inner = inner.clone();
-            async move { inner.closing.run_until_cancelled(live::speak(&inner, said)).await }
+            async move { inner.closing.run_until_cancelled(live::send(&inner, to_send)).await }
         });
         RedisLog { inner }
     }

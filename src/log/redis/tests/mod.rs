@@ -6,6 +6,7 @@ mod get;
 mod history;
 mod lanes;
 mod lineage;
+mod live;
 mod nodes;
 mod time;
 mod trim;
