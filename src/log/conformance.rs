@@ -4,6 +4,9 @@
 //! expression runs inside a tokio runtime.
 //! Not here: what only one backend can do (crash, reopen, salvage).
 
+mod get;
+mod trim;
+
 use std::sync::{Arc, atomic::Ordering};
 
 use antiphon_schemas::{
@@ -60,6 +63,8 @@ macro_rules! suite {
     };
 }
 pub(crate) use suite;
+
+pub(crate) use self::{get::*, trim::*};
 
 const START_MS: u64 = 1_000_000;
 
@@ -260,55 +265,6 @@ pub(crate) async fn a_read_is_bounded_and_goes_on_where_it_stopped(open: Open) {
     assert_eq!(read_all(&*log).await.len(), 40);
 }
 
-/// The entries at these positions, in as many calls as it takes.
-async fn get_all(log: &dyn Log, positions: &[u64]) -> Vec<Arc<Entry>> {
-    let positions: Vec<_> = positions.iter().copied().map(Seq).collect();
-    let mut all: Vec<Arc<Entry>> = Vec::new();
-    while all.len() < positions.len() {
-        let got = log.get(positions[all.len()..].to_vec()).await.unwrap();
-        assert!(!got.is_empty(), "at least one");
-        all.extend(got);
-    }
-    all
-}
-
-pub(crate) async fn what_is_at_single_positions_comes_in_order_and_as_it_is_read(open: Open) {
-    let log = open(Clock::manual(START_MS).0);
-    fill(&*log, 600).await;
-    let all = read_all(&*log).await;
-    let every = |step| (1..=600).step_by(step).collect::<Vec<_>>();
-    for positions in [vec![], vec![1], vec![600], vec![1, 600], vec![2, 3, 4, 77, 300, 301, 599], every(1), every(7)] {
-        let expected: Vec<_> = positions.iter().map(|seq| all[*seq as usize - 1].clone()).collect();
-        assert_eq!(get_all(&*log, &positions).await, expected, "{positions:?}");
-    }
-    assert_eq!(log.get(vec![]).await.unwrap(), []);
-    log.erase(vec![Seq(3), Seq(300)]).await.unwrap();
-    let gone = without(&all, &[3, 300]);
-    assert_eq!(get_all(&*log, &[2, 3, 300]).await, [1, 2, 299].map(|at: usize| gone[at].clone()));
-}
-
-pub(crate) async fn a_get_is_bounded_and_gives_a_beginning(open: Open) {
-    let log = open(Clock::manual(START_MS).0);
-    let text = "x".repeat(60_000);
-    for n in 0..40 {
-        one(&*log, append(0, 1, &[], vec![post(n, &text)])).await;
-    }
-    let odd: Vec<_> = (1..=40).filter(|n| n % 20 != 0).collect();
-    let got = log.get(odd.iter().copied().map(Seq).collect()).await.unwrap();
-    assert!(!got.is_empty() && got.len() < 30, "{} entries", got.len());
-    assert!(got.iter().zip(&odd).all(|(entry, seq)| entry.header.seq.0 == *seq));
-    assert!(get_all(&*log, &odd).await.iter().map(|entry| entry.header.seq.0).eq(odd));
-}
-
-pub(crate) async fn positions_that_are_not_there_are_named(open: Open) {
-    let log = open(Clock::manual(START_MS).0);
-    fill(&*log, 9).await;
-    for (positions, named) in [(vec![1, 10], "10"), (vec![0], "0"), (vec![4, 3], "3"), (vec![5, 5], "5")] {
-        let error = log.get(positions.iter().copied().map(Seq).collect()).await.unwrap_err();
-        assert!(matches!(&error, Error::Invalid(why) if why.contains(named)), "{positions:?}: {error}");
-    }
-}
-
 pub(crate) async fn waiting_beyond_a_position_ends_when_something_is_appended(open: Open) {
     let log = open(Clock::manual(START_MS).0);
     let waiting = tokio::spawn({
@@ -438,51 +394,6 @@ pub(crate) async fn erasing_beside_appends_loses_none_of_them(open: Open) {
     assert!(read.iter().map(|e| e.header.seq.0).eq(1..=400));
     let gone = |e: &Arc<Entry>| matches!(e.event, Event::Erased(_));
     assert!(read.iter().all(|e| gone(e) == (e.header.seq.0 <= 100 && matches!(e.header.seq.0 % 10, 1 | 2))));
-}
-
-pub(crate) async fn what_was_trimmed_is_said_to_be_gone_and_the_log_goes_on(open: Open) {
-    let log = open(Clock::manual(START_MS).0);
-    assert_eq!(log.base(), Seq(1));
-    fill(&*log, 1_000).await;
-    let all = read_all(&*log).await;
-    for (upto, base) in [(0, 1), (600, 601), (600, 601), (10, 601), (601, 602)] {
-        assert_eq!((log.trim(Seq(upto)).await.unwrap(), log.base()), (Seq(base), Seq(base)), "up to {upto}");
-    }
-    let trimmed = |result: Result<_, _>| matches!(result, Err(Error::Trimmed { base: Seq(602) }));
-    for after in [0, 1, 599, 600] {
-        assert!(trimmed(log.read(Seq(after), 10).await), "after {after}");
-    }
-    assert!(trimmed(log.get(vec![Seq(601), Seq(700)]).await) && trimmed(log.get(vec![Seq(1)]).await));
-    assert_eq!(log.read(Seq(601), 2).await.unwrap(), all[601..603]);
-    assert_eq!(log.get(vec![Seq(602), Seq(1_000)]).await.unwrap(), [all[601].clone(), all[999].clone()]);
-    assert_eq!((read_all(&*log).await, log.tail()), (all[601..].to_vec(), Seq(1_000)));
-    let error = log.read(Seq(1), 1).await.unwrap_err();
-    assert!(!error.retryable() && error.code() == "log-trimmed", "{error}");
-    let verdict = one(&*log, append(1_000 - SCAN_MAX, 2, &[1_000_999], vec![post(1, "a")])).await;
-    assert!(matches!(verdict, Verdict::Conflict(missed) if missed.len() as u64 == SCAN_MAX), "it is judged as before");
-    appended(one(&*log, append(1_000, 3, &[1], vec![post(1, "a")])).await);
-    assert_eq!(log.tail(), Seq(1_001));
-}
-
-pub(crate) async fn the_newest_entries_cannot_be_trimmed(open: Open) {
-    let log = open(Clock::manual(START_MS).0);
-    fill(&*log, SCAN_MAX + 10).await;
-    for upto in [11, SCAN_MAX + 10, SCAN_MAX + 11, u64::MAX] {
-        assert!(matches!(log.trim(Seq(upto)).await, Err(Error::Invalid(_))), "up to {upto}");
-    }
-    assert_eq!(log.base(), Seq(1));
-    assert_eq!(log.trim(Seq(10)).await.unwrap(), Seq(11));
-}
-
-pub(crate) async fn what_was_trimmed_counts_as_erased(open: Open) {
-    let log = open(Clock::manual(START_MS).0);
-    fill(&*log, 1_000).await;
-    let all = read_all(&*log).await;
-    log.trim(Seq(500)).await.unwrap();
-    log.erase(vec![Seq(7), Seq(500), Seq(501), Seq(900)]).await.unwrap();
-    assert_eq!(read_all(&*log).await, without(&all, &[501, 900])[500..]);
-    assert_eq!(log.erase(vec![Seq(7), Seq(501)]).await.unwrap(), 0);
-    assert_eq!((log.base(), log.tail()), (Seq(501), Seq(1_000)));
 }
 
 pub(crate) async fn a_closed_log_refuses_appends(open: Open) {
