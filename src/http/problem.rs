@@ -76,6 +76,7 @@ impl From<Error> for Problem {
         let (status, code) = match error {
             Error::Refused(refusal) => return refusal.into(),
             Error::Log(log::Error::Invalid(_)) => (S::INTERNAL_SERVER_ERROR, "log-invalid"),
+            Error::Log(log::Error::Trimmed { .. }) => (S::GONE, "log-trimmed"),
             Error::Log(failure) => (S::SERVICE_UNAVAILABLE, failure.code()),
             Error::Busy => (S::SERVICE_UNAVAILABLE, "busy"),
             Error::Index(_) => (S::SERVICE_UNAVAILABLE, "index-failed"),

@@ -4,6 +4,9 @@
 //! expression runs inside a tokio runtime.
 //! Not here: what only one backend can do (crash, reopen, salvage).
 
+mod get;
+mod trim;
+
 use std::sync::{Arc, atomic::Ordering};
 
 use antiphon_schemas::{
@@ -33,12 +36,18 @@ macro_rules! suite {
             now_is_the_time_that_the_next_entry_gets
             unknown_kinds_are_carried_through
             a_read_is_bounded_and_goes_on_where_it_stopped
+            what_is_at_single_positions_comes_in_order_and_as_it_is_read
+            a_get_is_bounded_and_gives_a_beginning
+            positions_that_are_not_there_are_named
             waiting_beyond_a_position_ends_when_something_is_appended
             load_takes_entries_verbatim_and_refuses_gaps
             an_erased_entry_is_read_without_its_body_and_nothing_else_changes
             what_cannot_be_erased_is_refused_and_nothing_is_erased
             a_missed_entry_that_was_erased_comes_without_its_body
             erasing_beside_appends_loses_none_of_them
+            what_was_trimmed_is_said_to_be_gone_and_the_log_goes_on
+            the_newest_entries_cannot_be_trimmed
+            what_was_trimmed_counts_as_erased
             a_closed_log_refuses_appends
             invalid_batches_write_nothing
             a_dropped_append_still_happens
@@ -54,6 +63,8 @@ macro_rules! suite {
     };
 }
 pub(crate) use suite;
+
+pub(crate) use self::{get::*, trim::*};
 
 const START_MS: u64 = 1_000_000;
 
@@ -108,7 +119,7 @@ fn appended(verdict: Verdict) -> Vec<Arc<Entry>> {
 pub(crate) async fn read_all(log: &dyn Log) -> Vec<Arc<Entry>> {
     let mut all: Vec<Arc<Entry>> = Vec::new();
     loop {
-        let after = all.last().map_or(Seq::ZERO, |e| e.header.seq);
+        let after = all.last().map_or(Seq(log.base().0 - 1), |e| e.header.seq);
         let more = log.read(after, 100).await.unwrap();
         if more.is_empty() {
             return all;
@@ -454,6 +465,17 @@ pub(crate) async fn random_traces_give_the_reference_entries(open: Open) {
             let verdicts = log.append(batch.clone()).await.unwrap();
             let expected = reference.append(batch).await.unwrap();
             assert_eq!(format!("{verdicts:?}"), format!("{expected:?}"), "seed {seed}, call {call}");
+            if random.below(8) == 0 && log.tail() > Seq(SCAN_MAX) {
+                let upto = Seq(random.below(log.tail().0 - SCAN_MAX));
+                assert_eq!(
+                    log.trim(upto).await.unwrap(),
+                    reference.trim(upto).await.unwrap(),
+                    "seed {seed}, call {call}"
+                );
+            }
+            let some: Vec<_> = (log.base().0..=log.tail().0).filter(|_| random.below(4) == 0).map(Seq).collect();
+            let (got, wanted) = (log.get(some.clone()).await.unwrap(), reference.get(some).await.unwrap());
+            assert_eq!(got, wanted, "seed {seed}, call {call}");
         }
         assert_eq!(read_all(&*log).await, read_all(&reference).await, "seed {seed}");
     }

@@ -9,8 +9,8 @@ use antiphon_schemas::{Entry, Epoch, Seq};
 use tokio::sync::watch;
 
 use super::{
-    Append, Error, Info, Judge, Log, Pending, READ_BYTES_MAX, Verdict, check_batch, check_entries, check_positions,
-    erased_entry,
+    Append, Error, Info, Judge, Log, Pending, Verdict, answer_of, check_ascending, check_base, check_batch,
+    check_entries, check_positions, check_trim, erased_entry, first_after,
 };
 use crate::clock::Clock;
 
@@ -25,6 +25,8 @@ pub struct MemoryLog {
 
 #[derive(Debug, Default)]
 struct State {
+    /// How many were trimmed.
+    trimmed: u64,
     entries: Vec<Arc<Entry>>,
     judge: Judge,
     closed: bool,
@@ -51,6 +53,10 @@ impl MemoryLog {
 impl Log for MemoryLog {
     fn info(&self) -> Info {
         self.info.clone()
+    }
+
+    fn base(&self) -> Seq {
+        self.state().base()
     }
 
     fn tail(&self) -> Seq {
@@ -85,15 +91,18 @@ impl Log for MemoryLog {
 
     fn read(&self, after: Seq, entries_max: usize) -> Pending<'_, Vec<Arc<Entry>>> {
         let state = self.state();
-        let start = state.entries.len().min(usize::try_from(after.0).unwrap_or(usize::MAX));
-        let mut bytes = 0;
-        let within = |entry: &&Arc<Entry>| {
-            let first = bytes == 0;
-            bytes += entry.body.len();
-            first || bytes <= READ_BYTES_MAX
-        };
-        let entries = state.entries[start..].iter().take(entries_max).take_while(within).cloned().collect();
-        Box::pin(std::future::ready(Ok(entries)))
+        let result = check_base(first_after(after), state.base()).map(|()| {
+            let start = state.entries.len().min(state.place(first_after(after)));
+            answer_of(state.entries[start..].iter().take(entries_max))
+        });
+        Box::pin(std::future::ready(result))
+    }
+
+    fn get(&self, positions: Vec<Seq>) -> Pending<'_, Vec<Arc<Entry>>> {
+        let state = self.state();
+        let result = check_ascending(&positions, state.base(), state.judge.tail())
+            .map(|()| answer_of(positions.iter().map(|seq| &state.entries[state.place(*seq)])));
+        Box::pin(std::future::ready(result))
     }
 
     fn beyond(&self, seq: Seq) -> Pending<'_, ()> {
@@ -121,15 +130,14 @@ impl Log for MemoryLog {
             if state.closed {
                 return Err(Error::Closed);
             }
-            let positions = check_positions(positions, state.judge.tail())?;
-            let place = |seq: &Seq| usize::try_from(seq.0 - 1).unwrap_or(usize::MAX);
+            let positions = check_positions(positions, state.base(), state.judge.tail())?;
             let mut gone = Vec::new();
             for seq in &positions {
-                gone.extend(erased_entry(&state.entries[place(seq)])?);
+                gone.extend(erased_entry(&state.entries[state.place(*seq)])?);
             }
             let count = gone.len();
             for entry in gone {
-                let at = place(&entry.header.seq);
+                let at = state.place(entry.header.seq);
                 state.entries[at] = entry;
             }
             state.judge.erase(&positions);
@@ -141,9 +149,40 @@ impl Log for MemoryLog {
     // The log itself is what it keeps in memory.
     fn forget(&self, _positions: &[Seq]) {}
 
+    fn trim(&self, upto: Seq) -> Pending<'_, Seq> {
+        let mut state = self.state();
+        let result = if state.closed {
+            Err(Error::Closed)
+        } else if upto < state.base() {
+            Ok(())
+        } else {
+            check_trim(upto, state.judge.tail())
+        };
+        let result = result.map(|()| {
+            if upto >= state.base() {
+                let kept = state.place(upto.next());
+                state.entries.drain(..kept);
+                state.trimmed = upto.0;
+            }
+            state.base()
+        });
+        Box::pin(std::future::ready(result))
+    }
+
     fn close(&self) -> Pending<'_, ()> {
         self.state().closed = true;
         Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+impl State {
+    fn base(&self) -> Seq {
+        Seq(self.trimmed + 1)
+    }
+
+    /// The index of the entry at a position that was not trimmed.
+    fn place(&self, seq: Seq) -> usize {
+        usize::try_from(seq.0 - self.base().0).unwrap_or(usize::MAX)
     }
 }
 

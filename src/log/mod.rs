@@ -8,6 +8,7 @@
 //! - the time of an entry is never earlier than that of the entry before;
 //! - entries read are byte for byte the entries appended, of unknown kinds too, until their bodies are erased: from then on
 //!   every read gives what [`entry::erased`](antiphon_schemas::entry::erased) makes of them, and nothing else has changed;
+//! - a log has a beginning, which only moves up ([`Log::trim`]); what lies below is told to be gone, never to be damaged;
 //! - after [`Error::Poisoned`] nothing is ever acknowledged again until the process restarts;
 //! - after [`Error::Away`] an append has happened or never will: nothing of it is written once the log is open again.
 //!
@@ -32,12 +33,15 @@ use antiphon_schemas::{
 use bytes::Bytes;
 
 pub(crate) use self::{
-    check::{check_batch, check_entries, check_positions, erase_among, erased_entry, too_short},
+    check::{
+        answer_of, check_ascending, check_base, check_batch, check_entries, check_positions, check_trim, erase_among,
+        erased_entry, first_after, too_short,
+    },
     judge::Judge,
 };
 pub use self::{
     lanes::{Lane, Move, Resynced},
-    shared::{Access, Shared},
+    shared::{Access, Shared, UPDATE_BYTES_MAX},
 };
 
 /// How many newer entries an append looks through; further behind is [`Verdict::Behind`]. Bounds a Redis script's time.
@@ -156,6 +160,12 @@ pub enum Error {
     /// The caller broke the contract (too many appends, an entry too large, a gap in a load). Never retry.
     #[error("not a valid request to the log: {0}")]
     Invalid(String),
+    /// The log begins later: what is asked for was trimmed ([`Log::trim`]). Never retry.
+    #[error("the log begins with position {base}; what was before is no longer kept")]
+    Trimmed {
+        /// The first position that can be read.
+        base: Seq,
+    },
     /// The disk said no while reading or opening.
     #[error("{0}")]
     Io(String),
@@ -179,6 +189,7 @@ impl Error {
             Error::Closed => "log-closed",
             Error::Damaged { .. } => "log-damaged",
             Error::Invalid(_) => "log-invalid",
+            Error::Trimmed { .. } => "log-trimmed",
             Error::Io(_) => "log-io",
             Error::Away(_) => "log-away",
         }
@@ -199,6 +210,10 @@ pub trait Log: Send + Sync + 'static {
     /// Epoch, partition, backend, durability. Fixed while the log is open; before it was open for the first time the
     /// epoch is 0.
     fn info(&self) -> Info;
+
+    /// The first position that can be read: 1 of a whole log, `upto + 1` after [`Log::trim`]. Entries below it are gone. Never
+    /// falls within an epoch. On a log that others share it is what this process saw last.
+    fn base(&self) -> Seq;
 
     /// The last durable position; 0 while empty. Never falls within an epoch.
     fn tail(&self) -> Seq;
@@ -223,8 +238,17 @@ pub trait Log: Send + Sync + 'static {
     /// [`READ_BYTES_MAX`] bytes. Empty at or beyond the tail.
     ///
     /// # Errors
-    /// [`Error::Damaged`], [`Error::Io`].
+    /// [`Error::Trimmed`] if the next position is below the base, [`Error::Damaged`], [`Error::Io`].
     fn read(&self, after: Seq, entries_max: usize) -> Pending<'_, Vec<Arc<Entry>>>;
+
+    /// The entries at exactly these positions, which ascend: a beginning of them, at least one if any is asked for, about
+    /// [`READ_BYTES_MAX`] bytes. Ask again for the rest. Cost: one round trip (Redis), one blocking task (file), however far
+    /// apart they are; none for what is in memory.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names the first position that does not ascend, is 0 or is beyond the tail. [`Error::Damaged`] names
+    /// one that should be there and is not. [`Error::Trimmed`], [`Error::Io`], [`Error::Away`].
+    fn get(&self, positions: Vec<Seq>) -> Pending<'_, Vec<Arc<Entry>>>;
 
     /// Waits until the tail is beyond `seq`. Cancel-safe.
     ///
@@ -242,6 +266,8 @@ pub trait Log: Send + Sync + 'static {
     /// [`entry::erased`](antiphon_schemas::entry::erased) makes of them, of the same length and with the same hash. Returns
     /// how many were not erased before.
     ///
+    /// Positions below the base are passed over: they are gone.
+    ///
     /// Guarantee: durable when this returns, here and for every node; what this process keeps in memory is erased too
     /// (other nodes: [`Log::forget`]). Twice is once. A call that is dropped or fails may have erased some of them: call it
     /// again. Cost: a few fsyncs for some dozens of entries (file); a copy of the whole log (Redis), so erase many at once.
@@ -255,6 +281,18 @@ pub trait Log: Send + Sync + 'static {
     /// Erases the bodies at these positions from what this process keeps in memory: another node erases them in the log.
     /// Never waits for anything.
     fn forget(&self, positions: &[Seq]);
+
+    /// Moves the log's beginning up: entries at or below `upto` are gone. Returns the base, which is higher if more was trimmed
+    /// before.
+    ///
+    /// Guarantee: durable when this returns; a crash leaves a beginning between the old and the new one. Twice is once. Room is
+    /// freed, at the latest, at the next start; the file log frees whole segments, so that some entries below the base stay
+    /// on the disk a while, unread.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if one of the newest [`SCAN_MAX`] entries would go: appends are judged against them. [`Error::Full`]
+    /// (try again later), [`Error::Poisoned`], [`Error::Away`].
+    fn trim(&self, upto: Seq) -> Pending<'_, Seq>;
 
     /// Takes no more appends, finishes those under way and frees what it holds. Twice is fine.
     ///

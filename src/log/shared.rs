@@ -30,6 +30,10 @@ pub enum Access {
     Empty,
 }
 
+/// Bytes of one live update; a caller with more sends several. The longest reply fits twice, and a store that is slow takes it
+/// within a second.
+pub const UPDATE_BYTES_MAX: usize = 1 << 20;
+
 /// See the module header. While the log is not open, every call answers [`Error::Away`](super::Error::Away) at once or soon.
 pub trait Shared: Send + Sync {
     /// Follows whether the log can be used.
@@ -43,7 +47,7 @@ pub trait Shared: Send + Sync {
     fn resync_lanes(&self, at: Seq, lanes: Vec<Lane>) -> Pending<'_, Resynced>;
 
     /// Sends a live update to the other nodes: it arrives at most once and is never the truth. Does not block; what cannot
-    /// be sent in time is dropped.
+    /// be sent in time is dropped, and so is an update of more than [`UPDATE_BYTES_MAX`].
     fn broadcast(&self, update: Bytes);
 
     /// The next live update of another node, in the order in which that node sent them. Cancel-safe.

@@ -131,18 +131,42 @@ impl Node {
         self.index_reached(floor).await?;
         for _ in 0..super::TRIES_MAX {
             let reader = self.inner.index().index.reader();
-            let seqs = reader.messages(room, page).map_err(index_error)?;
-            let mut messages = Vec::with_capacity(seqs.len());
-            for entry in self.entries_at(&seqs, usize::MAX).await? {
-                let Some(id) = view::posted_id(&entry) else { continue };
-                let record = self.record_in(&reader, &id)?.unwrap_or_default();
-                messages.extend(view::message_now(&entry, self.epoch(), &record).map(Arc::new));
-            }
+            let posted = self.posted(&reader, room, page).await?;
+            let epoch = self.epoch();
+            let message =
+                |(entry, record): &(Arc<Entry>, Record)| view::message_now(entry, epoch, record).map(Arc::new);
+            let messages = posted.iter().filter_map(message).collect();
             if self.covers(&reader) {
                 return Ok(messages);
             }
         }
         Err(Error::Busy)
+    }
+
+    /// What was posted on a page, with where each stands now.
+    pub(super) async fn posted(
+        &self,
+        reader: &Reader,
+        room: &RoomName,
+        page: Page,
+    ) -> Result<Vec<(Arc<Entry>, Record)>, Error> {
+        let seqs = scan(reader, {
+            let room = room.clone();
+            move |reader| reader.messages(&room, page)
+        })
+        .await?;
+        let mut posted: Vec<_> = self.entries_at(&seqs, usize::MAX).await?;
+        posted.retain(|entry| view::posted_id(entry).is_some());
+        let ids: Vec<_> = posted.iter().filter_map(|entry| view::posted_id(entry)).collect();
+        let records = scan(reader, {
+            let ids = ids.clone();
+            move |reader| ids.iter().map(|id| reader.record(*id)).collect::<Result<Vec<_>, _>>()
+        });
+        let records = records.await?;
+        let state = self.state();
+        let newest = &state.projections.newest;
+        let records = ids.iter().zip(records).map(|(id, record)| newest.record(id, record).unwrap_or_default());
+        Ok(posted.into_iter().zip(records).collect())
     }
 
     /// Whether the projections still have everything newer than this reader. If not, what was made with it may lack a
@@ -201,8 +225,9 @@ impl Node {
     pub async fn rooms(&self, after: Option<&RoomName>) -> Result<Rooms, Error> {
         self.state().check_built()?;
         self.index_reached(self.position()).await?;
+        let (reader, after) = (self.inner.index().index.reader(), after.cloned());
         let page =
-            self.inner.index().index.reader().rooms(after.map(|a| a.as_str()), ROOMS_MAX).map_err(index_error)?;
+            scan(&reader, move |reader| reader.rooms(after.as_ref().map(|after| after.as_str()), ROOMS_MAX)).await?;
         let next = (page.len() == ROOMS_MAX).then(|| page.last().map(|room| room.room.clone())).flatten();
         let room = |room: crate::index::RoomSummary| Room {
             room: room.room,
@@ -277,7 +302,11 @@ impl Node {
             entries.retain(|e| e.header.room.as_ref() == Some(room));
             return Ok((entries, end));
         }
-        let seqs = reader.entries(room, after, indexed, PAGE).map_err(index_error)?;
+        let seqs = scan(&reader, {
+            let room = room.clone();
+            move |reader| reader.entries(&room, after, indexed, PAGE)
+        })
+        .await?;
         let entries = self.entries_at(&seqs, READ_BYTES_MAX).await?;
         let end = match entries.last() {
             Some(last) if entries.len() < seqs.len() || seqs.len() == PAGE => last.header.seq,
@@ -310,21 +339,19 @@ impl Node {
         Err(Error::Busy)
     }
 
-    /// The entries at these positions, in order; not all of them once their bodies have `bytes_max` together.
+    /// The entries at these positions, which ascend; not all of them once their bodies have `bytes_max` together.
     pub(super) async fn entries_at(&self, seqs: &[Seq], bytes_max: usize) -> Result<Vec<Arc<Entry>>, Error> {
         let mut entries: Vec<Arc<Entry>> = Vec::with_capacity(seqs.len());
-        let (mut rest, mut bytes) = (seqs, 0);
-        while let Some(first) = rest.first()
-            && bytes < bytes_max
-        {
-            let run = rest.iter().zip(first.0..).take_while(|(seq, expected)| seq.0 == *expected).count();
-            let read = self.inner.log.read(Seq(first.0 - 1), run).await?;
-            if read.is_empty() {
-                return Err(Error::Index(format!("it names entry {first}, which the log does not have")));
-            }
-            rest = &rest[read.len()..];
-            bytes += read.iter().map(|entry| entry.body.len()).sum::<usize>();
-            entries.extend(read);
+        let mut bytes = 0;
+        while entries.len() < seqs.len() && bytes < bytes_max {
+            let got = self.inner.log.get(seqs[entries.len()..].to_vec()).await.map_err(|error| match error {
+                log::Error::Invalid(why) => {
+                    Error::Index(format!("it names an entry that the log does not have: {why}"))
+                }
+                error => Error::Log(error),
+            })?;
+            bytes += got.iter().map(|entry| entry.body.len()).sum::<usize>();
+            entries.extend(got);
         }
         Ok(entries)
     }
@@ -346,6 +373,16 @@ impl Shown {
         let why = || self.condition.trouble().map_or_else(|| "it is being read".into(), |(_, why)| why.clone());
         if self.built { Ok(()) } else { Err(Error::Log(log::Error::Away(why()))) }
     }
+}
+
+/// Reads more of the index than a record: on a thread that may wait for the disk.
+async fn scan<T: Send + 'static>(
+    reader: &Reader,
+    read: impl FnOnce(&Reader) -> Result<T, crate::index::Error> + Send + 'static,
+) -> Result<T, Error> {
+    let reader = reader.clone();
+    let read = tokio::task::spawn_blocking(move || read(&reader)).await;
+    read.map_err(|error| Error::Index(format!("the read broke off: {error}")))?.map_err(index_error)
 }
 
 pub(super) fn index_error(failure: crate::index::Error) -> Error {

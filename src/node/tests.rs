@@ -10,6 +10,7 @@ mod lock;
 mod log;
 mod monitor;
 mod on_redis;
+mod pages;
 mod posts;
 mod then;
 mod work;
@@ -74,6 +75,8 @@ struct Tricky {
     tricks: Mutex<VecDeque<Trick>>,
     /// What the next erasures come to instead.
     unerased: Mutex<VecDeque<Unerased>>,
+    /// How often it was read at single positions.
+    gets: AtomicU64,
 }
 
 /// What happens to an erasure.
@@ -85,6 +88,10 @@ enum Unerased {
 }
 
 impl Tricky {
+    fn over(inner: MemoryLog) -> Tricky {
+        Tricky { inner, tricks: Mutex::default(), unerased: Mutex::default(), gets: AtomicU64::default() }
+    }
+
     fn next(&self, trick: Trick) {
         self.tricks.lock().unwrap().push_back(trick);
     }
@@ -93,6 +100,9 @@ impl Tricky {
 impl Log for Tricky {
     fn info(&self) -> Info {
         self.inner.info()
+    }
+    fn base(&self) -> Seq {
+        self.inner.base()
     }
     fn tail(&self) -> Seq {
         self.inner.tail()
@@ -132,6 +142,10 @@ impl Log for Tricky {
     fn read(&self, after: Seq, entries_max: usize) -> Pending<'_, Vec<Arc<Entry>>> {
         self.inner.read(after, entries_max)
     }
+    fn get(&self, positions: Vec<Seq>) -> Pending<'_, Vec<Arc<Entry>>> {
+        self.gets.fetch_add(1, Ordering::Relaxed);
+        self.inner.get(positions)
+    }
     fn beyond(&self, seq: Seq) -> Pending<'_, ()> {
         self.inner.beyond(seq)
     }
@@ -151,6 +165,9 @@ impl Log for Tricky {
     }
     fn forget(&self, positions: &[Seq]) {
         self.inner.forget(positions);
+    }
+    fn trim(&self, upto: Seq) -> Pending<'_, Seq> {
+        self.inner.trim(upto)
     }
     fn close(&self) -> Pending<'_, ()> {
         self.inner.close()
@@ -196,7 +213,7 @@ impl Rig {
     async fn with(policy: Policy) -> Rig {
         let (clock, wall) = Clock::manual(START_MS);
         let inner = MemoryLog::new(Epoch(7), clock.clone());
-        let log = Arc::new(Tricky { inner, tricks: Mutex::default(), unerased: Mutex::default() });
+        let log = Arc::new(Tricky::over(inner));
         Rig { node: node_on(log.clone(), clock.clone(), policy).await, log, clock, wall }
     }
 

@@ -117,13 +117,9 @@ impl Node {
 
     /// The messages of a page, and the entries that said where each stood.
     async fn stood(&self, reader: &Reader, room: &RoomName, page: Page, at: Seq) -> Result<Vec<Stood>, Error> {
-        let seqs = reader.messages(room, page).map_err(index_error)?;
-        let mut stood = Vec::with_capacity(seqs.len());
-        for posted in self.entries_at(&seqs, usize::MAX).await? {
-            let Some(id) = view::posted_id(&posted) else { continue };
-            let record = self.record_in(reader, &id)?.unwrap_or_default();
-            stood.push(Stood { posted, record, said: None });
-        }
+        let posted = self.posted(reader, room, page).await?;
+        let mut stood: Vec<_> =
+            posted.into_iter().map(|(posted, record)| Stood { posted, record, said: None }).collect();
         // From the last entry about each backwards: most often that one says it, or the one before.
         let mut open: Vec<(Seq, usize)> =
             (0..stood.len()).filter_map(|n| Some((stood[n].last(at.next())?, n))).collect();

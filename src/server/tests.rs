@@ -31,6 +31,15 @@ impl Log for Panicking {
     fn tail(&self) -> Seq {
         self.inner.tail()
     }
+    fn base(&self) -> Seq {
+        self.inner.base()
+    }
+    fn get(&self, seqs: Vec<Seq>) -> Pending<'_, Vec<Arc<Entry>>> {
+        self.inner.get(seqs)
+    }
+    fn trim(&self, upto: Seq) -> Pending<'_, Seq> {
+        self.inner.trim(upto)
+    }
     fn now_ms(&self) -> u64 {
         self.inner.now_ms()
     }

@@ -14,7 +14,7 @@ const WHAT: &str = "data folder";
 /// Below this an operator should know: at 300 bytes a message it is room for some three million.
 const FREE_BYTES_WARN: u64 = 1 << 30;
 /// The format of the file `meta` that this version reads.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 /// Bytes of `meta` and `lock` that are looked at.
 const HEAD_BYTES_MAX: u64 = 4 << 10;
 
@@ -143,10 +143,12 @@ fn format_of(folder: &Path) -> Option<Check> {
         }
     }
     Some(match format_in(&text) {
-        Some((FORMAT, epoch)) => Check::ok(WHAT, format!("format {FORMAT}, epoch {}", epoch.unwrap_or("unknown"))),
+        Some((format @ 1..=FORMAT, epoch)) => {
+            Check::ok(WHAT, format!("format {format}, epoch {}", epoch.unwrap_or("unknown")))
+        }
         Some((other, _)) => {
             let says =
-                format!("{} holds a log of format {other}; this version reads format {FORMAT}", folder.display());
+                format!("{} holds a log of format {other}; this version reads formats 1 to {FORMAT}", folder.display());
             Check::fail(WHAT, says, "use the version that wrote it, or a newer one")
         }
         None => Check::fail(WHAT, format!("{} is not what was written", path.display()), mend),

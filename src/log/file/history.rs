@@ -202,6 +202,8 @@ impl History {
                         break;
                     }
                     if looks == LOOKS {
+                        // Its segment may have been trimmed while it was read.
+                        self.check_base(self.next)?;
                         return Err(damaged);
                     }
                 }
@@ -308,7 +310,14 @@ impl History {
         Ok(firsts)
     }
 
+    /// Refuses what was trimmed, as far as `meta` says now.
+    fn check_base(&self, seq: Seq) -> Result<(), Error> {
+        let base = Meta::read(&self.folder).ok().flatten().map_or(self.meta.base, |meta| meta.base);
+        crate::log::check_base(seq, base)
+    }
+
     fn segment_of(&self, seq: Seq) -> Result<Option<Segment>, Error> {
+        self.check_base(seq)?;
         match self.list()?.into_iter().rfind(|first| *first <= seq) {
             Some(first) => self.open_segment(first),
             None if seq == Seq(1) => Ok(None),

@@ -4,6 +4,7 @@
 //! antiphon log
 //! format 1
 //! epoch 9f3c1a2b4d5e6f70                 (one line more each time that a new epoch began; the last one is current)
+//! base 4001                              (only of a log that was trimmed, which is format 2: the first position that is read)
 //! check 5d41402a                         (CRC-32C of all before this line)
 //! ```
 //!
@@ -11,21 +12,25 @@
 
 use std::{fmt::Write, io, path::Path};
 
-use antiphon_schemas::Epoch;
+use antiphon_schemas::{Epoch, Seq};
 
 use super::disk::{Disk, read_all};
 
-/// The version of the folder's layout that this code writes and reads.
-pub(super) const FORMAT: u32 = 1;
+/// The newest version of the folder's layout that this code writes and reads: of a log that was trimmed.
+pub(super) const FORMAT: u32 = 2;
+/// The version of a whole log, so that an older program can go on with it.
+const FORMAT_WHOLE: u32 = 1;
 const NAME: &str = "meta";
 const NAME_ASIDE: &str = "meta.new";
 const TITLE: &str = "antiphon log";
 
-/// The epochs of a log: at least one.
+/// The epochs of a log, at least one, and its beginning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Meta {
     /// Oldest first; segments of every one of them belong to the log.
     pub(super) epochs: Vec<Epoch>,
+    /// The first position that is read; 1 of a whole log. Segments that end before it may still be there.
+    pub(super) base: Seq,
 }
 
 /// Why `meta` could not be read.
@@ -83,9 +88,13 @@ impl Meta {
     }
 
     fn text(&self) -> String {
-        let mut text = format!("{TITLE}\nformat {FORMAT}\n");
+        let trimmed = self.base > Seq(1);
+        let mut text = format!("{TITLE}\nformat {}\n", if trimmed { FORMAT } else { FORMAT_WHOLE });
         for epoch in &self.epochs {
             writeln!(text, "epoch {epoch}").expect("a string takes everything");
+        }
+        if trimmed {
+            writeln!(text, "base {}", self.base).expect("a string takes everything");
         }
         let check = crc32c::crc32c(text.as_bytes());
         writeln!(text, "check {check:08x}").expect("a string takes everything");
@@ -100,12 +109,15 @@ impl Meta {
         // Before the check: what another version puts after this line is not for us to judge.
         let format = lines.next().and_then(|line| line.strip_prefix("format ")?.parse().ok());
         match format {
-            Some(FORMAT) => {}
+            Some(FORMAT_WHOLE | FORMAT) => {}
             Some(other) => return Err(MetaError::Version(other)),
             None => return Err(MetaError::Damaged),
         }
         let epoch_of = |line: &str| u64::from_str_radix(line.strip_prefix("epoch ")?, 16).ok().map(Epoch);
-        let meta = Meta { epochs: lines.map_while(epoch_of).collect() };
+        let base_of = |line: &str| line.strip_prefix("base ")?.parse().ok().map(Seq);
+        let mut lines = lines.peekable();
+        let epochs = std::iter::from_fn(|| lines.next_if(|line| epoch_of(line).is_some()).and_then(epoch_of)).collect();
+        let meta = Meta { epochs, base: lines.next().and_then(base_of).unwrap_or(Seq(1)) };
         // Written again it must be the same bytes: that checks the checksum and everything that was passed over.
         if meta.epochs.is_empty() || meta.text() != text { Err(MetaError::Damaged) } else { Ok(meta) }
     }
@@ -117,9 +129,14 @@ mod tests {
 
     #[test]
     fn it_is_read_back_and_any_changed_byte_is_refused() {
-        let meta = Meta { epochs: vec![Epoch(7), Epoch(u64::MAX)] };
+        for base in [1, 4_001] {
+            is_read_back(&Meta { epochs: vec![Epoch(7), Epoch(u64::MAX)], base: Seq(base) });
+        }
+    }
+
+    fn is_read_back(meta: &Meta) {
         let text = meta.text();
-        assert_eq!(Meta::parse(&text).unwrap(), meta);
+        assert_eq!(Meta::parse(&text).unwrap(), *meta);
         assert_eq!(meta.epoch(), Epoch(u64::MAX));
         for at in 0..text.len() {
             let mut changed = text.clone().into_bytes();
@@ -132,6 +149,6 @@ mod tests {
 
     #[test]
     fn a_later_format_is_named() {
-        assert!(matches!(Meta::parse("antiphon log\nformat 2\nsomething new"), Err(MetaError::Version(2))));
+        assert!(matches!(Meta::parse("antiphon log\nformat 3\nsomething new"), Err(MetaError::Version(3))));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! data folder:  lock          held while a process uses the folder; its process id stands in it
-//!               meta          epochs and format version
+//!               meta          epochs, format version, and where a log that was trimmed begins
 //!               log/0000000000000001.seg, …   segments, named by their first position
 //!               erasing       while bodies are erased: what stands in their place
 //!               salvaged-…/   what `--salvage` set aside
@@ -26,6 +26,7 @@ pub mod disk;
 mod erasing;
 mod filling;
 mod format;
+mod get;
 mod history;
 mod meta;
 mod queue;
@@ -36,6 +37,7 @@ mod scan;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod trimming;
 mod writer;
 
 use std::{
@@ -57,7 +59,10 @@ use self::{
     writer::{Segment, Writer},
 };
 pub use self::{filling::Filling, history::History};
-use super::{Append, Error, Info, Judge, Log, Pending, Verdict, check_batch, check_entries, check_positions};
+use super::{
+    Append, Error, Info, Judge, Log, Pending, Verdict, check_ascending, check_base, check_batch, check_entries,
+    check_positions, check_trim, first_after,
+};
 use crate::clock::Clock;
 
 /// The smallest segment: a few records.
@@ -227,7 +232,7 @@ impl FileLog {
         let newest = opened.newest.iter().cloned();
         let epoch = opened.meta.epoch();
         let recent_bytes_max = options.recent_bytes_max;
-        let reader = Reader::new(disk.clone(), folder.clone(), opened.meta, recent_bytes_max, segments, newest);
+        let reader = Reader::new(disk.clone(), folder.clone(), opened.meta.clone(), recent_bytes_max, segments, newest);
         reader.add_marks(first, &opened.marks);
         let reader = Arc::new(reader);
         let judge = Judge::resume(opened.newest);
@@ -237,7 +242,7 @@ impl FileLog {
         let writer = Writer {
             disk,
             folder,
-            epoch,
+            meta: opened.meta.clone(),
             segment_bytes: options.segment_bytes.max(SEGMENT_BYTES_MIN),
             durable: judge.clone(),
             segment: Segment { first, file: opened.file, seed: opened.seed, offset: opened.end.offset, ahead },
@@ -276,6 +281,10 @@ impl Log for FileLog {
         self.info.clone()
     }
 
+    fn base(&self) -> Seq {
+        self.reader.base()
+    }
+
     fn tail(&self) -> Seq {
         *self.tail.borrow()
     }
@@ -297,6 +306,9 @@ impl Log for FileLog {
 
     fn read(&self, after: Seq, entries_max: usize) -> Pending<'_, Vec<Arc<Entry>>> {
         let tail = self.tail();
+        if let Err(error) = check_base(first_after(after), self.reader.base()) {
+            return Box::pin(std::future::ready(Err(error)));
+        }
         if after >= tail || entries_max == 0 {
             return Box::pin(std::future::ready(Ok(Vec::new())));
         }
@@ -306,6 +318,20 @@ impl Log for FileLog {
         let reader = self.reader.clone();
         Box::pin(async move {
             let read = tokio::task::spawn_blocking(move || reader.read_disk(after, entries_max, tail));
+            read.await.unwrap_or_else(|error| Err(Error::Io(format!("the read broke off: {error}"))))
+        })
+    }
+
+    fn get(&self, positions: Vec<Seq>) -> Pending<'_, Vec<Arc<Entry>>> {
+        if let Err(error) = check_ascending(&positions, self.reader.base(), self.tail()) {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        if let Some(entries) = self.reader.get_memory(&positions) {
+            return Box::pin(std::future::ready(Ok(entries)));
+        }
+        let reader = self.reader.clone();
+        Box::pin(async move {
+            let read = tokio::task::spawn_blocking(move || reader.get_disk(&positions));
             read.await.unwrap_or_else(|error| Err(Error::Io(format!("the read broke off: {error}"))))
         })
     }
@@ -327,7 +353,8 @@ impl Log for FileLog {
     }
 
     fn erase(&self, positions: Vec<Seq>) -> Pending<'_, usize> {
-        let positions = match check_positions(positions, self.tail()) {
+        // What was trimmed and is still on the disk is erased, too.
+        let positions = match check_positions(positions, self.reader.first(), self.tail()) {
             Ok(positions) => positions,
             Err(error) => return Box::pin(std::future::ready(Err(error))),
         };
@@ -337,7 +364,7 @@ impl Log for FileLog {
                 return Err(error);
             }
             // Looking for them is left to a thread that may wait for the disk: most calls find nothing to be done.
-            let found = tokio::task::spawn_blocking(move || reader.find(&positions)).await;
+            let found = tokio::task::spawn_blocking(move || reader.find_kept(&positions)).await;
             let found = found.unwrap_or_else(|error| Err(Error::Io(format!("the look broke off: {error}"))))?;
             let mut count = 0;
             for part in parts(&found) {
@@ -354,6 +381,22 @@ impl Log for FileLog {
         positions.sort_unstable();
         self.reader.forget(&positions);
         self.queue.forget(&positions);
+    }
+
+    fn trim(&self, upto: Seq) -> Pending<'_, Seq> {
+        if let Some(error) = self.queue.ended() {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        let base = self.reader.base();
+        if upto < base {
+            return Box::pin(std::future::ready(Ok(base)));
+        }
+        if let Err(error) = check_trim(upto, self.tail()) {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        let (sender, answer) = oneshot::channel();
+        self.queue.trim(upto, sender);
+        Box::pin(self.answer(answer))
     }
 
     fn close(&self) -> Pending<'_, ()> {

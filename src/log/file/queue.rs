@@ -40,6 +40,8 @@ pub(super) enum Call {
     Load(Answer<()>, Vec<Arc<Entry>>),
     /// Writes no entries; done after those of its group.
     Erase(Answer<usize>, Vec<Target>),
+    /// As an erasure: entries at or below this position go.
+    Trim(Answer<Seq>, Seq),
 }
 
 impl Call {
@@ -48,7 +50,7 @@ impl Call {
         let (verdicts, loaded): (&[Verdict], &[Arc<Entry>]) = match self {
             Call::Append(_, verdicts) => (verdicts, &[]),
             Call::Load(_, entries) => (&[], entries),
-            Call::Erase(..) => (&[], &[]),
+            Call::Erase(..) | Call::Trim(..) => (&[], &[]),
         };
         let appended = verdicts.iter().flat_map(|verdict| match verdict {
             Verdict::Appended(entries) => entries.as_slice(),
@@ -61,7 +63,7 @@ impl Call {
     pub(super) fn tell(self) {
         match self {
             // The writer answers it, with what it has done.
-            Call::Erase(..) => {}
+            Call::Erase(..) | Call::Trim(..) => {}
             Call::Append(answer, verdicts) => drop(answer.send(Ok(verdicts))),
             Call::Load(answer, _) => drop(answer.send(Ok(()))),
         }
@@ -73,6 +75,7 @@ impl Call {
             Call::Append(answer, _) => drop(answer.send(Err(error))),
             Call::Load(answer, _) => drop(answer.send(Err(error))),
             Call::Erase(answer, _) => drop(answer.send(Err(error))),
+            Call::Trim(answer, _) => drop(answer.send(Err(error))),
         }
     }
 }
@@ -160,6 +163,18 @@ impl Queue {
             return;
         }
         self.enter(state, Call::Erase(answer, targets), size);
+    }
+
+    /// Lets in that entries at or below a position go, or answers at once.
+    pub(super) fn trim(&self, upto: Seq, answer: Answer<Seq>) {
+        let size = Size { entries_max: 0, bytes_max: 0 };
+        let state = self.state();
+        if let Err(error) = state.may_enter(size) {
+            drop(state);
+            drop(answer.send(Err(error)));
+            return;
+        }
+        self.enter(state, Call::Trim(answer, upto), size);
     }
 
     /// Erases what the judge keeps of these positions, which are in order.

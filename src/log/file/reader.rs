@@ -27,8 +27,9 @@ use super::{
     format::{Flaw, Seed, SegmentHeader},
     meta::Meta,
     segment::{self, Indexes, Mark, Marks, Walk},
+    trimming,
 };
-use crate::log::{Error, READ_BYTES_MAX, erase_among, too_short};
+use crate::log::{Error, READ_BYTES_MAX, check_base, erase_among, too_short};
 
 /// Entries kept in memory for those who follow the log, whatever their size.
 const RECENT_ENTRIES_MAX: usize = 4_096;
@@ -41,16 +42,18 @@ pub(super) struct Reader {
     meta: Meta,
     recent_bytes_max: usize,
     // Std locks: held for copies of pointers, never across a read of the disk or an await.
-    recent: RwLock<Recent>,
+    pub(super) recent: RwLock<Recent>,
     segments: RwLock<Vec<Seq>>,
-    indexes: Indexes,
+    pub(super) indexes: Indexes,
+    /// The first position that is read.
+    base: AtomicU64,
     /// Counts the beginnings and the ends of overwriting: odd while it is done.
     overwrites: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct Recent {
-    entries: VecDeque<Arc<Entry>>,
+pub(super) struct Recent {
+    pub(super) entries: VecDeque<Arc<Entry>>,
     bytes: usize,
 }
 
@@ -80,6 +83,7 @@ impl Reader {
         Reader {
             disk,
             folder,
+            base: AtomicU64::new(meta.base.0),
             meta,
             recent_bytes_max,
             recent: RwLock::new(recent),
@@ -87,6 +91,35 @@ impl Reader {
             indexes: Indexes::default(),
             overwrites: AtomicU64::new(0),
         }
+    }
+
+    /// The first position that is read.
+    pub(super) fn base(&self) -> Seq {
+        Seq(self.base.load(Ordering::SeqCst))
+    }
+
+    /// Reads from `base` on only; the segments that hold nothing of it, which nobody finds any more.
+    pub(super) fn begin_at(&self, base: Seq) -> Vec<Seq> {
+        self.base.store(base.0, Ordering::SeqCst);
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        let below = trimming::count_below(&segments, base);
+        segments.drain(..below).collect()
+    }
+
+    /// The first position that is on the disk.
+    pub(super) fn first(&self) -> Seq {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).first().copied().unwrap_or(Seq(1))
+    }
+
+    /// Whether a segment is still there.
+    pub(super) fn has_segment(&self, first: Seq) -> bool {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).binary_search(&first).is_ok()
+    }
+
+    /// What was read from `first` on, unless that was trimmed meanwhile: then it may be anything.
+    pub(super) fn unless_trimmed<T>(&self, first: Seq, read: Result<T, Error>) -> Result<T, Error> {
+        check_base(first, self.base())?;
+        read
     }
 
     /// A new segment will follow.
@@ -126,8 +159,19 @@ impl Reader {
         erase_among(&mut recent.entries, positions);
     }
 
+    /// As [`Reader::find`], without those that are trimmed meanwhile.
+    pub(super) fn find_kept(&self, positions: &[Seq]) -> Result<Vec<Target>, Error> {
+        loop {
+            let first = self.first();
+            let found = self.find(&positions[positions.partition_point(|seq| *seq < first)..]);
+            if self.first() == first {
+                return found;
+            }
+        }
+    }
+
     /// Where those of these entries stand that are not erased yet. All are durable, and in order.
-    pub(super) fn find(&self, positions: &[Seq]) -> Result<Vec<Target>, Error> {
+    fn find(&self, positions: &[Seq]) -> Result<Vec<Target>, Error> {
         let mut found = Vec::new();
         let mut opened: Option<(SegmentFile<'_>, Arc<dyn File>, Seed)> = None;
         for &seq in positions {
@@ -175,7 +219,7 @@ impl Reader {
     }
 
     /// A read, made again if somebody was overwriting what it saw.
-    fn whole<T>(&self, read: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+    pub(super) fn whole<T>(&self, read: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
         loop {
             let before = self.overwrites.load(Ordering::SeqCst);
             let result = read();
@@ -205,7 +249,7 @@ impl Reader {
 
     /// The entries after a position, from the segments; `tail` is the last durable position, and beyond `after`.
     pub(super) fn read_disk(&self, after: Seq, entries_max: usize, tail: Seq) -> Result<Vec<Arc<Entry>>, Error> {
-        self.whole(|| self.read_page(after, entries_max, tail))
+        self.unless_trimmed(after.next(), self.whole(|| self.read_page(after, entries_max, tail)))
     }
 
     fn read_page(&self, after: Seq, entries_max: usize, tail: Seq) -> Result<Vec<Arc<Entry>>, Error> {
@@ -227,7 +271,7 @@ impl Reader {
     }
 
     /// The segment that holds a position, and the one after it: the first positions of both.
-    fn segment_of(&self, seq: Seq) -> (Seq, Option<Seq>) {
+    pub(super) fn segment_of(&self, seq: Seq) -> (Seq, Option<Seq>) {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         let at = segments.partition_point(|first| *first <= seq).saturating_sub(1);
         (segments[at], segments.get(at + 1).copied())
@@ -265,21 +309,21 @@ impl Reader {
         if header.previous == last.hash() { Ok(()) } else { Err(file.damaged(0, Flaw::OtherSegment)) }
     }
 
-    fn segment(&self, first: Seq) -> SegmentFile<'_> {
+    pub(super) fn segment(&self, first: Seq) -> SegmentFile<'_> {
         SegmentFile { disk: &*self.disk, meta: &self.meta, first, path: segment::path(&self.folder, first) }
     }
 }
 
 /// A segment to read, and how to speak of it.
-struct SegmentFile<'a> {
+pub(super) struct SegmentFile<'a> {
     disk: &'a dyn Disk,
     meta: &'a Meta,
-    first: Seq,
+    pub(super) first: Seq,
     path: PathBuf,
 }
 
 impl SegmentFile<'_> {
-    fn open(&self) -> Result<(Arc<dyn File>, SegmentHeader, Seed), Error> {
+    pub(super) fn open(&self) -> Result<(Arc<dyn File>, SegmentHeader, Seed), Error> {
         let file = self.disk.open(&self.path).map_err(|error| self.io(&error))?;
         let header = segment::read_header(&*file).map_err(|error| self.io(&error))?;
         let (header, seed) = header.map_err(|flaw| self.damaged(0, flaw))?;
@@ -289,24 +333,24 @@ impl SegmentFile<'_> {
         Ok((file, header, seed))
     }
 
-    fn damaged(&self, offset: u64, flaw: Flaw) -> Error {
+    pub(super) fn damaged(&self, offset: u64, flaw: Flaw) -> Error {
         Error::Damaged { place: format!("`{}` at byte {offset}", self.path.display()), why: flaw.why() }
     }
 
-    fn io(&self, error: &io::Error) -> Error {
+    pub(super) fn io(&self, error: &io::Error) -> Error {
         Error::Io(format!("`{}`: {error}", self.path.display()))
     }
 }
 
 /// One answer being filled.
-struct Page {
-    entries: Vec<Arc<Entry>>,
+pub(super) struct Page {
+    pub(super) entries: Vec<Arc<Entry>>,
     entries_max: usize,
     bytes: usize,
 }
 
 impl Page {
-    fn new(entries_max: usize) -> Page {
+    pub(super) fn new(entries_max: usize) -> Page {
         Page { entries: Vec::new(), entries_max, bytes: 0 }
     }
 
@@ -315,7 +359,7 @@ impl Page {
     }
 
     /// Whether an entry with a body of `len` bytes still goes in; then it must be put in.
-    fn takes(&mut self, len: usize) -> bool {
+    pub(super) fn takes(&mut self, len: usize) -> bool {
         self.bytes += len;
         self.entries.len() < self.entries_max && (self.entries.is_empty() || self.bytes <= READ_BYTES_MAX)
     }
@@ -332,7 +376,7 @@ mod tests {
 
     #[test]
     fn what_looks_damaged_while_somebody_overwrites_is_read_again_and_what_stays_damaged_is_told() {
-        let meta = Meta { epochs: vec![Epoch(1)] };
+        let meta = Meta { epochs: vec![Epoch(1)], base: Seq(1) };
         let reader = Reader::new(Arc::new(SimDisk::default()), "data".into(), meta, 0, vec![Seq(1)], []);
         let damage = || Error::Damaged { place: "here".into(), why: "torn".into() };
         let reads = Cell::new(0);

@@ -25,6 +25,7 @@ use super::{
     salvage,
     scan::{FlawAt, Scan, look_beyond, newest, scan},
     segment::{self, Mark, Walk},
+    trimming,
 };
 use crate::log::SCAN_MAX;
 
@@ -58,13 +59,16 @@ pub(super) fn open(disk: &dyn Disk, folder: &Path, may_salvage: bool, fresh: Epo
     let mut meta = find_meta(disk, folder, may_salvage, fresh)?;
     erasing::redo(disk, folder).map_err(|source| OpenError::Io { file: folder.join(erasing::NAME), source })?;
     let mut segments = list(disk, folder)?;
+    let dropped = trimming::drop_below(disk, folder, meta.base, &mut segments);
+    dropped.map_err(|source| OpenError::Io { file: folder.join(segment::FOLDER), source })?;
     drop_blank(disk, folder, &mut segments)?;
     if may_salvage && let Some(salvaged) = salvage::salvage(disk, folder, &mut meta, &segments)? {
         segments = list(disk, folder)?;
         recovery.salvaged = Some(salvaged);
     }
-    if segments.first() != Some(&Seq(1)) {
-        return Err(damaged(folder, Seq(1), 0, "the first segment is missing".into()));
+    let may_begin = |first: &Seq| *first == Seq(1) || *first <= meta.base && meta.base > Seq(1);
+    if !segments.first().is_some_and(may_begin) {
+        return Err(damaged(folder, meta.base, 0, "the first segment is missing".into()));
     }
     let first = *segments.last().expect("there is a first segment");
     let (file, header, seed) = open_segment(disk, folder, first, &meta)?;
@@ -136,7 +140,7 @@ fn find_meta(disk: &dyn Disk, folder: &Path, may_salvage: bool, fresh: Epoch) ->
     };
     let meta = if unfinished {
         disk.create_folder(&folder.join(segment::FOLDER)).map_err(unusable)?;
-        let meta = Meta { epochs: vec![fresh] };
+        let meta = Meta { epochs: vec![fresh], base: Seq(1) };
         create_first(disk, folder, meta.epoch()).map_err(unusable)?;
         sync_parent(disk, folder).map_err(unusable)?;
         meta

@@ -64,13 +64,19 @@ pub(super) fn meta_of_segments(disk: &dyn Disk, folder: &Path, segments: &[Seq])
         }
     }
     epochs.push(Epoch(rand::random()));
-    Ok(Meta { epochs })
+    // What was trimmed within the first segment is read again: nobody else knows any more how much that was.
+    Ok(Meta { epochs, base: segments.first().copied().unwrap_or(Seq(1)) })
 }
 
 fn find_damage(disk: &dyn Disk, folder: &Path, meta: &Meta, segments: &[Seq]) -> Result<Option<Damage>, OpenError> {
-    let mut expected = (Seq(1), [0; 32]);
+    let mut expected = Some((Seq(1), [0; 32]));
+    if meta.base > Seq(1) && segments.first().is_some_and(|first| *first <= meta.base) {
+        // Of a log that was trimmed nobody knows what the first segment goes on from.
+        expected = None;
+    }
     for (n, &first) in segments.iter().enumerate() {
-        let lost_whole = |why| Ok(Some(Damage { segment: n, end: None, lost: expected.0, why }));
+        let lost = expected.map_or(first, |(seq, _)| seq);
+        let lost_whole = |why| Ok(Some(Damage { segment: n, end: None, lost, why }));
         let path = segment::path(folder, first);
         let io = |source| OpenError::Io { file: path.clone(), source };
         let (file, header, seed) = match open_segment(disk, folder, first, meta) {
@@ -78,7 +84,7 @@ fn find_damage(disk: &dyn Disk, folder: &Path, meta: &Meta, segments: &[Seq]) ->
             Err(error @ OpenError::Damaged { .. }) => return lost_whole(error.to_string()),
             Err(error) => return Err(error),
         };
-        if (first, header.previous) != expected {
+        if expected.is_some_and(|expected| expected != (first, header.previous)) {
             return lost_whole(format!("`{}`: {}", path.display(), Flaw::OtherSegment.why()));
         }
         let mut walk = Walk::new(&*file, seed);
@@ -94,7 +100,7 @@ fn find_damage(disk: &dyn Disk, folder: &Path, meta: &Meta, segments: &[Seq]) ->
             let why = format!("`{}` is damaged at byte {}: {}", path.display(), scan.flaw_at, flaw.why());
             return Ok(Some(Damage { segment: n, end: Some(scan.end), lost: scan.end.seq, why }));
         }
-        expected = (scan.end.seq, newest.back().map_or([0; 32], |entry| entry.hash()));
+        expected = Some((scan.end.seq, newest.back().map_or([0; 32], |entry| entry.hash())));
     }
     if segments.is_empty() {
         let why = "there is no segment".to_string();
@@ -116,6 +122,10 @@ fn cut(disk: &dyn Disk, folder: &Path, meta: &mut Meta, segments: &[Seq], damage
     disk.sync_folder(folder)?;
     // The new epoch first: if we are broken off after this, the damage is still there to be found again.
     meta.epochs.push(Epoch(rand::random()));
+    meta.base = match damage.end {
+        None if damage.segment == 0 => Seq(1),
+        _ => meta.base.min(damage.lost),
+    };
     meta.store(disk, folder)?;
     let moved = damage.segment + usize::from(damage.end.is_some());
     for &first in segments.iter().skip(moved).rev() {

@@ -86,6 +86,13 @@ impl<'a> Walk<'a> {
         Walk { file, seed, window: Vec::new(), window_at: 0, window_bytes: WINDOW_BYTES_MIN }
     }
 
+    /// Goes on elsewhere. Far away that begins with a small window again.
+    pub(super) fn jump(&mut self, offset: u64) {
+        if offset < self.window_at || offset >= self.window_at + self.window.len() as u64 {
+            self.window_bytes = WINDOW_BYTES_MIN;
+        }
+    }
+
     /// The record at `offset`, or why there is none.
     pub(super) fn record(&mut self, offset: u64) -> io::Result<Result<Record<'_>, Flaw>> {
         let seed = self.seed;

@@ -4,7 +4,7 @@
 //! 1. room for all of it (a new segment, zeros ahead); if the disk is full, nothing has happened yet: [`Error::Full`];
 //! 2. one write, one `fdatasync`;
 //! 3. readers see the entries, then callers get their answers;
-//! 4. what the group wants erased is erased (`erasing`), so that nobody else writes to a segment meanwhile.
+//! 4. what the group wants erased or trimmed goes (`erasing`, `trimming`), so that nobody else writes to a segment meanwhile.
 //!
 //! Promises: a group is written strictly after the sync of the one before; there is no waiting for more calls; after a
 //! write or sync that failed the thread ends and nothing is acknowledged any more ([`Error::Poisoned`]).
@@ -12,7 +12,7 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use antiphon_schemas::{Entry, Epoch, Seq};
+use antiphon_schemas::{Entry, Seq};
 use bytes::BytesMut;
 use tokio::sync::watch;
 
@@ -20,10 +20,12 @@ use super::{
     disk::{Disk, File},
     erasing::{self, Intent, Target, Unreadable},
     format::{HEADER_BYTES, Place, Seed, SegmentHeader, put_record},
-    queue::{Call, Queue},
+    meta::Meta,
+    queue::{Answer, Call, Queue},
     reader::Reader,
     recovery::{create_segment, write_zeros},
     segment::{self, Mark, Marks},
+    trimming,
 };
 use crate::log::{Error, Judge};
 
@@ -36,7 +38,7 @@ const BUFFER_KEEP_BYTES: usize = 4 << 20;
 pub(super) struct Writer {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) folder: PathBuf,
-    pub(super) epoch: Epoch,
+    pub(super) meta: Meta,
     pub(super) segment_bytes: u64,
     /// Knows durable entries only: what the queue goes back to when there is no room.
     pub(super) durable: Judge,
@@ -80,10 +82,10 @@ impl Writer {
         while let Some(bytes_max) = queue.take(&mut group) {
             match self.commit(&group, bytes_max) {
                 Ok(()) => {
-                    let (erasures, written): (Vec<_>, Vec<_>) =
-                        group.drain(..).partition(|call| matches!(call, Call::Erase(..)));
+                    let (removals, written): (Vec<_>, Vec<_>) =
+                        group.drain(..).partition(|call| matches!(call, Call::Erase(..) | Call::Trim(..)));
                     written.into_iter().for_each(Call::tell);
-                    if self.erase_all(erasures, queue).is_err() {
+                    if self.remove_all(removals, queue).is_err() {
                         return;
                     }
                 }
@@ -99,27 +101,48 @@ impl Writer {
         queue.end(Error::Closed);
     }
 
-    /// Erases what these calls want, one after the other; an error ends the thread, and everybody is told.
-    fn erase_all(&mut self, calls: Vec<Call>, queue: &Queue) -> Result<(), ()> {
+    /// Erases and trims what these calls want, one after the other; an error ends the thread, and everybody is told.
+    fn remove_all(&mut self, calls: Vec<Call>, queue: &Queue) -> Result<(), ()> {
         let mut calls = calls.into_iter();
-        while let Some(Call::Erase(answer, targets)) = calls.next() {
-            let result = self.erase(&targets, queue);
-            if let Err(error @ Error::Poisoned(_)) = &result {
-                tracing::error!(%error, "the log takes no more writes until a restart");
-                queue.end(error.clone());
-                drop(answer.send(result.clone()));
+        while let Some(call) = calls.next() {
+            let told = match call {
+                Call::Erase(answer, targets) => tell(queue, answer, self.erase(&targets, queue)),
+                Call::Trim(answer, upto) => tell(queue, answer, self.trim(upto)),
+                Call::Append(..) | Call::Load(..) => Ok(()),
+            };
+            if let Err(error) = told {
                 calls.for_each(|call| call.refuse(error.clone()));
                 return Err(());
             }
-            drop(answer.send(result));
         }
         Ok(())
+    }
+
+    /// Moves the log's beginning up; when this returns that is durable. Returns where it is.
+    fn trim(&mut self, upto: Seq) -> Result<Seq, Error> {
+        let base = upto.next();
+        if base <= self.meta.base {
+            return Ok(self.meta.base);
+        }
+        let meta = Meta { base, ..self.meta.clone() };
+        meta.store(&*self.disk, &self.folder).map_err(|error| match NoRoom::of_write(error) {
+            NoRoom::Full(error) => Error::Full(format!("{error}; free some space on its disk")),
+            NoRoom::Broken(error) => Error::Poisoned(error.to_string()),
+        })?;
+        self.meta = meta;
+        let below = self.reader.begin_at(base);
+        if let Err(error) = trimming::remove(&*self.disk, &self.folder, &below) {
+            tracing::warn!(%error, "segments that were trimmed are still there; the next start removes them");
+        }
+        Ok(base)
     }
 
     /// Erases records in place; when this returns that is durable, and nothing in memory has their bodies any more.
     fn erase(&mut self, targets: &[Target], queue: &Queue) -> Result<usize, Error> {
         let (disk, folder) = (&*self.disk, &*self.folder);
-        let intent = Intent::of(disk, folder, targets).map_err(|why| {
+        // Trimmed since they were found: gone with their segment.
+        let targets: Vec<_> = targets.iter().filter(|target| self.reader.has_segment(target.first)).copied().collect();
+        let intent = Intent::of(disk, folder, &targets).map_err(|why| {
             let place = |first, offset| format!("`{}` at byte {offset}", segment::path(folder, first).display());
             match why {
                 Unreadable::Io(first, error) => Error::Io(format!("{}: {error}", place(first, 0))),
@@ -182,7 +205,7 @@ impl Writer {
     fn next_segment(&mut self) -> Result<(), NoRoom> {
         let first = self.durable.tail().next();
         let previous = self.durable.last().expect("a segment with records has a last entry").hash();
-        let header = SegmentHeader { epoch: self.epoch, first, salt: rand::random(), previous };
+        let header = SegmentHeader { epoch: self.meta.epoch(), first, salt: rand::random(), previous };
         let ahead = AHEAD_BYTES.min(self.segment_bytes).max(HEADER_BYTES);
         let made = create_segment(&*self.disk, &self.folder, &header).and_then(|file| {
             write_zeros(&*file, HEADER_BYTES, ahead)?;
@@ -224,6 +247,17 @@ impl Writer {
         self.tail.send_replace(self.durable.tail());
         Ok(())
     }
+}
+
+/// Answers. What ends the thread ends the queue first, so that whoever is told finds it so, and is an error.
+fn tell<T>(queue: &Queue, answer: Answer<T>, result: Result<T, Error>) -> Result<(), Error> {
+    let poisoned = result.as_ref().err().filter(|error| matches!(error, Error::Poisoned(_))).cloned();
+    if let Some(error) = &poisoned {
+        tracing::error!(%error, "the log takes no more writes until a restart");
+        queue.end(error.clone());
+    }
+    drop(answer.send(result));
+    poisoned.map_or(Ok(()), Err)
 }
 
 impl NoRoom {

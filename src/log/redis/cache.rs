@@ -10,7 +10,7 @@ use std::{
 use antiphon_schemas::{Entry, Seq};
 use tokio::sync::watch;
 
-use crate::log::{READ_BYTES_MAX, erase_among};
+use crate::log::{answer_of, erase_among};
 
 /// So many entries can be given back if the store loses its tail: some minutes of a busy log.
 pub(super) const ENTRIES_MAX: usize = 100_000;
@@ -98,13 +98,24 @@ impl Cache {
         if after < state.base {
             return None;
         }
-        let mut bytes = 0;
-        let within = |entry: &&Arc<Entry>| {
-            let first = bytes == 0;
-            bytes += entry.body.len();
-            first || bytes <= READ_BYTES_MAX
-        };
-        Some(state.entries.range(state.index(after)..).take(entries_max).take_while(within).cloned().collect())
+        Some(answer_of(state.entries.range(state.index(after)..).take(entries_max)))
+    }
+
+    /// As [`Log::get`](crate::log::Log::get), if the first of them is here; they are not beyond the tail.
+    pub(super) fn get(&self, positions: &[Seq]) -> Option<Vec<Arc<Entry>>> {
+        let state = self.state();
+        if positions.first().is_some_and(|first| *first <= state.base) {
+            return None;
+        }
+        // What was cut off meanwhile is not here any more: the store is asked, and says so.
+        let here = positions.last().is_none_or(|last| *last <= state.tail());
+        here.then(|| answer_of(positions.iter().map(|seq| &state.entries[state.index(Seq(seq.0 - 1))])))
+    }
+
+    /// How many of these positions, which ascend, are older than what is kept.
+    pub(super) fn older(&self, positions: &[Seq]) -> usize {
+        let state = self.state();
+        positions.partition_point(|seq| *seq <= state.base)
     }
 
     /// The `count` entries that end with position `last`, oldest first; fewer where the cache begins.

@@ -21,7 +21,7 @@ use crate::log::{Append, BATCH_MAX, Error, READ_BYTES_MAX, Verdict};
 /// up for longer than they wait for a page.
 const APPEND_MAX: Duration = Duration::from_millis(1_500);
 /// One page of history.
-const READ_MAX: Duration = Duration::from_secs(2);
+pub(super) const READ_MAX: Duration = Duration::from_secs(2);
 /// Entries in one page of history: the store answers nobody else meanwhile, for about a millisecond.
 pub(super) const READ_ENTRIES_MAX: usize = 1_000;
 /// Bytes of bodies in one call of a script; a larger batch is several calls, one after the other.
@@ -107,9 +107,44 @@ impl Inner {
         if entries.is_empty() {
             return Err(codec::damaged(&self.keys.log, codec::id_of(next).as_bytes(), "it is gone"));
         }
-        let each = (bytes / entries.len()).max(1);
-        self.read_entries.store((READ_BYTES_MAX / each).clamp(1, READ_ENTRIES_MAX), Ordering::Relaxed);
+        self.note_size(bytes, entries.len());
         Ok(entries)
+    }
+
+    /// As [`Log::get`](crate::log::Log::get), for positions of which the first is not in the cache.
+    pub(super) async fn get(&self, link: &Link, positions: &[Seq]) -> Result<Vec<Arc<Entry>>, Error> {
+        let older = self.cache.older(positions).max(1).min(self.read_entries.load(Ordering::Relaxed));
+        let wanted = &positions[..older];
+        let mut pipeline = ::redis::pipe();
+        for run in wanted.chunk_by(|before, seq| *seq == before.next()) {
+            let ends = [run[0], run[run.len() - 1]].map(codec::id_of);
+            pipeline.cmd("XRANGE").arg(&self.keys.log).arg(&ends);
+        }
+        let mut connection = link.reads.clone();
+        let question = pipeline.query_async::<Vec<Value>>(&mut connection);
+        let runs = link.ask(READ_MAX, question).await?;
+        let mut values = runs.into_iter().flat_map(|run| codec::array(run).unwrap_or_default());
+        let (mut entries, mut bytes) = (Vec::with_capacity(wanted.len()), 0);
+        for seq in wanted {
+            let gone = || codec::damaged(&self.keys.log, codec::id_of(*seq).as_bytes(), "it is gone");
+            let entry = codec::entry(&self.keys.log, values.next().ok_or_else(gone)?)?;
+            if entry.header.seq != *seq {
+                return Err(gone());
+            }
+            bytes += entry.body.len();
+            if bytes > READ_BYTES_MAX && !entries.is_empty() {
+                break;
+            }
+            entries.push(Arc::new(entry));
+        }
+        self.note_size(bytes, entries.len());
+        Ok(entries)
+    }
+
+    /// Lets the next page have so many entries as make about [`READ_BYTES_MAX`], by the last one.
+    fn note_size(&self, bytes: usize, entries: usize) {
+        let each = (bytes / entries.max(1)).max(1);
+        self.read_entries.store((READ_BYTES_MAX / each).clamp(1, READ_ENTRIES_MAX), Ordering::Relaxed);
     }
 
     pub(super) async fn load(self: Arc<Self>, link: Arc<Link>, entries: Vec<Arc<Entry>>) -> Result<(), Error> {
@@ -130,7 +165,7 @@ impl Inner {
         let mut command = ::redis::cmd("XADD");
         command.arg(&self.keys.live).arg("MAXLEN").arg("~").arg(live::KEPT).arg("*");
         command.arg("n").arg(&*self.node).arg("c").arg(number);
-        let mut connection = link.appends.clone();
+        let mut connection = link.live.clone();
         link.ask(APPEND_MAX, async { command.query_async::<Value>(&mut connection).await }).await?;
         tokio::select! {
             back = canaries.wait_for(|last| *last >= number) => back.map(|_| ()).map_err(|_| Error::Closed),

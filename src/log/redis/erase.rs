@@ -80,8 +80,7 @@ impl Inner {
         // The same for each try of a session, so that nobody waits for what this node itself has broken off.
         let token = format!("{}/{}", self.node, link.writer.session);
         let started = std::time::Instant::now();
-        let live_from = self.begin(link, &mut connection, &token).await?;
-        let mut last = Seq::ZERO;
+        let (live_from, mut last) = self.begin(link, &mut connection, &token).await?;
         let mut rest = &targets[..];
         loop {
             let page_end = last.0 + PAGE_ENTRIES + 64;
@@ -148,15 +147,20 @@ impl Inner {
         Ok(())
     }
 
-    /// Takes the token; the live id from which words are kept.
-    async fn begin(&self, link: &Link, connection: &mut MultiplexedConnection, token: &str) -> Result<String, Error> {
+    /// Takes the token; the live id from which words are kept, and the position before the first entry.
+    async fn begin(
+        &self,
+        link: &Link,
+        connection: &mut MultiplexedConnection,
+        token: &str,
+    ) -> Result<(String, Seq), Error> {
         let keys = &self.keys;
         let mut call = script::ERASE_BEGIN.call(&[&keys.log, &keys.meta, &keys.copy, &keys.erasing]);
         link.writer.sign(&mut call);
         call.arg(token).arg(HOLDS.as_millis() as u64);
         let values = codec::array(ask(script::run(connection, &call)).await?).unwrap_or_default();
-        match (values.first().and_then(codec::number), values.get(1)) {
-            (Some(0), Some(now_ms)) => Ok(format!("{}-0", codec::number(now_ms).unwrap_or(0))),
+        match values.iter().map(codec::number).collect::<Vec<_>>()[..] {
+            [Some(0), Some(now_ms), Some(before)] => Ok((format!("{now_ms}-0"), Seq(before))),
             _ => Err(refused(link, values)),
         }
     }

@@ -23,7 +23,8 @@ local function info_of(key)
   return info
 end
 -- What was copied must be there: a server that evicts, or somebody else, may have removed it.
-if last > 0 and (call('EXISTS', copy) == 0 or info_of(copy)['last-generated-id'] ~= id_of(last)) then
+local before = tonumber(call('HGET', meta, 'base') or '1') - 1
+if last > before and (call('EXISTS', copy) == 0 or info_of(copy)['last-generated-id'] ~= id_of(last)) then
   return {4, 'the copy is not what it was'}
 end
 local begins, lengths = {}, {}

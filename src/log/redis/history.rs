@@ -109,6 +109,10 @@ impl History {
         let answer = self.pages.read(self.next).await;
         let answer = self.noted(answer)?;
         let (page, wrong) = codec::page(&self.keys.log, &answer);
+        if page.first().is_some_and(|first| first.seq() > self.next) {
+            // What is missing may have been trimmed.
+            crate::log::check_base(self.next, self.look().await?.base)?;
+        }
         match (page.last(), wrong) {
             (None, Some(why)) => return Err(why),
             // What is sound comes first; whoever asks again is told.

@@ -116,12 +116,14 @@ async fn begin(inner: &Inner) -> Result<Session, NotYet> {
     // What is asked on it has bounds of its own; comparing lanes takes longest.
     let reads = connect(&inner.address, lanes::LANES_MAX).await?;
     let reader = connect(&inner.address, reader::ANSWER_MAX).await?;
-    if let Some(other) = [&reads, &reader].into_iter().find(|other| other.at != appends.at) {
+    let live = connect(&inner.address, ASK_MAX).await?;
+    if let Some(other) = [&reads, &reader, &live].into_iter().find(|other| other.at != appends.at) {
         return Err(NotYet::Away(format!("the master moves from {} to {}", appends.at, other.at).into()));
     }
     let time = StoreTime::look(&mut appends.connection).await?;
     let writer = Writer { node: inner.node.clone(), session, epoch: epoch.to_string() };
-    let link = Link::new(writer, epoch, appends.connection, reads.connection, appends.at, inner.access.clone());
+    let connections = [appends.connection, live.connection, reads.connection];
+    let link = Link::new(writer, epoch, connections, appends.at, inner.access.clone());
     Ok(Session { link, reader: reader.connection, live_at, durability: facts::durability(&facts), time })
 }
 

@@ -7,7 +7,7 @@
 //! Promises: an epoch is started once however many nodes see the loss; an empty store under a node that has a history is
 //! left alone until a person speaks.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use ::redis::{Cmd, ErrorKind, RedisError, Value, aio::MultiplexedConnection};
 use antiphon_schemas::{Entry, Epoch, Seq, entry::body_hash};
@@ -65,6 +65,8 @@ pub(super) struct Store {
     pub(super) epoch: Option<Epoch>,
     /// The epoch that a person accepted although the store was empty, if there is one.
     pub(super) accepted: Option<Epoch>,
+    /// The first position that it has.
+    pub(super) base: Seq,
     /// The last position.
     pub(super) tail: Seq,
     /// Entries of another log are being brought in, or that broke off.
@@ -77,10 +79,10 @@ pub(super) struct Store {
 /// [`NotYet::Away`] also for keys that this program cannot have written.
 pub(super) async fn look(connection: &mut MultiplexedConnection, keys: &Keys) -> Result<Store, NotYet> {
     let mut command = ::redis::cmd("HMGET");
-    let command = command.arg(&keys.meta).arg("epoch").arg("version").arg("accepted").arg(FILLING);
+    let command = command.arg(&keys.meta).arg("epoch").arg("version").arg("accepted").arg(FILLING).arg("base");
     let answer = ask(connection, command, &keys.meta).await?;
-    let values = codec::array(answer).and_then(|values| <[Value; 4]>::try_from(values).ok());
-    let [epoch, version, accepted, filling] =
+    let values = codec::array(answer).and_then(|values| <[Value; 5]>::try_from(values).ok());
+    let [epoch, version, accepted, filling, base] =
         values.ok_or_else(|| away("the store answered HMGET with what it cannot answer"))?;
     if let Some(version) = codec::text(version).filter(|version| version != FORMAT) {
         let key = &keys.meta;
@@ -90,6 +92,15 @@ pub(super) async fn look(connection: &mut MultiplexedConnection, keys: &Keys) ->
     }
     let epoch = codec::text(epoch).map(|epoch| parse_epoch(keys, &epoch)).transpose()?;
     let accepted = codec::text(accepted).map(|epoch| parse_epoch(keys, &epoch)).transpose()?;
+    let base = match codec::text(base) {
+        None => Seq(1),
+        Some(base) => base
+            .parse()
+            .ok()
+            .filter(|base| (1..=Seq::MAX.0).contains(base))
+            .map(Seq)
+            .ok_or_else(|| away(format!("`{}` has the base `{base}`, which is not a position", keys.meta)))?,
+    };
     let (last, tail) = ends(connection, &keys.log).await?;
     if last != tail {
         let key = &keys.log;
@@ -99,7 +110,7 @@ pub(super) async fn look(connection: &mut MultiplexedConnection, keys: &Keys) ->
     }
     let tail = codec::seq_of(tail.as_bytes())
         .ok_or_else(|| away(format!("the log is damaged: `{}` ends with {tail}, which is not a position", keys.log)))?;
-    Ok(Store { epoch, accepted, tail, filling: codec::text(filling).is_some() })
+    Ok(Store { epoch, accepted, base, tail, filling: codec::text(filling).is_some() })
 }
 
 /// An epoch as it stands in meta.
@@ -168,7 +179,9 @@ pub(super) async fn settle(inner: &Inner, connection: &mut MultiplexedConnection
             None => (held, Seq::ZERO),
         },
     };
-    let same = own == Seq::ZERO || (own <= store.tail && has(inner, connection, own).await?);
+    // An entry that was trimmed meanwhile cannot be compared; that its epoch holds must do.
+    let trimmed = own < store.base && held == epoch;
+    let same = own == Seq::ZERO || trimmed || (own <= store.tail && has(inner, connection, own).await?);
     let mut settled = held;
     if !same {
         if held == epoch {
@@ -177,7 +190,8 @@ pub(super) async fn settle(inner: &Inner, connection: &mut MultiplexedConnection
             }
             settled = begin_epoch(connection, keys, held).await?;
         }
-        let fork = fork(inner, connection, store.tail).await?;
+        // Nor are those that were trimmed lost.
+        let fork = fork(inner, connection, store.tail).await?.max(Seq(store.base.0 - 1));
         let lost = inner.cache.cut(fork);
         tracing::warn!(
             epoch = %settled, fork = fork.0, tail = store.tail.0, lost = lost.len(),
@@ -186,7 +200,8 @@ pub(super) async fn settle(inner: &Inner, connection: &mut MultiplexedConnection
         inner.keep_lost(lost);
     }
     inner.state().cached = Some(settled);
-    catch_up(inner, connection, store.tail).await?;
+    inner.base.store(store.base.0, Ordering::Relaxed);
+    catch_up(inner, connection, &store).await?;
     Ok(settled)
 }
 
@@ -237,12 +252,13 @@ pub(super) fn fresh_epoch() -> Epoch {
 }
 
 /// Reads what is between the cache and the store's tail.
-async fn catch_up(inner: &Inner, connection: &mut MultiplexedConnection, tail: Seq) -> Result<(), NotYet> {
+async fn catch_up(inner: &Inner, connection: &mut MultiplexedConnection, store: &Store) -> Result<(), NotYet> {
+    let (tail, before) = (store.tail, Seq(store.base.0 - 1));
     let behind = tail.0.saturating_sub(inner.cache.tail().0);
     // Nothing to go on from, or more than would be kept: begin with the last page, so that what a tail that is lost soon
     // after had can be given back.
-    if inner.cache.tail() == Seq::ZERO || behind > cache::ENTRIES_MAX as u64 {
-        inner.cache.begin_after(Seq(tail.0.saturating_sub(NEWEST)));
+    if inner.cache.tail() == Seq::ZERO || inner.cache.tail() < before || behind > cache::ENTRIES_MAX as u64 {
+        inner.cache.begin_after(Seq(tail.0.saturating_sub(NEWEST)).max(before));
     }
     while inner.cache.tail() < tail {
         let own = inner.cache.tail();

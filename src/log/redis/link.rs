@@ -27,8 +27,10 @@ pub(super) struct Link {
     pub(super) writer: Writer,
     /// The epoch of the log.
     pub(super) epoch: Epoch,
-    /// For appends and live words.
+    /// For appends.
     pub(super) appends: MultiplexedConnection,
+    /// For live updates, which may be large.
+    pub(super) live: MultiplexedConnection,
     /// For history and lanes, so that those do not delay appends.
     pub(super) reads: MultiplexedConnection,
     /// Host and port, for whoever reads why it ended.
@@ -45,13 +47,12 @@ impl Link {
     pub(super) fn new(
         writer: Writer,
         epoch: Epoch,
-        appends: MultiplexedConnection,
-        reads: MultiplexedConnection,
+        [appends, live, reads]: [MultiplexedConnection; 3],
         at: String,
         access: watch::Sender<Access>,
     ) -> Arc<Link> {
         let (tasks, over, why) = (TaskTracker::new(), CancellationToken::new(), OnceLock::new());
-        Arc::new(Link { writer, epoch, appends, reads, at, tasks, access, over, why })
+        Arc::new(Link { writer, epoch, appends, live, reads, at, tasks, access, over, why })
     }
 
     /// Ends the session; the first reason counts.

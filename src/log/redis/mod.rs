@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! {ns:0}:log               the log: ids <seq>-0, see `codec`
-//! {ns:0}:live              live words, see `live`
-//! {ns:0}:meta              a hash: epoch, version (of this layout), w:<node> the session whose appends count; w:(filling)
+//! {ns:0}:live              live updates, see `live`
+//! {ns:0}:meta              a hash: epoch, version (of this layout), base (where a log that was trimmed begins), w:<node> the session whose appends count; w:(filling)
 //!                          while entries of another log are brought in, and no node begins a session
 //! {ns:0}:lanes  …:work:…   the lanes, see `lanes`
 //! {ns:0}:erasing  …:log.erasing   only while something is erased, see `erase`
@@ -49,6 +49,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 mod time;
+mod trim;
 pub mod trouble;
 
 use std::{
@@ -77,7 +78,10 @@ use self::{
     time::StoreTime,
 };
 pub use self::{filling::Filling, history::History};
-use super::{Access, Append, Error, Info, Log, Pending, Shared, Verdict, check_batch, check_entries, check_positions};
+use super::{
+    Access, Append, Error, Info, Log, Pending, Shared, Verdict, check_ascending, check_base, check_batch,
+    check_entries, check_positions, check_trim, first_after,
+};
 use crate::{
     clock::Clock,
     tasks::{Kind, Tasks},
@@ -131,6 +135,8 @@ struct Inner {
     cache: Cache,
     live: Live,
     access: watch::Sender<Access>,
+    /// The first position that the store has, as far as is known.
+    base: AtomicU64,
     /// A lane command failed: nothing is taken from a lane until they are resynced.
     lanes_doubtful: AtomicBool,
     /// The number of this node's last canary.
@@ -214,7 +220,7 @@ impl RedisLog {
     /// Outside a tokio runtime.
     pub fn open_among(options: Options, tasks: &Tasks) -> RedisLog {
         let Options { address, node, stamp, known } = options;
-        let (live, said) = Live::new();
+        let (live, to_send) = Live::new();
         let away = Access::Away { why: "not connected yet".into() };
         let inner = Arc::new(Inner {
             keys: Keys::of(&address),
@@ -225,6 +231,7 @@ impl RedisLog {
             cache: Cache::new(),
             live,
             access: watch::Sender::new(away),
+            base: AtomicU64::new(1),
             lanes_doubtful: AtomicBool::new(false),
             canary: AtomicU64::new(0),
             read_entries: AtomicUsize::new(READ_ENTRIES_FIRST),
@@ -238,7 +245,7 @@ impl RedisLog {
         tasks.spawn("redis live words", Kind::Owned, {
             let inner = inner.clone();
             async move {
-                inner.closing.run_until_cancelled(live::speak(&inner, said)).await;
+                inner.closing.run_until_cancelled(live::send(&inner, to_send)).await;
             }
         });
         RedisLog { inner }
@@ -345,6 +352,10 @@ impl Log for RedisLog {
         }
     }
 
+    fn base(&self) -> Seq {
+        self.inner.base()
+    }
+
     fn tail(&self) -> Seq {
         self.inner.cache.tail()
     }
@@ -361,6 +372,9 @@ impl Log for RedisLog {
     }
 
     fn read(&self, after: Seq, entries_max: usize) -> Pending<'_, Vec<Arc<Entry>>> {
+        if let Err(error) = check_base(first_after(after), self.base()) {
+            return Box::pin(std::future::ready(Err(error)));
+        }
         if after >= self.tail() || entries_max == 0 {
             return Box::pin(std::future::ready(Ok(Vec::new())));
         }
@@ -369,7 +383,22 @@ impl Log for RedisLog {
         }
         Box::pin(async move {
             let link = self.inner.session()?;
-            self.inner.read(&link, after, entries_max).await
+            let read = self.inner.read(&link, after, entries_max).await;
+            self.inner.or_trimmed(&link, after.next(), read).await
+        })
+    }
+
+    fn get(&self, positions: Vec<Seq>) -> Pending<'_, Vec<Arc<Entry>>> {
+        if let Err(error) = check_ascending(&positions, self.base(), self.tail()) {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        if let Some(entries) = self.inner.cache.get(&positions) {
+            return Box::pin(std::future::ready(Ok(entries)));
+        }
+        Box::pin(async move {
+            let link = self.inner.session()?;
+            let read = self.inner.get(&link, &positions).await;
+            self.inner.or_trimmed(&link, positions.first().copied().unwrap_or(Seq::MAX), read).await
         })
     }
 
@@ -393,7 +422,9 @@ impl Log for RedisLog {
     }
 
     fn erase(&self, positions: Vec<Seq>) -> Pending<'_, usize> {
-        match check_positions(positions, self.tail()).and_then(|positions| Ok((positions, self.inner.session()?))) {
+        match check_positions(positions, self.base(), self.tail())
+            .and_then(|positions| Ok((positions, self.inner.session()?)))
+        {
             Ok((positions, link)) => Box::pin(self.inner.clone().erase(link, positions)),
             Err(error) => Box::pin(std::future::ready(Err(error))),
         }
@@ -403,6 +434,19 @@ impl Log for RedisLog {
         let mut positions = positions.to_vec();
         positions.sort_unstable();
         self.inner.cache.erase(&positions);
+    }
+
+    fn trim(&self, upto: Seq) -> Pending<'_, Seq> {
+        let session = self.inner.session().and_then(|link| {
+            if upto >= self.base() {
+                check_trim(upto, self.tail())?;
+            }
+            Ok(link)
+        });
+        match session {
+            Ok(link) => self.spawn(&link.clone(), self.inner.clone().trim(link, upto)),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
     }
 
     fn close(&self) -> Pending<'_, ()> {

@@ -1,4 +1,4 @@
-//! The one reader of a node: log and live words over its own connection, woken by the store.
+//! The one reader of a node: log and live updates over its own connection, woken by the store.
 //!
 //! It is never cancelled and kept: whoever ends it drops its connection, since the store would go on answering.
 
@@ -14,7 +14,7 @@ use crate::log::Error;
 const BLOCK: Duration = Duration::from_secs(2);
 /// Longer than [`BLOCK`]: without an answer by then the store hangs.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(3);
-/// Entries in one answer: bounds its bytes, and how long a batch of live words waits behind entries.
+/// Entries in one answer: bounds its bytes, and how long live updates wait behind entries.
 const COUNT: usize = 256;
 
 /// Follows log and live words until the session ends. `live_at` is the last live id that is old news.

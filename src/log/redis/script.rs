@@ -36,6 +36,8 @@ scripts! {
     RESYNC = "resync.lua";
     /// Removes consumers that nobody uses.
     SWEEP = "sweep.lua";
+    /// Moves the log's beginning up.
+    TRIM = "trim.lua";
     /// Begins a copy without some bodies.
     ERASE_BEGIN = "erase_begin.lua";
     /// Goes on with it, and puts it in place.

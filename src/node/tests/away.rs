@@ -65,6 +65,9 @@ impl Log for SharedLog {
     fn info(&self) -> Info {
         self.inner().info()
     }
+    fn base(&self) -> Seq {
+        self.inner().base()
+    }
     fn tail(&self) -> Seq {
         self.inner().tail()
     }
@@ -84,6 +87,9 @@ impl Log for SharedLog {
     fn read(&self, after: Seq, entries_max: usize) -> Pending<'_, Vec<Arc<Entry>>> {
         Box::pin(async move { self.open()?.read(after, entries_max).await })
     }
+    fn get(&self, positions: Vec<Seq>) -> Pending<'_, Vec<Arc<Entry>>> {
+        Box::pin(async move { self.open()?.get(positions).await })
+    }
     fn beyond(&self, seq: Seq) -> Pending<'_, ()> {
         let inner = self.inner();
         Box::pin(async move { inner.beyond(seq).await })
@@ -95,6 +101,9 @@ impl Log for SharedLog {
         Box::pin(async move { self.open()?.erase(positions).await })
     }
     fn forget(&self, _positions: &[Seq]) {}
+    fn trim(&self, upto: Seq) -> Pending<'_, Seq> {
+        Box::pin(async move { self.open()?.trim(upto).await })
+    }
     fn close(&self) -> Pending<'_, ()> {
         Box::pin(std::future::ready(Ok(())))
     }

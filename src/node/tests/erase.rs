@@ -114,7 +114,7 @@ async fn whoever_is_behind_in_the_ring_never_reads_what_was_erased_meanwhile() {
 async fn what_a_crash_left_to_be_erased_is_erased_at_the_next_start() {
     let (clock, _) = Clock::manual(START_MS);
     let inner = MemoryLog::new(Epoch(7), clock.clone());
-    let log = Arc::new(Tricky { inner, tricks: Mutex::default(), unerased: Mutex::default() });
+    let log = Arc::new(Tricky::over(inner));
     let first = node_on(log.clone(), clock.clone(), policy()).await;
     let post = Post { to: Some(vec![]), ..question(SECRET) };
     let id = posted(first.post(post).await.unwrap()).unwrap().0.id;

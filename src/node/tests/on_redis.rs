@@ -17,7 +17,7 @@ use shared::{
 };
 
 /// A node named `name` on the Redis at `url`.
-async fn node(url: &str, name: &str, dir: &tempfile::TempDir) -> Node {
+pub(super) async fn node(url: &str, name: &str, dir: &tempfile::TempDir) -> Node {
     let clock = Clock::system();
     let address = Address::parse(url).unwrap();
     let log = RedisLog::open(Options { address, node: name.into(), stamp: Stamp::Store, known: None });

@@ -41,7 +41,7 @@ fn disk(input: &[u8]) -> SimDisk {
         }
     }
     let epoch = SegmentHeader::decode(parts.0).map_or(Epoch(1), |(header, _)| header.epoch);
-    Meta { epochs: vec![epoch] }.store(&disk, folder).unwrap();
+    Meta { epochs: vec![epoch], base: Seq(1) }.store(&disk, folder).unwrap();
     disk
 }
 

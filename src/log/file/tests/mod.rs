@@ -6,6 +6,7 @@ mod fuzz;
 mod history;
 mod power;
 mod refusal;
+mod trim;
 
 use std::{
     path::{Path, PathBuf},
@@ -42,6 +43,9 @@ impl Log for InFolder {
     fn info(&self) -> Info {
         self.log.info()
     }
+    fn base(&self) -> Seq {
+        self.log.base()
+    }
     fn tail(&self) -> Seq {
         self.log.tail()
     }
@@ -54,6 +58,9 @@ impl Log for InFolder {
     fn read(&self, after: Seq, entries_max: usize) -> Pending<'_, Vec<Arc<Entry>>> {
         self.log.read(after, entries_max)
     }
+    fn get(&self, positions: Vec<Seq>) -> Pending<'_, Vec<Arc<Entry>>> {
+        self.log.get(positions)
+    }
     fn beyond(&self, seq: Seq) -> Pending<'_, ()> {
         self.log.beyond(seq)
     }
@@ -65,6 +72,9 @@ impl Log for InFolder {
     }
     fn forget(&self, positions: &[Seq]) {
         self.log.forget(positions);
+    }
+    fn trim(&self, upto: Seq) -> Pending<'_, Seq> {
+        self.log.trim(upto)
     }
     fn close(&self) -> Pending<'_, ()> {
         self.log.close()

@@ -42,10 +42,10 @@ async fn another_format_version_is_refused_and_not_salvaged() {
     let disk = SimDisk::default();
     filled(&open(&disk, false).unwrap()).await;
     let meta = Path::new(FOLDER).join("meta");
-    disk.create(&meta).unwrap().write_at(b"antiphon log\nformat 2\n", 0).unwrap();
+    disk.create(&meta).unwrap().write_at(b"antiphon log\nformat 3\n", 0).unwrap();
     for salvage in [false, true] {
         let refusal = open(&disk, salvage).unwrap_err();
-        assert!(matches!(&refusal, OpenError::OtherVersion { file, found: 2, known: 1 } if *file == meta), "{refusal}");
+        assert!(matches!(&refusal, OpenError::OtherVersion { file, found: 3, known: 2 } if *file == meta), "{refusal}");
     }
 }
 

@@ -2,11 +2,14 @@
 
 mod away;
 mod erase;
+mod get;
 mod history;
 mod lanes;
 mod lineage;
+mod live;
 mod nodes;
 mod time;
+mod trim;
 
 use std::sync::Arc;
 
@@ -32,6 +35,9 @@ impl Log for OnItsOwn {
     fn info(&self) -> Info {
         self.log.info()
     }
+    fn base(&self) -> Seq {
+        self.log.base()
+    }
     fn tail(&self) -> Seq {
         self.log.tail()
     }
@@ -44,6 +50,9 @@ impl Log for OnItsOwn {
     fn read(&self, after: Seq, entries_max: usize) -> Pending<'_, Vec<Arc<Entry>>> {
         self.log.read(after, entries_max)
     }
+    fn get(&self, positions: Vec<Seq>) -> Pending<'_, Vec<Arc<Entry>>> {
+        self.log.get(positions)
+    }
     fn beyond(&self, seq: Seq) -> Pending<'_, ()> {
         self.log.beyond(seq)
     }
@@ -55,6 +64,9 @@ impl Log for OnItsOwn {
     }
     fn forget(&self, positions: &[Seq]) {
         self.log.forget(positions);
+    }
+    fn trim(&self, upto: Seq) -> Pending<'_, Seq> {
+        self.log.trim(upto)
     }
     fn close(&self) -> Pending<'_, ()> {
         self.log.close()
