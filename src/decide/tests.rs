@@ -3,7 +3,7 @@
 mod claims;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -21,7 +21,7 @@ use super::{
     BotRule, Decision, FIRST_LANE_PER_ROOM, Facts, Policy, Refusal,
     change::{self, Change},
     post::{self, Post},
-    work::{self, End, Held, Wish},
+    work::{self, Ages, End, Held, Wish},
 };
 use crate::projection::{
     Kept, Limits, Projections,
@@ -231,6 +231,7 @@ impl World {
 
     fn decide(&mut self, step: &Step) -> Came {
         let (state, policy, facts) = (&self.projections, &self.policy, Facts::none());
+        let ages = Ages { now: self.now(), judged: true, behind: &HashMap::new() };
         self.jitter += 37;
         match step {
             Step::Post { message, room: n, bot: asked, priority } => {
@@ -255,7 +256,7 @@ impl World {
                 let reply_id = MessageId(Uuid::from_u128(self.replies_from + self.entries.len() as u128));
                 let wish =
                     Wish { bots: [bot(*n)].into(), worker: "w".into(), incarnation: None, reply_id, keyed: false };
-                work::claim(state, &Facts::none(), policy, &wish, self.now(), &HashSet::new())
+                work::claim(state, &Facts::none(), policy, &wish, ages, &HashSet::new())
             }
             Step::End { message, stale, how } => {
                 let live = state.queue.claim(&id(*message)).map(|claim| claim.fence);
@@ -275,7 +276,7 @@ impl World {
                 let held = Held { message_id: id(*message), fence };
                 work::end(state, &facts, policy, held, &end, self.now(), self.jitter).map(Some)
             }
-            Step::Due { message } => Ok(work::due(state, policy, id(*message), self.now(), true)),
+            Step::Due { message } => Ok(work::due(state, policy, id(*message), ages, LogTime::default())),
             Step::Change { message, change } => change::change(state, &facts, policy, id(*message), *change).map(Some),
             Step::EraseReply { nth } => {
                 let replies = self.entries.iter().filter_map(|entry| match &entry.event {

@@ -1,6 +1,10 @@
 //! Claims and how they end: completed, failed, released; and what time does to a message that waits.
 
-use std::{cmp::Reverse, collections::HashSet, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use antiphon_schemas::{
     BotName, Event, MessageId, Seq,
@@ -82,6 +86,30 @@ pub enum End {
     Released(&'static str),
 }
 
+/// How old messages are: the log's time as the node knows it, corrected where an entry's stamp is not to be believed.
+#[derive(Debug, Clone, Copy)]
+pub struct Ages<'a> {
+    /// The log's time now.
+    pub now: LogTime,
+    /// Whether messages may be given up for their age; a node whose log clock is in doubt leaves that to others.
+    pub judged: bool,
+    /// By how many ms the stamp of a message's asking was behind the log clock when the node saw it (ahead, if negative).
+    /// Only those that a step of the log's clock has made wrong.
+    pub behind: &'a HashMap<MessageId, i64>,
+}
+
+impl Ages<'_> {
+    /// The time to compare with the stamp of a message's asking.
+    pub fn now_for(&self, id: &MessageId) -> LogTime {
+        let behind = self.behind.get(id).copied().unwrap_or(0);
+        LogTime::from_log_ms(self.now.ms().saturating_add_signed(behind.saturating_neg()))
+    }
+
+    fn too_old(&self, policy: &Policy, id: &MessageId, open: &Open) -> bool {
+        self.judged && self.now_for(id) >= too_old_at(policy, open)
+    }
+}
+
 /// Decides who gets the next message of some bots: of the heads of their lanes the most urgent one, of equals the one
 /// that has waited longest.
 ///
@@ -96,7 +124,7 @@ pub fn claim(
     facts: &Facts,
     policy: &Policy,
     wish: &Wish,
-    now: LogTime,
+    ages: Ages<'_>,
     busy: &HashSet<MessageId>,
 ) -> Result<Option<Decision>, Refusal> {
     if wish.keyed {
@@ -112,7 +140,7 @@ pub fn claim(
     }
     let head = |bot: &BotName| {
         let id = state.queue.waiting(bot).find(|id| !busy.contains(id))?;
-        let open = state.queue.get(&id).filter(|open| !too_old(policy, open, now))?;
+        let open = state.queue.get(&id).filter(|open| !ages.too_old(policy, &id, open))?;
         let State::Waiting { since, .. } = open.state else { return None };
         Some(((Reverse(open.ask.priority), open.ask.second, since), id, open))
     };
@@ -199,13 +227,19 @@ pub fn end(
 
 /// Decides what time does to a message that nobody holds: back to its lane, or given up. `None`: nothing yet.
 ///
-/// `ages`: whether messages may be given up for their age; a node whose log clock is in doubt leaves that to others.
-pub fn due(state: &Projections, policy: &Policy, message_id: MessageId, now: LogTime, ages: bool) -> Option<Decision> {
+/// `since`: a deadline that this node has waited for, and so has passed whatever the clock says.
+pub fn due(
+    state: &Projections,
+    policy: &Policy,
+    message_id: MessageId,
+    ages: Ages<'_>,
+    since: LogTime,
+) -> Option<Decision> {
     let open = state.queue.get(&message_id)?;
     let event: Event = match open.state {
         State::Claimed(_) => return None,
-        _ if ages && too_old(policy, open, now) => MessageDead { message_id, reason: "too-old".into() }.into(),
-        State::Retrying { at_ms } if LogTime::from_log_ms(at_ms) <= now => {
+        _ if ages.too_old(policy, &message_id, open) => MessageDead { message_id, reason: "too-old".into() }.into(),
+        State::Retrying { at_ms } if LogTime::from_log_ms(at_ms) <= ages.now.max(since) => {
             let ask = lane(state, &open.room, &open.ask.bot, open.ask.priority);
             MessageReleased { message_id, fence: None, reason: release::RETRY_DUE.into(), ask }.into()
         }
@@ -214,15 +248,19 @@ pub fn due(state: &Projections, policy: &Policy, message_id: MessageId, now: Log
     Some(Decision::Append { room: open.room.clone(), subjects: vec![message_id], events: vec![event] })
 }
 
-/// When [`due`] will have something to say, and how long after the last change of the message that can be at most, in ms.
+/// When [`due`] will have something to say, and how long that is from now, in ms.
 ///
-/// The second bounds what a stepped clock can do: however far apart the stamp of an entry and this node's log clock are,
-/// nobody waits longer than that from when the node saw the entry.
-pub fn due_at(policy: &Policy, open: &Open) -> Option<(LogTime, u64)> {
-    let too_old_at = LogTime::from_log_ms(open.asked_at_ms).plus_ms(policy.max_age_ms);
+/// A retry waits no longer than the longest wait after a failure: its time was set by the clock of the node that saw the
+/// failure, which may be another one.
+pub fn due_at(policy: &Policy, message_id: &MessageId, open: &Open, ages: Ages<'_>) -> Option<(LogTime, u64)> {
+    let too_old = (too_old_at(policy, open), too_old_at(policy, open).ms_since(ages.now_for(message_id)));
     match open.state {
-        State::Waiting { .. } => Some((too_old_at, policy.max_age_ms)),
-        State::Retrying { at_ms } => Some((LogTime::from_log_ms(at_ms).min(too_old_at), policy.retry_max_ms.max(2))),
+        State::Waiting { .. } => Some(too_old),
+        State::Retrying { at_ms } => {
+            let retry = LogTime::from_log_ms(at_ms);
+            let wait_ms = retry.ms_since(ages.now).min(policy.retry_max_ms.max(2));
+            Some(if wait_ms < too_old.1 { (retry, wait_ms) } else { too_old })
+        }
         State::Claimed(_) => None,
     }
 }
@@ -232,8 +270,8 @@ pub fn ended(status: Status) -> bool {
     !matches!(status, Status::Waiting | Status::Claimed)
 }
 
-fn too_old(policy: &Policy, open: &Open, now: LogTime) -> bool {
-    now >= LogTime::from_log_ms(open.asked_at_ms).plus_ms(policy.max_age_ms)
+fn too_old_at(policy: &Policy, open: &Open) -> LogTime {
+    LogTime::from_log_ms(open.asked_at_ms).plus_ms(policy.max_age_ms)
 }
 
 /// Doubles with each attempt up to the longest wait; between half and the whole of that, by `jitter`.

@@ -15,7 +15,14 @@ impl World {
 
     fn wish(&self, wish: &Wish, busy: &[MessageId]) -> Came {
         let busy = busy.iter().copied().collect();
-        work::claim(&self.projections, &Facts::none(), &self.policy, wish, self.now(), &busy)
+        work::claim(
+            &self.projections,
+            &Facts::none(),
+            &self.policy,
+            wish,
+            Ages { now: self.now(), judged: true, behind: &HashMap::new() },
+            &busy,
+        )
     }
 
     /// The message that a wish is given; it is claimed.

@@ -67,6 +67,7 @@ impl Core {
                 self.effects.push(Effect::Purge);
                 self.view.erasing.note(entry.header.seq, at);
             }
+            self.note_age(entry);
             for (id, _) in Change::of(entry) {
                 self.arm(id);
             }
@@ -82,6 +83,31 @@ impl Core {
             self.hear(said, since);
         }
         self.effects.push(Effect::Index(batch));
+    }
+
+    /// Remembers how wrong the stamp of an asking is; forgets it when the message is no longer open.
+    fn note_age(&mut self, entry: &Entry) {
+        /// What answers on their way, and clocks that drift, make of a stamp.
+        const WRONG_MS: u64 = 1_000;
+        let asked = match &entry.event {
+            Event::MessagePosted(e) => e.ask.as_ref().map(|_| e.id),
+            Event::MessageReleased(e) if &*e.reason == release::RETRY_ASKED => Some(e.message_id),
+            _ => None,
+        };
+        if let Some(id) = asked {
+            let behind = self.clock.ahead_of(entry.header.at_ms, self.now.at);
+            match behind.unsigned_abs() > WRONG_MS {
+                true => drop(self.behind.insert(id, behind)),
+                false => drop(self.behind.remove(&id)),
+            }
+        } else if !self.behind.is_empty() {
+            let state = self.view.state();
+            for (id, _) in Change::of(entry) {
+                if state.projections.queue.get(&id).is_none() {
+                    self.behind.remove(&id);
+                }
+            }
+        }
     }
 
     /// Gives a claim just made to the one who asked for it; a claim that nobody takes is released.

@@ -45,6 +45,11 @@ impl LogClock {
         }
     }
 
+    /// How far this clock is ahead of a stamp, in ms; negative if it is behind.
+    pub(crate) fn ahead_of(&self, stamp_ms: u64, at: Instant) -> i64 {
+        difference(self.now(at).ms(), stamp_ms)
+    }
+
     /// How far the log's clock is ahead of this one, in ms, when it was last read; what drifted is made up for.
     pub(crate) fn skew_ms(&self) -> i64 {
         self.skew_ms

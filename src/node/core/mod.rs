@@ -38,12 +38,12 @@ mod turn;
 mod verdicts;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use antiphon_schemas::{Entry, Epoch, Seq};
+use antiphon_schemas::{Entry, Epoch, MessageId, Seq};
 use rand::{SeedableRng, rngs::StdRng};
 use tokio::sync::oneshot;
 
@@ -113,6 +113,8 @@ pub(super) struct Core {
     stopped: bool,
     index: Option<Arc<dyn IndexProgress>>,
     clock: LogClock,
+    /// How far the stamps of askings were behind the log clock, where a step of the log's clock has made them wrong.
+    behind: HashMap<MessageId, i64>,
     store: Store,
     claims: Claims,
     deadlines: Deadlines,
@@ -179,6 +181,7 @@ impl Core {
             stopped: false,
             index: None,
             clock: LogClock::default(),
+            behind: HashMap::new(),
             store: Store::new(),
             claims: Claims::default(),
             deadlines: Deadlines::default(),

@@ -92,6 +92,7 @@ impl Core {
         self.entries.clear();
         self.claims.end_all();
         self.deadlines = Deadlines::default();
+        self.behind.clear();
         self.live.forget();
         // Their entries were durable in the epoch before; what of it was lost is offered again.
         self.answer_applied();

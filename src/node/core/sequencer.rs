@@ -27,7 +27,7 @@ use super::{
 use crate::{
     decide::{
         self, Decision, FIRST_LANE_PER_ROOM, Policy, Refusal,
-        work::{self, End, Wish},
+        work::{self, Ages, End, Wish},
     },
     log::{self, Append, BATCH_MAX, Draft, SCAN_MAX},
     projection::{Projections, queue::Queue},
@@ -45,9 +45,7 @@ pub(super) struct Turn<'a> {
     pub(super) drain: &'a Drain,
     pub(super) deadlines: &'a Deadlines,
     pub(super) rng: &'a mut StdRng,
-    pub(super) now: LogTime,
-    /// Messages may be given up for their age.
-    pub(super) ages: bool,
+    pub(super) ages: Ages<'a>,
     /// The log can be used; what needs it is turned away otherwise.
     pub(super) open: bool,
     /// An append can begin.
@@ -175,7 +173,7 @@ impl Turn<'_> {
             }
             Command::End(held, end) => {
                 let jitter = self.rng.random();
-                work::end(projections, facts, policy, *held, end, self.now, jitter).map_err(Error::from)
+                work::end(projections, facts, policy, *held, end, self.ages.now, jitter).map_err(Error::from)
             }
             Command::Restore(restore) => decide::repair::restore(projections, facts, restore).map_err(Error::from),
             Command::Note(_) | Command::Checkpoint(_) => return Outcome::of(item.command.fact()),
@@ -184,7 +182,7 @@ impl Turn<'_> {
                 Ok(None) => Ok(Decision::Stands(Status::None)),
                 Err(refusal) => Err(refusal.into()),
             },
-            Command::Due(id, at) => match work::due(projections, policy, *id, self.now.max(*at), self.ages) {
+            Command::Due(id, at) => match work::due(projections, policy, *id, self.ages, *at) {
                 Some(decision) => Ok(decision),
                 None => {
                     let waits = projections.queue.get(id).is_some() && projections.queue.claim(id).is_none();
@@ -193,7 +191,7 @@ impl Turn<'_> {
                 }
             },
             Command::Claim(wish) => {
-                match work::claim(projections, facts, policy, wish, self.now, &decided.busy) {
+                match work::claim(projections, facts, policy, wish, self.ages, &decided.busy) {
                     Ok(Some(decision)) => Ok(decision),
                     // It goes on waiting.
                     Ok(None) => Ok(Decision::Stands(Status::Waiting)),
@@ -223,7 +221,7 @@ impl Turn<'_> {
                     let _gone = claimer.tell(Ok(Told::Stale));
                     continue;
                 }
-                let result = work::claim(projections, &claimer.facts, self.policy, &wish, self.now, &decided.busy);
+                let result = work::claim(projections, &claimer.facts, self.policy, &wish, self.ages, &decided.busy);
                 if let Ok(None) = result {
                     decided.waiting.push((wish, claimer));
                     break;

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     decide::{
         Facts,
-        work::{self, End, Held},
+        work::{self, Ages, End, Held},
     },
     fanout::{feed::Wake, frame},
     log::{self, Access},
@@ -208,8 +208,8 @@ impl Core {
                 Some((self.now.at + Duration::from_millis(lease), Due::Lease(claim.fence)))
             }
             _ => {
-                let (due, wait_max_ms) = work::due_at(&self.policy, open)?;
-                let wait_ms = due.ms_since(self.clock.now(self.now.at)).min(wait_max_ms);
+                let ages = Ages { now: self.clock.now(self.now.at), judged: true, behind: &self.behind };
+                let (due, wait_ms) = work::due_at(&self.policy, &id, open, ages)?;
                 Some((self.now.at + Duration::from_millis(wait_ms).min(FAR), Due::Look(due)))
             }
         });
@@ -284,7 +284,7 @@ impl Core {
         if idle || nothing_may {
             return;
         }
-        let (view, ages) = (self.view.clone(), self.ages());
+        let (view, judged) = (self.view.clone(), self.judges_ages());
         let state = view.state();
         let turn = Turn {
             projections: &state.projections,
@@ -293,8 +293,7 @@ impl Core {
             drain: &self.drain,
             deadlines: &self.deadlines,
             rng: &mut self.rng,
-            now: self.clock.now(self.now.at),
-            ages,
+            ages: Ages { now: self.clock.now(self.now.at), judged, behind: &self.behind },
             open,
             may_append,
             may_park,
@@ -326,14 +325,14 @@ impl Core {
     }
 
     /// Whether this node gives messages up for their age.
-    fn ages(&self) -> bool {
+    fn judges_ages(&self) -> bool {
         !self.shared || self.clock.is_trusted()
     }
 
     fn look_later(&mut self, id: MessageId, at: LogTime) {
         /// While ages are not judged here, others give them up.
         const UNTRUSTED: Duration = Duration::from_secs(60);
-        let wait = if self.ages() { AFTER_FAILURE } else { UNTRUSTED };
+        let wait = if self.judges_ages() { AFTER_FAILURE } else { UNTRUSTED };
         if !self.deadlines.has(id) {
             self.deadlines.set(id, Some((self.now.at + wait, Due::Look(at))));
         }

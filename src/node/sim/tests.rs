@@ -49,7 +49,9 @@ fn check(seed: u64) -> u64 {
         Err((steps, why)) => {
             let small = shrink(plan);
             let again = run(small).err().map(|(_, why)| why);
-            panic!("seed {seed} failed after {steps} steps, {why}\n  ANTIPHON_SEED={seed} repeats it\n  smallest: {small:?}\n  {again:?}");
+            panic!(
+                "seed {seed} failed after {steps} steps, {why}\n  ANTIPHON_SEED={seed} repeats it\n  smallest: {small:?}\n  {again:?}"
+            );
         }
     }
 }
@@ -70,7 +72,8 @@ fn whole_nodes_keep_their_promises_under_every_fault() {
     let (begun, count) = (std::time::Instant::now(), seeds.len());
     let parts: Vec<Vec<u64>> = (0..threads).map(|n| seeds.iter().copied().skip(n).step_by(threads).collect()).collect();
     let steps: u64 = std::thread::scope(|scope| {
-        let runs: Vec<_> = parts.iter().map(|part| scope.spawn(|| part.iter().map(|seed| check(*seed)).sum::<u64>())).collect();
+        let runs: Vec<_> =
+            parts.iter().map(|part| scope.spawn(|| part.iter().map(|seed| check(*seed)).sum::<u64>())).collect();
         runs.into_iter().map(|run| run.join().unwrap_or_else(|why| std::panic::resume_unwind(why))).sum()
     });
     println!("{count} seeds, {steps} steps in {:?}", begun.elapsed());

@@ -73,20 +73,51 @@ impl Plan {
 /// What happens at a time.
 pub(super) enum What {
     /// A machine takes the next of its mailbox.
-    Wake { machine: usize },
+    Wake {
+        machine: usize,
+    },
     /// Something arrives in a mailbox, if that process still runs.
-    Arrive { machine: usize, process: u64, input: Input },
+    Arrive {
+        machine: usize,
+        process: u64,
+        input: Input,
+    },
     /// An append reaches the store.
-    Append { machine: usize, process: u64, session: u64, batch: Vec<Append> },
+    Append {
+        machine: usize,
+        process: u64,
+        session: u64,
+        batch: Vec<Append>,
+    },
     /// A read, a rebuild, a write of a disk, an erasure come to their end.
-    Effect { machine: usize, process: u64, effect: Effect },
-    Erase { machine: usize, process: u64, epoch: Epoch, page: Page },
-    Erased { machine: usize, process: u64, page: Page, done: bool },
-    Indexed { machine: usize, process: u64, upto: Seq },
+    Effect {
+        machine: usize,
+        process: u64,
+        effect: Effect,
+    },
+    Erase {
+        machine: usize,
+        process: u64,
+        epoch: Epoch,
+        page: Page,
+    },
+    Erased {
+        machine: usize,
+        process: u64,
+        page: Page,
+        done: bool,
+    },
+    Indexed {
+        machine: usize,
+        process: u64,
+        upto: Seq,
+    },
     /// People and bots act.
     Act,
     Fault,
-    Restart { machine: usize },
+    Restart {
+        machine: usize,
+    },
     StoreBack,
     Space,
 }
@@ -208,7 +239,11 @@ impl World {
 
     pub(super) fn latency(&mut self) -> Duration {
         let slow = self.rng.random_bool(0.03);
-        Duration::from_micros(if slow { self.rng.random_range(5_000..400_000) } else { self.rng.random_range(50..2_000) })
+        Duration::from_micros(if slow {
+            self.rng.random_range(5_000..400_000)
+        } else {
+            self.rng.random_range(50..2_000)
+        })
     }
 
     /// Runs until everything has settled, or a check fails.
@@ -514,7 +549,9 @@ impl World {
     /// An erasure reaches the store; another master may take over before its answer is back.
     fn erase(&mut self, machine: usize, process: u64, epoch: Epoch, page: Page) {
         let wanted = |entry: &Arc<Entry>| match &entry.event {
-            Event::MessageErased(e) if entry.header.seq > page.after && entry.header.seq <= page.upto => e.positions.clone(),
+            Event::MessageErased(e) if entry.header.seq > page.after && entry.header.seq <= page.upto => {
+                e.positions.clone()
+            }
             _ => vec![],
         };
         let positions: Vec<Seq> = self.store.entries.iter().flat_map(wanted).collect();
@@ -550,7 +587,9 @@ impl World {
                 self.machines[machine].paused_until = self.at + pause;
             }
             // The one that gives back what a failover lost must live meanwhile.
-            1 if self.plan.kills && running && self.checks.failed_over_at + 30_000 < self.true_ms() + 1 => self.kill(machine),
+            1 if self.plan.kills && running && self.checks.failed_over_at + 30_000 < self.true_ms() + 1 => {
+                self.kill(machine)
+            }
             2 if self.plan.outages && self.store.up => {
                 self.store.up = false;
                 (0..self.machines.len()).for_each(|machine| self.tell_access(machine));
@@ -580,7 +619,9 @@ impl World {
     /// has, nobody can give back.
     fn fail_over(&mut self) {
         let saw_all = |machine: &Machine| {
-            machine.core.is_some() && machine.seen_epoch == self.store.epoch && machine.known.position == self.store.tail()
+            machine.core.is_some()
+                && machine.seen_epoch == self.store.epoch
+                && machine.known.position == self.store.tail()
         };
         let repairing = self.machines.iter().any(|machine| !machine.lost.is_empty());
         if repairing || !self.machines.iter().any(saw_all) || self.checks.failed_over_at + 60_000 > self.true_ms() {
