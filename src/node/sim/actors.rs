@@ -18,7 +18,7 @@ use super::{
         Claimed, Error, Heard, Word,
         core::{Answer, Answered, Claimer, Command, Input, Request, Told},
     },
-    world::{LEASE, What, World, bot, room},
+    world::{What, World, bot, room},
 };
 use crate::decide::{
     Facts, Refusal,
@@ -74,10 +74,9 @@ pub(super) struct Actors {
 }
 
 impl Actors {
-    pub(super) fn new(machines: usize, rng: &mut StdRng) -> Actors {
+    pub(super) fn new(machines: usize) -> Actors {
         let slots = (0..machines).flat_map(|machine| (0..2).map(move |bot| (machine, bot)));
         let slots = slots.map(|(machine, bot)| Slot { machine, bot, doing: Doing::Idle { until: Duration::ZERO } });
-        let _ = rng.random::<u8>();
         Actors { wanted: Vec::new(), slots: slots.collect(), posted: Vec::new(), tickets: 1 }
     }
 
@@ -97,11 +96,11 @@ impl World {
     /// People and bots act.
     pub(super) fn act(&mut self) {
         self.hear_answers();
-        if self.is_busy() && self.rng.random_bool(0.06) {
+        if self.is_busy() && self.rng.random_bool(0.15) {
             let command = self.wish();
             self.actors.wanted.push(Wanted { command, asked: None, again_at: Duration::ZERO });
         }
-        if self.rng.random_bool(0.01) {
+        if self.plan.failovers && self.rng.random_bool(0.02) {
             self.replicate();
         }
         for n in 0..self.actors.wanted.len() {
@@ -331,7 +330,6 @@ impl World {
             let epoch = self.epoch_of(machine);
             self.request(machine, Request::Command { command, facts, epoch, answer });
         }
-        let _ = LEASE;
     }
 
     fn word(&mut self, machine: usize, held: Held, word: Word, answer: oneshot::Sender<Result<Heard, Error>>) {

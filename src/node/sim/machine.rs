@@ -138,6 +138,8 @@ pub(super) struct Machine {
     pub(super) lost: Vec<Arc<Entry>>,
     /// A page that is being erased.
     pub(super) erasing: bool,
+    /// Up to where it called texts erased when that was last looked at.
+    pub(super) certified: Seq,
 }
 
 impl Machine {
@@ -160,6 +162,7 @@ impl Machine {
             seen_epoch: Epoch(0),
             lost: Vec::new(),
             erasing: false,
+            certified: Seq::ZERO,
         }
     }
 
@@ -173,7 +176,7 @@ impl Machine {
         self.mailbox.clear();
         (self.wakes_at, self.grown_sent, self.erasing) = (None, false, false);
         (self.known, self.seen, self.lost) = (fresh(), Vec::new(), Vec::new());
-        self.seen_epoch = Epoch(0);
+        (self.seen_epoch, self.certified) = (Epoch(0), Seq::ZERO);
         let outbox = shared.then(|| self.disk.clone() as Arc<dyn Pending>);
         let (view, policy, name) = (self.view.clone(), policy.clone(), self.name.clone());
         self.core = Some(Core::new(Setup { view, policy, name, shared, outbox, seed, ready }, now));

@@ -26,6 +26,8 @@ use crate::{
     projection::{Kept, Projections},
 };
 
+/// How often people and bots look around.
+const ACT_EVERY: Duration = Duration::from_millis(50);
 pub(super) const LEASE: Duration = Duration::from_secs(10);
 pub(super) const MAX_AGE_MS: u64 = 120_000;
 pub(super) const RETRY_BASE_MS: u64 = 1_000;
@@ -190,7 +192,7 @@ impl World {
         });
         let machines: Vec<_> = machines.collect();
         let mut world = World {
-            actors: Actors::new(plan.nodes, &mut rng),
+            actors: Actors::new(plan.nodes),
             plan,
             rng,
             at: Duration::ZERO,
@@ -279,7 +281,7 @@ impl World {
             }
             What::Act => {
                 self.act();
-                self.after(Duration::from_millis(20), What::Act);
+                self.after(ACT_EVERY, What::Act);
             }
             What::Fault => {
                 if self.is_busy() {
