@@ -15,10 +15,12 @@
 //! - a pause of this process takes no claim away: leases are postponed by it.
 //!
 //! Not here: tokio, log, disk (`driver`), what may happen (`decide`).
-//! Start with [`Core::on`] (`turn`), then `sequencer` (deciding), `verdicts` (what the log said), `apply` (what is new). Parts
-//! with a state of their own: `claims`, `deadlines`, `drain`, `lane_sync`, `live`, `log_clock`, `positions`, `store`,
+//! Start with [`Core::on`] (`turn`), then `sequencer` (deciding), `verdicts` (what the log said), `apply` (what is new); `speech`
+//! (live words), `timing` (deadlines), `own_work` (outbox, lost tail), `access` and `rebuild` (the log opens and closes). Parts with
+//! a state of their own: `claims`, `deadlines`, `drain`, `lane_sync`, `live`, `log_clock`, `positions`, `store`,
 //! `tail_repair`.
 
+mod access;
 mod apply;
 mod claimers;
 mod claims;
@@ -29,11 +31,14 @@ mod lane_sync;
 mod lanes;
 mod live;
 mod log_clock;
+mod own_work;
 mod positions;
 mod rebuild;
 mod sequencer;
+mod speech;
 mod store;
 mod tail_repair;
+mod timing;
 mod turn;
 mod verdicts;
 
@@ -43,7 +48,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use antiphon_schemas::{Entry, Epoch, MessageId, Seq};
+use antiphon_schemas::{Entry, Epoch, MessageId, Seq, event::LogRepaired};
 use rand::{SeedableRng, rngs::StdRng};
 use tokio::sync::oneshot;
 
@@ -120,6 +125,8 @@ pub(super) struct Core {
     deadlines: Deadlines,
     drain: Drain,
     tail_repair: Option<TailRepair>,
+    /// The report of a repair that the log could not take, and when it is tried again.
+    unnoted: Option<(Instant, LogRepaired)>,
     lanes: LaneSync,
     live: Live,
     positions: QueuePositions,
@@ -187,6 +194,7 @@ impl Core {
             deadlines: Deadlines::default(),
             drain: Drain::new(outbox),
             tail_repair: None,
+            unnoted: None,
             lanes: LaneSync::default(),
             live: Live::new(shared),
             positions: QueuePositions::default(),
@@ -220,6 +228,7 @@ impl Core {
             pulse.filter(|_| open),
             self.lanes.due().filter(|_| open),
             self.drain.due().filter(|_| open),
+            self.unnoted.as_ref().map(|(at, _)| *at).filter(|_| open),
             self.store.due(),
             self.live.due(self.now.at),
             self.positions.due(self.now.at),

@@ -129,7 +129,7 @@ impl Core {
             }
             To::Deadline => {
                 if result.is_err() {
-                    self.arm_again(&item.command);
+                    self.arm_again(item.command);
                 }
             }
         }

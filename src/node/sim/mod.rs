@@ -14,6 +14,8 @@
 
 mod actors;
 mod checks;
+mod effects;
+mod faults;
 mod machine;
 mod store;
 mod tests;

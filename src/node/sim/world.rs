@@ -7,23 +7,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use antiphon_schemas::{BotName, Entry, Epoch, Event, RoomName, Seq};
+use antiphon_schemas::{BotName, Entry, Epoch, RoomName, Seq};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::{
     super::{
-        core::{Effect, Input, Rebuilt, Request},
+        core::{Effect, Input, Request},
         erase::{Due, Page},
     },
     actors::Actors,
     checks::Checks,
-    machine::{LIMITS, Machine, Ready, class, fresh, now},
-    store::{Store, away},
+    machine::{Machine, Ready, class, fresh, now},
+    store::Store,
 };
 use crate::{
     decide::{BotRule, Policy},
-    log::{Access, Append, Error, Resynced},
-    projection::{Kept, Projections},
+    log::{Access, Append},
 };
 
 /// How often people and bots look around.
@@ -152,12 +151,12 @@ pub(super) struct World {
     pub(super) plan: Plan,
     pub(super) rng: StdRng,
     pub(super) at: Duration,
-    base: Instant,
+    pub(super) base: Instant,
     order: u64,
     events: BinaryHeap<Reverse<Scheduled>>,
     pub(super) store: Store,
     /// The bodies that a failover brings back: those of before the last erasures.
-    bodies: Vec<Arc<Entry>>,
+    pub(super) bodies: Vec<Arc<Entry>>,
     pub(super) machines: Vec<Machine>,
     pub(super) readies: Vec<(usize, u64, Ready)>,
     pub(super) policy: Arc<Policy>,
@@ -297,8 +296,6 @@ impl World {
         Ok(())
     }
 
-    // -- machines
-
     fn start(&mut self, machine: usize) {
         let (seed, now, shared) = (self.rng.random(), self.now_of(machine), self.is_shared());
         let ready = self.machines[machine].start(shared, &self.policy, seed, now);
@@ -307,7 +304,7 @@ impl World {
         self.tell_access(machine);
     }
 
-    fn kill(&mut self, machine: usize) {
+    pub(super) fn kill(&mut self, machine: usize) {
         self.machines[machine].core = None;
         self.machines[machine].process += 1;
         self.machines[machine].mailbox.clear();
@@ -317,7 +314,7 @@ impl World {
     }
 
     /// The store tells a machine how it is; a new connection may have seen another history.
-    fn tell_access(&mut self, machine: usize) {
+    pub(super) fn tell_access(&mut self, machine: usize) {
         let access = if self.store.up {
             Access::Open { epoch: self.store.epoch }
         } else {
@@ -339,7 +336,7 @@ impl World {
         self.after(wait, What::Arrive { machine, process, input: Input::Access { access, log_ms } });
     }
 
-    fn arrive(&mut self, machine: usize, process: u64, input: Input) {
+    pub(super) fn arrive(&mut self, machine: usize, process: u64, input: Input) {
         self.order += 1;
         let order = self.order;
         let to = &mut self.machines[machine];
@@ -351,7 +348,7 @@ impl World {
         self.wake_at(machine, at);
     }
 
-    fn wake_at(&mut self, machine: usize, at: Duration) {
+    pub(super) fn wake_at(&mut self, machine: usize, at: Duration) {
         let to = &mut self.machines[machine];
         if to.wakes_at.is_none_or(|wakes_at| at < wakes_at) {
             to.wakes_at = Some(at);
@@ -449,198 +446,6 @@ impl World {
             let wait = Duration::from_millis(self.rng.random_range(1..2_000));
             self.after(wait, What::Erase { machine, process, epoch, page });
         }
-    }
-
-    // -- effects
-
-    fn start_effect(&mut self, machine: usize, process: u64, effect: Effect) {
-        let wait = self.latency();
-        match effect {
-            Effect::Append(batch) => {
-                let session = self.machines[machine].session;
-                self.after(wait, What::Append { machine, process, session, batch });
-            }
-            Effect::Broadcast(update) => {
-                for other in (0..self.machines.len()).filter(|other| *other != machine) {
-                    let wait = self.latency();
-                    if self.store.up && self.rng.random_bool(0.95) {
-                        let process = self.machines[other].process;
-                        let input = Input::Heard(update.clone());
-                        self.after(wait, What::Arrive { machine: other, process, input });
-                    }
-                }
-            }
-            Effect::Index(entries) => {
-                if let Some(last) = entries.last() {
-                    self.after(wait * 3, What::Indexed { machine, process, upto: last.header.seq });
-                }
-            }
-            Effect::Forget(_) | Effect::Purge | Effect::Stop(_) => {}
-            Effect::Rebuild => self.after(wait * 10, What::Effect { machine, process, effect }),
-            effect => self.after(wait, What::Effect { machine, process, effect }),
-        }
-    }
-
-    fn append(&mut self, machine: usize, process: u64, session: u64, batch: Vec<Append>) {
-        let (true_ms, wait) = (self.true_ms(), self.latency());
-        let current = self.machines[machine].process == process && self.machines[machine].session == session;
-        // What was sent over a connection that is gone is fenced.
-        let result = if current { self.store.append(batch, true_ms) } else { Err(away()) };
-        let lost = self.plan.lost_answers && self.is_busy() && result.is_ok() && self.rng.random_bool(0.01);
-        let input = Input::Appended(if lost { Err(away()) } else { result });
-        if self.machines[machine].process != process {
-            return;
-        }
-        if lost {
-            self.machines[machine].session += 1;
-        }
-        self.after(wait, What::Arrive { machine, process, input });
-        for other in 0..self.machines.len() {
-            let idle = self.machines[other].core.is_some() && self.machines[other].mailbox.is_empty();
-            if other != machine && idle {
-                let at = self.machines[other].paused_until.max(self.at);
-                self.wake_at(other, at);
-            }
-        }
-    }
-
-    fn effect_ends(&mut self, machine: usize, process: u64, effect: Effect) {
-        if self.machines[machine].process != process {
-            return;
-        }
-        let input = match effect {
-            Effect::Read { after, .. } => Input::Read(self.store.read(after)),
-            Effect::LookUp(needs) => {
-                let facts = needs.iter().map(|needs| self.machines[machine].facts(needs));
-                Input::LookedUp(facts.collect())
-            }
-            Effect::Park(posts) => {
-                let at_ms = self.now_of(machine).wall_ms;
-                Input::Parked(Ok(self.machines[machine].disk.park(posts, at_ms)))
-            }
-            Effect::Settle(ends) => {
-                self.machines[machine].disk.settle(ends);
-                Input::Settled(Ok(()))
-            }
-            Effect::ResyncLanes { at, .. } => Input::Resynced(match at == self.store.tail() {
-                _ if !self.store.up => Err(away()),
-                true => Ok(Resynced::InStep),
-                false => Ok(Resynced::Moved),
-            }),
-            Effect::Rebuild => Input::Rebuilt(self.rebuild(machine).map_err(super::super::Error::Log)),
-            _ => return,
-        };
-        self.arrive(machine, process, input);
-    }
-
-    fn rebuild(&mut self, machine: usize) -> Result<Box<Rebuilt>, Error> {
-        if !self.store.up {
-            return Err(away());
-        }
-        let epoch = self.store.epoch;
-        let mut projections = Projections::resume(epoch, LIMITS, Kept::default());
-        self.store.entries.iter().for_each(|entry| projections.apply(entry));
-        let to = &mut self.machines[machine];
-        (to.known, to.seen, to.seen_epoch) = (fresh(), Vec::new(), epoch);
-        to.follow(&self.store.entries);
-        to.index.0.store(projections.position.0, Ordering::Relaxed);
-        let (last, lost) = (self.store.entries.last().cloned(), std::mem::take(&mut to.lost));
-        Ok(Box::new(Rebuilt { epoch, projections, last, lost, index: to.index.clone() }))
-    }
-
-    /// An erasure reaches the store; another master may take over before its answer is back.
-    fn erase(&mut self, machine: usize, process: u64, epoch: Epoch, page: Page) {
-        let wanted = |entry: &Arc<Entry>| match &entry.event {
-            Event::MessageErased(e) if entry.header.seq > page.after && entry.header.seq <= page.upto => {
-                e.positions.clone()
-            }
-            _ => vec![],
-        };
-        let positions: Vec<Seq> = self.store.entries.iter().flat_map(wanted).collect();
-        let done = epoch == self.store.epoch && self.store.erase(&positions).is_ok();
-        if self.plan.failovers && self.is_busy() && !positions.is_empty() && self.rng.random_bool(0.2) {
-            self.fail_over();
-        }
-        let wait = Duration::from_millis(self.rng.random_range(1..2_000));
-        self.after(wait, What::Erased { machine, process, page, done });
-    }
-
-    fn erased(&mut self, machine: usize, process: u64, page: Page, done: bool) {
-        let now = now(self.base, self.at, 0).at;
-        let to = &mut self.machines[machine];
-        if to.process == process {
-            to.erasing = false;
-            to.view.erasing.agenda(|agenda| match done {
-                true => agenda.ended(&page, page.upto),
-                false => agenda.failed(&page, now),
-            });
-        }
-    }
-
-    // -- faults
-
-    fn fault(&mut self) {
-        let machine = self.rng.random_range(0..self.machines.len());
-        let running = self.machines[machine].core.is_some();
-        match self.rng.random_range(0..7) {
-            0 if self.plan.pauses => {
-                let pause = LEASE.mul_f64(self.rng.random_range(0.2..4.0));
-                // A machine that sleeps takes its bots along; of several, one sleeps.
-                self.machines[machine].paused_until = self.at + pause;
-            }
-            // The one that gives back what a failover lost must live meanwhile.
-            1 if self.plan.kills && running && self.checks.failed_over_at + 30_000 < self.true_ms() + 1 => {
-                self.kill(machine)
-            }
-            2 if self.plan.outages && self.store.up => {
-                self.store.up = false;
-                (0..self.machines.len()).for_each(|machine| self.tell_access(machine));
-                let wait = Duration::from_millis(self.rng.random_range(100..25_000));
-                self.after(wait, What::StoreBack);
-            }
-            3 if self.plan.failovers && self.store.up => self.fail_over(),
-            4 if self.plan.steps => {
-                // What drifts is followed; only a step of more than a minute must not be.
-                let size = self.rng.random_range(120_000..4_000_000);
-                let step = if self.rng.random_bool(0.5) { size } else { -size };
-                self.store.clock_ms += step;
-                if !self.is_shared() {
-                    self.machines[0].wall_ms += step;
-                }
-            }
-            5 if self.plan.full && !self.store.full => {
-                self.store.full = true;
-                let wait = Duration::from_millis(self.rng.random_range(100..4_000));
-                self.after(wait, What::Space);
-            }
-            _ => {}
-        }
-    }
-
-    /// Another master takes over without the end of the log. One machine that has seen everything must live: what nobody
-    /// has, nobody can give back.
-    fn fail_over(&mut self) {
-        let saw_all = |machine: &Machine| {
-            machine.core.is_some()
-                && machine.seen_epoch == self.store.epoch
-                && machine.known.position == self.store.tail()
-        };
-        let repairing = self.machines.iter().any(|machine| !machine.lost.is_empty());
-        if repairing || !self.machines.iter().any(saw_all) || self.checks.failed_over_at + 60_000 > self.true_ms() {
-            return;
-        }
-        self.checks.failed_over_at = self.true_ms();
-        let lose = self.rng.random_range(0..=self.store.entries.len().min(12));
-        let keep = self.store.entries.len() - lose;
-        let bodies = std::mem::take(&mut self.bodies);
-        self.store.fail_over(keep, if self.rng.random_bool(0.5) { &bodies } else { &[] });
-        self.checks.failed_over(&self.store);
-        (0..self.machines.len()).for_each(|machine| self.tell_access(machine));
-    }
-
-    fn store_is_back(&mut self) {
-        self.store.up = true;
-        (0..self.machines.len()).for_each(|machine| self.tell_access(machine));
     }
 
     /// A request of somebody on a machine.
