@@ -47,6 +47,8 @@ async fn a_room_as_it_was_is_what_the_log_folded_up_to_there_says() {
     let mut was_claimed = 0;
     for entries in random_conversations() {
         let node = node_over(&entries).await;
+        // What was to be erased is erased beside: from then on nobody knows what it was.
+        node.inner.view.erasing.reached(node.position()).await;
         let stored: Vec<Stored> = entries.iter().map(|entry| Stored::from(&**entry)).collect();
         let mut hidden = Hidden::default();
         stored.iter().for_each(|stored| hidden.apply(stored));
