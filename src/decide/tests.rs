@@ -21,7 +21,7 @@ use super::{
     BotRule, Decision, FIRST_LANE_PER_ROOM, Facts, Policy, Refusal,
     change::{self, Change},
     post::{self, Post},
-    work::{self, Ages, End, Held, Wish},
+    work::{self, Ages, ClaimRequest, End, Held},
 };
 use crate::projection::{
     Kept, Limits, Projections,
@@ -254,8 +254,13 @@ impl World {
             }
             Step::Claim { bot: n } => {
                 let reply_id = MessageId(Uuid::from_u128(self.replies_from + self.entries.len() as u128));
-                let wish =
-                    Wish { bots: [bot(*n)].into(), worker: "w".into(), incarnation: None, reply_id, keyed: false };
+                let wish = ClaimRequest {
+                    bots: [bot(*n)].into(),
+                    worker: "w".into(),
+                    incarnation: None,
+                    reply_id,
+                    keyed: false,
+                };
                 work::claim(state, &Facts::none(), policy, &wish, ages, &HashSet::new())
             }
             Step::End { message, stale, how } => {

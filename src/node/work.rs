@@ -25,7 +25,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{Claimed, Claimer, Error, Node, Request, TRIES_MAX, Told};
 use crate::{
-    decide::work::{Held, Wish},
+    decide::work::{ClaimRequest, Held},
     fanout::{Feed, Taken, frame},
     projection::view,
 };
@@ -96,7 +96,8 @@ impl Node {
         let (until, deadline) = (self.inner.clock.instant() + wait, Instant::now() + wait);
         for _ in 0..TRIES_MAX {
             let facts = self.facts(&[reply_id]).await?;
-            let wish = Wish { bots: bots.clone(), worker: worker.clone(), incarnation: None, reply_id, keyed: true };
+            let wish =
+                ClaimRequest { bots: bots.clone(), worker: worker.clone(), incarnation: None, reply_id, keyed: true };
             let (answer, mut told) = oneshot::channel();
             let ticket = self.ticket();
             let claimer = Claimer { ticket, cold, until: Some(until), kept: true, facts, answer };
