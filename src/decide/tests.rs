@@ -24,7 +24,7 @@ use super::{
     work::{self, Ages, ClaimRequest, End, Held},
 };
 use crate::projection::{
-    Kept, Limits, Projections,
+    Limits, Projections, SnapshotData,
     queue::{Depth, State},
 };
 
@@ -217,7 +217,7 @@ impl World {
     }
 
     pub(crate) fn new() -> World {
-        let projections = Projections::resume(EPOCH, LIMITS, Kept::default());
+        let projections = Projections::resume(EPOCH, LIMITS, SnapshotData::default());
         World { projections, policy: policy(), entries: vec![], now_ms: 1_000_000, jitter: 0, replies_from: 1_000 }
     }
 

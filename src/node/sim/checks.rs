@@ -20,7 +20,7 @@ use super::{
 use crate::{
     fanout::{Feed, Taken, frame},
     log::Access,
-    projection::{Kept, Projections},
+    projection::{Projections, SnapshotData},
 };
 
 /// A second, by clocks that drift and messages that take their time.
@@ -253,11 +253,11 @@ impl World {
         if later.into_iter().any(|entry| matches!(entry.event, Event::MessageErased(_))) {
             return Ok(());
         }
-        let mut folded = Projections::resume(state.epoch, LIMITS, Kept::default());
+        let mut folded = Projections::resume(state.epoch, LIMITS, SnapshotData::default());
         for entry in self.store.entries.iter().take(state.projections.position.0 as usize) {
             folded.apply(entry);
         }
-        if folded.keep() != state.projections.keep() {
+        if folded.snapshot() != state.projections.snapshot() {
             return Err(format!("the state of {} is not the fold of the log", to.name));
         }
         Ok(())

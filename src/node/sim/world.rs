@@ -23,7 +23,7 @@ use super::{
 use crate::{
     decide::{BotRule, Policy},
     log::{Access, Append, Error, Resynced},
-    projection::{Kept, Projections},
+    projection::{Projections, SnapshotData},
 };
 
 pub(super) const LEASE: Duration = Duration::from_secs(10);
@@ -536,7 +536,7 @@ impl World {
             return Err(away());
         }
         let epoch = self.store.epoch;
-        let mut projections = Projections::resume(epoch, LIMITS, Kept::default());
+        let mut projections = Projections::resume(epoch, LIMITS, SnapshotData::default());
         self.store.entries.iter().for_each(|entry| projections.apply(entry));
         let to = &mut self.machines[machine];
         (to.known, to.seen, to.seen_epoch) = (fresh(), Vec::new(), epoch);
