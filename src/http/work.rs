@@ -32,7 +32,7 @@ use axum::{
 };
 
 use super::{
-    App, Peer, Problem, Taken,
+    App, Peer, Permit, Problem,
     caller::{self, Caller},
     input::{self, IdPath},
 };
@@ -105,7 +105,7 @@ pub(super) async fn claim(
             format!("`models` has at most {MODELS_MAX} entries, each with a `name` of 1 to {MODEL_BYTES_MAX} bytes");
         return Err(Problem::bad("bad-models", detail));
     }
-    let Some(_place) = Taken::enter(&app.0.waiting, WAITING_MAX) else {
+    let Some(_place) = Permit::acquire(&app.0.waiting, WAITING_MAX) else {
         let detail = "too many workers wait for work already; try again in a moment";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail));
     };

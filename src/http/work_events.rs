@@ -17,7 +17,7 @@ use axum::{
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 
-use super::{App, Peer, Problem, Taken, caller, events, input::Params, work};
+use super::{App, Peer, Permit, Problem, caller, events, input::Params, work};
 
 /// `GET /api/work/events`
 pub(super) async fn follow(
@@ -29,7 +29,9 @@ pub(super) async fn follow(
     let caller = caller::caller(&app, peer, &headers)?;
     params.only(&["worker"])?;
     let worker = work::worker(&caller, params.text("worker").unwrap_or_default())?;
-    let Some(place) = Taken::enter(&app.0.subscribers, app.0.limits.subscribers_max) else { return Ok(events::busy()) };
+    let Some(place) = Permit::acquire(&app.0.subscribers, app.0.limits.subscribers_max) else {
+        return Ok(events::busy());
+    };
     let (following, first) = app.node().follow_worker(&worker)?;
     let first = events::join([events::retry(events::RETRY_MS), first]);
     let news = stream::unfold((following, caller, app, place), |(mut following, caller, app, place)| async move {

@@ -26,7 +26,7 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{Claimed, Claimer, Error, Node, Request, TRIES_MAX, Told};
 use crate::{
     decide::work::{ClaimRequest, Held},
-    fanout::{Feed, Taken, frame},
+    fanout::{Feed, FeedItem, frame},
     projection::view,
 };
 
@@ -192,8 +192,8 @@ impl Following {
     /// The next events; `None` when the feed ends, or holds no longer what comes next: follow anew.
     pub async fn next(&mut self) -> Option<Bytes> {
         match poll_fn(|cx| self.feed.poll_take(&mut self.slot, cx)).await {
-            Taken::Frames(bytes, _) => Some(bytes),
-            Taken::Lagged | Taken::Closed => None,
+            FeedItem::Frames(bytes, _) => Some(bytes),
+            FeedItem::Lagged | FeedItem::Closed => None,
         }
     }
 }

@@ -30,7 +30,7 @@ use uuid::Uuid;
 use self::fold::Fold;
 pub(super) use self::picture::Live;
 use super::{Error, Node};
-use crate::fanout::{Feed, Frame, Taken, frame};
+use crate::fanout::{Feed, FeedItem, Frame, frame};
 
 /// What happens within this time is told at once: faster than an eye follows, slower than a log fills.
 const UPDATE_EVERY: Duration = Duration::from_millis(250);
@@ -202,13 +202,13 @@ impl Watching {
     /// The next events; `None` when the feed ends.
     pub async fn next(&mut self) -> Option<Bytes> {
         match poll_fn(|cx| self.hub.feed.poll_take(&mut self.slot, cx)).await {
-            Taken::Frames(bytes, _) => Some(bytes),
-            Taken::Lagged => {
+            FeedItem::Frames(bytes, _) => Some(bytes),
+            FeedItem::Lagged => {
                 let (slot, bytes) = self.hub.join();
                 self.slot = slot;
                 Some(bytes)
             }
-            Taken::Closed => None,
+            FeedItem::Closed => None,
         }
     }
 }

@@ -18,7 +18,7 @@ use super::{
     world::{MAX_AGE_MS, Plan, RETRY_BASE_MS, World},
 };
 use crate::{
-    fanout::{Feed, Taken, frame},
+    fanout::{Feed, FeedItem, frame},
     log::Access,
     projection::{Projections, SnapshotData},
 };
@@ -184,9 +184,9 @@ impl World {
         let known = &to.known.position;
         while followed.feed.end() > followed.slot {
             let bytes = match followed.feed.poll_take(&mut followed.slot, &mut cx) {
-                Poll::Ready(Taken::Frames(bytes, _)) => bytes,
+                Poll::Ready(FeedItem::Frames(bytes, _)) => bytes,
                 // A text was taken back, and what was before it fell off: the log has it.
-                Poll::Ready(Taken::Lagged) => {
+                Poll::Ready(FeedItem::Lagged) => {
                     let last = followed.seen.last().copied().unwrap_or(followed.joined);
                     let missed = to.seen.iter().filter(|entry| entry.header.seq > last && entry.header.seq <= *known);
                     let missed = missed.filter(|entry| frame::of_entry(entry, epoch, false).is_some());
