@@ -5,15 +5,15 @@
 //! Not here: reading the log, disk (`index`), who waits for what (`node`).
 
 pub mod counts;
-pub mod glance;
 pub mod histogram;
 mod keyed;
 pub mod keys;
 mod lane;
-pub mod lineup;
 pub(crate) mod looks;
 pub mod minutes;
+pub mod monitor;
 pub mod newest;
+pub mod open_list;
 pub mod queue;
 pub mod recent;
 pub mod record;

@@ -8,7 +8,7 @@
 //! Promises: the first monitor starts the task, the last one ends it, and without one nothing of this costs anything but a
 //! look whether somebody listens; nothing is done for an entry while the state is locked; a monitor gets a snapshot and its
 //! place in the feed in one step, so it misses nothing and sees nothing twice; one that is too slow gets a new snapshot.
-//! Not here: the fold (`projection::glance`), the order of the list (`projection::lineup`), how things look on the wire
+//! Not here: the fold (`projection::monitor`), the order of the list (`projection::open_list`), how things look on the wire
 //! (`picture`), what changed (`change`), workers (`workers`).
 
 mod change;
