@@ -9,7 +9,7 @@
 //! Not here: what may happen (`decide`), state (`node`). Axum and status codes live here and nowhere else.
 //! Start with [`router`]; the table of routes with their documentation is `openapi`.
 
-mod caller;
+mod auth;
 mod checkpoint;
 mod events;
 mod guard;
