@@ -43,7 +43,7 @@ use crate::{
     node::{self, Node},
     outbox, projection,
     tasks::{End, Ended, Kind, Tasks},
-    work::{Crew, Hand},
+    work::{BotSlots, WorkerPool},
 };
 
 /// Prints a line for the operator; nobody reading it is no reason to stop.
@@ -98,7 +98,7 @@ pub struct Server {
     pub address: SocketAddr,
     /// The node behind it.
     pub node: Node,
-    crew: Crew,
+    pool: WorkerPool,
     notary: Option<Notary>,
     tasks: Tasks,
     stop: CancellationToken,
@@ -213,14 +213,14 @@ async fn start_on(
     };
     let limits = Limits { text_bytes_max: config.text_bytes_max, subscribers_max: config.subscribers_max, hosts };
     let (stop, drained) = (CancellationToken::new(), CancellationToken::new());
-    let (status, hands): (Vec<_>, Vec<_>) = bots.into_iter().unzip();
+    let (status, slots): (Vec<_>, Vec<_>) = bots.into_iter().unzip();
     let names = status.iter().map(named).collect();
     let app = App::new(node.clone(), limits, status, stop.clone(), notary.clone(), tasks.clone());
     let router = http::router(app);
     let serving = http::serve(listening, router, config.subscribers_max, stop.clone(), drained.clone(), REQUESTS_GRACE);
     let serving = tasks.spawn("http", Kind::Critical, serving);
-    let crew = Crew::start(&node, hands.into_iter().flatten().collect(), config.heartbeat);
-    Ok(Server { address, node, crew, notary, tasks, stop, drained, serving, bots: names })
+    let pool = WorkerPool::start(&node, slots.into_iter().flatten().collect(), config.heartbeat);
+    Ok(Server { address, node, pool, notary, tasks, stop, drained, serving, bots: names })
 }
 
 fn named(bot: &BotStatus) -> String {
@@ -238,7 +238,7 @@ impl Server {
     async fn stop_within(self, drain: Duration) {
         self.tasks.stopping();
         self.stop.cancel();
-        self.crew.stop(drain).await;
+        self.pool.stop(drain).await;
         self.node.end_feeds();
         self.drained.cancel();
         // How it ended is known to whoever waits for a death.
@@ -277,7 +277,7 @@ fn rule(bot: &crate::config::Bot) -> BotRule {
 
 /// The bots, and what answers for each in this process, if anything does. Bots on the same model share it and its circuit
 /// breaker.
-async fn bots(config: &Config) -> Result<Vec<(BotStatus, Option<Hand>)>, Error> {
+async fn bots(config: &Config) -> Result<Vec<(BotStatus, Option<BotSlots>)>, Error> {
     let client = antiphon_bot::http_client();
     let bad = |why: BadSpec| Error::Model(why.to_string());
     let endpoints = model::endpoints(config).map_err(bad)?;
@@ -303,8 +303,8 @@ async fn bots(config: &Config) -> Result<Vec<(BotStatus, Option<Hand>)>, Error> 
         let (model, breaker) = shared.entry(model_name.clone()).or_insert_with(fresh).clone();
         let consumer: Arc<dyn Consumer> = Arc::new(Bot::new(model, clocks, breaker));
         let slots = bot.slots.unwrap_or_else(|| slots_default(&model_name));
-        let hand = Hand { profile: profile.clone(), color: color.clone(), consumer: consumer.clone(), slots };
-        bots.push((BotStatus { profile, color, model: model_name, consumer: Some(consumer) }, Some(hand)));
+        let bot_slots = BotSlots { profile: profile.clone(), color: color.clone(), consumer: consumer.clone(), slots };
+        bots.push((BotStatus { profile, color, model: model_name, consumer: Some(consumer) }, Some(bot_slots)));
     }
     Ok(bots)
 }

@@ -13,7 +13,7 @@ import { Hub } from './client/hub.js';
 import { uuid } from './client/id.js';
 import { Outbox, OutboxFull } from './client/outbox.js';
 import { Stream } from './client/stream.js';
-import { browserWorld } from './client/world.js';
+import { browserEnv } from './client/env.js';
 
 export { Api, ApiError, OutboxFull, uuid };
 
@@ -22,7 +22,7 @@ export { Api, ApiError, OutboxFull, uuid };
  * @typedef {import('./client/types.js').Status} Status
  * @typedef {import('./client/types.js').Post} Post
  * @typedef {import('./client/types.js').OutboxItem} OutboxItem
- * @typedef {import('./client/world.js').World} World
+ * @typedef {import('./client/env.js').Env} Env
  */
 
 /**
@@ -33,16 +33,16 @@ export { Api, ApiError, OutboxFull, uuid };
  * @property {(status: Status) => void} [onStatus] at once and on every change
  * @property {(items: OutboxItem[]) => void} [onOutbox] this room's posts that are not in the log yet, oldest first; at once
  *   and on every change
- * @property {World} [world] for tests
+ * @property {Env} [env] for tests
  */
 
 /**
  * What the rooms of one server share.
- * @typedef {{ world: World, base: string, hub: Hub, outbox: Outbox, api: Api, users: number }} Server
+ * @typedef {{ env: Env, base: string, hub: Hub, outbox: Outbox, api: Api, users: number }} Server
  */
 /** @type {Set<Server>} */
 const servers = new Set();
-/** @type {World | undefined} */
+/** @type {Env | undefined} */
 let browser;
 
 const ROOM = /^(?!\.+$)[A-Za-z0-9._~-]{1,128}$/;
@@ -59,18 +59,18 @@ export function openRoom(name, options = {}) {
   const { limit = 100, onEvent = () => {}, onStatus = () => {}, onOutbox = () => {} } = options;
   const server = serverOf(options);
   server.users += 1;
-  const { world, hub, outbox, api } = server;
+  const { env, hub, outbox, api } = server;
   const feed = new Feed({
     room: name,
     limit,
-    onStatus: (status) => guarded(world, () => onStatus(status)),
+    onStatus: (status) => guarded(env, () => onStatus(status)),
     onEvent(event) {
-      guarded(world, () => onEvent(event));
+      guarded(env, () => onEvent(event));
       // After the page has it, so that there is no moment in which it is nowhere.
       for (const id of posted(event)) outbox.seen(id);
     },
   });
-  const unlisten = outbox.listen(name, (items) => guarded(world, () => onOutbox(items)));
+  const unlisten = outbox.listen(name, (items) => guarded(env, () => onOutbox(items)));
   hub.open(feed);
   let open = true;
   return {
@@ -102,25 +102,25 @@ export function openRoom(name, options = {}) {
   };
 }
 
-/** The server's address and the world of a call. @param {{ base?: string, world?: World }} options */
+/** The server's address and the env of a call. @param {{ base?: string, env?: Env }} options */
 function place(options) {
-  return { base: (options.base ?? '').replace(/\/+$/, ''), world: options.world ?? (browser ??= browserWorld()) };
+  return { base: (options.base ?? '').replace(/\/+$/, ''), env: options.env ?? (browser ??= browserEnv()) };
 }
 
 /** @param {RoomOptions} options @returns {Server} */
 function serverOf(options) {
-  const { base, world } = place(options);
-  for (const server of servers) if (server.base === base && server.world === world) return server;
-  const api = new Api(base, world);
-  const hub = new Hub(world, base);
-  const outbox = new Outbox(world, `antiphon:${base}:outbox`, api.post, () => hub.live);
+  const { base, env } = place(options);
+  for (const server of servers) if (server.base === base && server.env === env) return server;
+  const api = new Api(base, env);
+  const hub = new Hub(env, base);
+  const outbox = new Outbox(env, `antiphon:${base}:outbox`, api.post, () => hub.live);
   let well = false;
   hub.onStatus = (status) => {
     const now = status.state === 'live' && status.store === 'connected';
     if (now && !well) outbox.wake();
     well = now;
   };
-  const server = { world, base, api, hub, outbox, users: 0 };
+  const server = { env, base, api, hub, outbox, users: 0 };
   servers.add(server);
   return server;
 }
@@ -131,12 +131,12 @@ function posted({ name, data }) {
   return name === 'snapshot' ? data.messages.map((/** @type {{ id: string }} */ { id }) => id) : [];
 }
 
-/** A page's mistake is shown in the console, and costs nobody else their events. @param {World} world @param {() => void} act */
-function guarded(world, act) {
+/** A page's mistake is shown in the console, and costs nobody else their events. @param {Env} env @param {() => void} act */
+function guarded(env, act) {
   try {
     act();
   } catch (error) {
-    world.report(error);
+    env.report(error);
   }
 }
 
@@ -149,28 +149,28 @@ function guarded(world, act) {
  * @param {(data: any) => void} [options.onSnapshot] may come again at any time, and replaces everything
  * @param {(data: any) => void} [options.onUpdate]
  * @param {(status: Status) => void} [options.onStatus]
- * @param {World} [options.world] for tests
+ * @param {Env} [options.env] for tests
  */
 export function openMonitor(options = {}) {
   const { onSnapshot = () => {}, onUpdate = () => {}, onStatus = () => {} } = options;
-  const { base, world } = place(options);
+  const { base, env } = place(options);
   let health = { state: 'connected', reason: null, parked: 0 };
   let told = '';
   const say = () => {
     const { state: store, reason = null, parked } = health;
-    const rest = { online: world.online(), store, reason, parked, shared: false, leader: true };
+    const rest = { online: env.online(), store, reason, parked, shared: false, leader: true };
     const status = /** @type {Status} */ ({ ...stream.status, ...rest });
     if (JSON.stringify(status) === told) return;
     told = JSON.stringify(status);
-    guarded(world, () => onStatus(status));
+    guarded(env, () => onStatus(status));
   };
-  const stream = new Stream(world, {
+  const stream = new Stream(env, {
     url: () => `${base}/api/monitor/events`,
     onStatus: say,
     onEvent({ name, data }) {
       if (name !== 'snapshot' && name !== 'update') return;
       health = data.health ?? health;
-      guarded(world, () => (name === 'snapshot' ? onSnapshot : onUpdate)(data));
+      guarded(env, () => (name === 'snapshot' ? onSnapshot : onUpdate)(data));
       say();
     },
   });
@@ -179,16 +179,16 @@ export function openMonitor(options = {}) {
     if (stream.running) stream.wake();
   };
   const offs = [
-    world.on('online', wake),
-    world.on('offline', say),
-    world.on('visible', wake),
-    world.on('hide', () => stream.stop()),
-    world.on('show', () => stream.start()),
+    env.on('online', wake),
+    env.on('offline', say),
+    env.on('visible', wake),
+    env.on('hide', () => stream.stop()),
+    env.on('show', () => stream.start()),
   ];
   say();
   stream.start();
   return {
-    api: new Api(base, world),
+    api: new Api(base, env),
     /** Ends following. */
     close() {
       for (const off of offs) off();

@@ -17,7 +17,7 @@ use antiphon::{
         file::{FileLog, Options},
         redis::address::Address,
     },
-    projection::{Kept, Limits, Projections},
+    projection::{Limits, Projections, SnapshotData},
     replay::{
         source::{FolderSource, RedisSource, Source},
         verify,
@@ -63,7 +63,7 @@ fn from_folder() {
     let fold = times(|| {
         let mut source = open(dir.path());
         let limits = Limits { recent_messages: 500, rooms: 1_024 };
-        let mut state = Projections::resume(Epoch(7), limits, Kept::default());
+        let mut state = Projections::resume(Epoch(7), limits, SnapshotData::default());
         each(&mut *source, |page| {
             page.iter().for_each(|stored| state.apply(&Arc::new(stored.entry().expect("an entry"))));
             // As if the index had all of it.

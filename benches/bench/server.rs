@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use antiphon::{
     clock::Clock,
     log::{Append, BATCH_MAX, Draft, Log, file},
-    projection::{Kept, Limits, Projections},
+    projection::{Limits, Projections, SnapshotData},
 };
 use antiphon_schemas::{
     BotName, MessageId, RequestId, RoomName, Seq,
@@ -199,7 +199,7 @@ async fn restart() {
     for _ in 0..RUNS {
         let at = Instant::now();
         let limits = Limits { recent_messages: 500, rooms: 1_024 };
-        let mut projections = Projections::resume(log.info().epoch, limits, Kept::default());
+        let mut projections = Projections::resume(log.info().epoch, limits, SnapshotData::default());
         let mut read = log.read(Seq::ZERO, 4_096).await.expect("entries");
         while let Some(position) = read.last().map(|entry| entry.header.seq) {
             let fold = async {

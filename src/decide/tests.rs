@@ -21,10 +21,10 @@ use super::{
     BotRule, Decision, FIRST_LANE_PER_ROOM, Facts, Policy, Refusal,
     change::{self, Change},
     post::{self, Post},
-    work::{self, Ages, End, Held, Wish},
+    work::{self, Ages, ClaimRequest, End, Held},
 };
 use crate::projection::{
-    Kept, Limits, Projections,
+    Limits, Projections, SnapshotData,
     queue::{Depth, State},
 };
 
@@ -217,7 +217,7 @@ impl World {
     }
 
     pub(crate) fn new() -> World {
-        let projections = Projections::resume(EPOCH, LIMITS, Kept::default());
+        let projections = Projections::resume(EPOCH, LIMITS, SnapshotData::default());
         World { projections, policy: policy(), entries: vec![], now_ms: 1_000_000, jitter: 0, replies_from: 1_000 }
     }
 
@@ -254,8 +254,13 @@ impl World {
             }
             Step::Claim { bot: n } => {
                 let reply_id = MessageId(Uuid::from_u128(self.replies_from + self.entries.len() as u128));
-                let wish =
-                    Wish { bots: [bot(*n)].into(), worker: "w".into(), incarnation: None, reply_id, keyed: false };
+                let wish = ClaimRequest {
+                    bots: [bot(*n)].into(),
+                    worker: "w".into(),
+                    incarnation: None,
+                    reply_id,
+                    keyed: false,
+                };
                 work::claim(state, &Facts::none(), policy, &wish, ages, &HashSet::new())
             }
             Step::End { message, stale, how } => {

@@ -24,9 +24,9 @@ use crate::projection::{
     queue::{Claim, Open, State},
 };
 
-/// A worker's wish for the next message of a bot.
+/// A worker's request for the next message of a bot.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Wish {
+pub struct ClaimRequest {
     /// The bots, in no order; at least one.
     pub bots: Arc<[BotName]>,
     /// Who asks.
@@ -35,7 +35,7 @@ pub struct Wish {
     pub incarnation: Option<Uuid>,
     /// The id for the reply.
     pub reply_id: MessageId,
-    /// That id is made of a key that the worker chose, so the same wish may come again, here or on another node, and
+    /// That id is made of a key that the worker chose, so the same request may come again, here or on another node, and
     /// may have been granted already. Else it is fresh.
     pub keyed: bool,
 }
@@ -113,7 +113,7 @@ impl Ages<'_> {
 /// Decides who gets the next message of some bots: of the heads of their lanes the most urgent one, of equals the one
 /// that has waited longest.
 ///
-/// [`Decision::Stands`] if a live claim has promised its reply this id: the wish has been granted before. `None` when
+/// [`Decision::Stands`] if a live claim has promised its reply this id: the request has been granted before. `None` when
 /// nothing waits, when the heads are in `busy`, or too old: then [`due`] ends them first, so that a claim always takes a
 /// lane's head.
 ///
@@ -123,18 +123,18 @@ pub fn claim(
     state: &Projections,
     facts: &Facts,
     policy: &Policy,
-    wish: &Wish,
+    request: &ClaimRequest,
     ages: Ages<'_>,
     busy: &HashSet<MessageId>,
 ) -> Result<Option<Decision>, Refusal> {
-    if wish.keyed {
-        if state.queue.is_promised(&wish.reply_id) {
+    if request.keyed {
+        if state.queue.is_promised(&request.reply_id) {
             return Ok(Some(Decision::Stands(Status::Claimed)));
         }
-        if facts.look(state, &wish.reply_id).is_some() {
+        if facts.look(state, &request.reply_id).is_some() {
             return Err(Refusal::KeyUsed);
         }
-        if busy.contains(&wish.reply_id) {
+        if busy.contains(&request.reply_id) {
             return Ok(None);
         }
     }
@@ -144,20 +144,20 @@ pub fn claim(
         let State::Waiting { since, .. } = open.state else { return None };
         Some(((Reverse(open.ask.priority), open.ask.second, since), id, open))
     };
-    let Some((_, message_id, open)) = wish.bots.iter().filter_map(head).min_by_key(|(place, ..)| *place) else {
+    let Some((_, message_id, open)) = request.bots.iter().filter_map(head).min_by_key(|(place, ..)| *place) else {
         return Ok(None);
     };
     let event = MessageClaimed {
         message_id,
-        reply_id: wish.reply_id,
+        reply_id: request.reply_id,
         bot: open.ask.bot.clone(),
-        worker: wish.worker.clone(),
-        incarnation: wish.incarnation,
+        worker: request.worker.clone(),
+        incarnation: request.incarnation,
         attempt: open.attempts + 1,
         lease_ms: policy.lease_ms,
     };
     // A fresh id cannot be anybody else's.
-    let subjects = if wish.keyed { vec![message_id, wish.reply_id] } else { vec![message_id] };
+    let subjects = if request.keyed { vec![message_id, request.reply_id] } else { vec![message_id] };
     Ok(Some(Decision::Append { room: open.room.clone(), subjects, events: vec![event.into()] }))
 }
 

@@ -62,7 +62,7 @@ struct Chunk {
 
 /// What a subscriber finds at its cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Taken {
+pub enum FeedItem {
     /// Encoded frames, and the last durable position among them.
     Frames(Bytes, Option<Seq>),
     /// The cursor has fallen off the ring: read the log.
@@ -145,21 +145,21 @@ impl Feed {
     }
 
     /// Takes what is there from `cursor` on and moves it; or registers the waker.
-    pub fn poll_take(&self, cursor: &mut u64, cx: &mut Context<'_>) -> Poll<Taken> {
+    pub fn poll_take(&self, cursor: &mut u64, cx: &mut Context<'_>) -> Poll<FeedItem> {
         let mut ring = self.ring();
         if *cursor < ring.first {
-            return Poll::Ready(Taken::Lagged);
+            return Poll::Ready(FeedItem::Lagged);
         }
         if *cursor >= ring.end() {
             if ring.closed {
-                return Poll::Ready(Taken::Closed);
+                return Poll::Ready(FeedItem::Closed);
             }
             ring.waiting.push(cx.waker().clone());
             return Poll::Pending;
         }
         let chunk = ring.chunk_at(*cursor);
         *cursor = chunk.end;
-        Poll::Ready(Taken::Frames(chunk.bytes, chunk.seq))
+        Poll::Ready(FeedItem::Frames(chunk.bytes, chunk.seq))
     }
 
     /// Lets everything up to the last frame that shows this message fall off, so that nobody behind reads its text
@@ -241,7 +241,7 @@ mod tests {
         Frame { bytes: Bytes::from(format!("{n:0>size$};")), seq: Some(Seq(n)), shows: None }
     }
 
-    fn take(feed: &Feed, cursor: &mut u64) -> Option<Taken> {
+    fn take(feed: &Feed, cursor: &mut u64) -> Option<FeedItem> {
         match feed.poll_take(cursor, &mut Context::from_waker(Waker::noop())) {
             Poll::Ready(taken) => Some(taken),
             Poll::Pending => None,
@@ -254,7 +254,7 @@ mod tests {
         let (mut fast, mut slow) = (feed.end(), feed.end());
         let (mut fast_read, mut slow_read) = (String::new(), String::new());
         let read = |cursor: &mut u64, out: &mut String| {
-            while let Some(Taken::Frames(bytes, _)) = take(&feed, cursor) {
+            while let Some(FeedItem::Frames(bytes, _)) = take(&feed, cursor) {
                 out.push_str(std::str::from_utf8(&bytes).unwrap());
             }
         };
@@ -276,7 +276,7 @@ mod tests {
         let mut cursor = feed.end();
         (0..3_000).for_each(|n| feed.push([frame(n, 2_000)]).wake());
         assert!(feed.ring().bytes <= RING_BYTES_MAX + 2_001);
-        assert_eq!(take(&feed, &mut cursor), Some(Taken::Lagged));
+        assert_eq!(take(&feed, &mut cursor), Some(FeedItem::Lagged));
     }
 
     #[test]
@@ -288,8 +288,8 @@ mod tests {
         let mut ahead = feed.end();
         feed.push([frame(5, 3)]).wake();
         feed.forget(id);
-        assert_eq!(take(&feed, &mut behind), Some(Taken::Lagged));
-        assert_eq!(take(&feed, &mut ahead), Some(Taken::Frames(Bytes::from_static(b"005;"), Some(Seq(5)))));
+        assert_eq!(take(&feed, &mut behind), Some(FeedItem::Lagged));
+        assert_eq!(take(&feed, &mut ahead), Some(FeedItem::Frames(Bytes::from_static(b"005;"), Some(Seq(5)))));
         feed.forget(id);
         assert_eq!(take(&feed, &mut ahead), None);
     }
@@ -338,7 +338,7 @@ mod tests {
         let mut cursor = feed.end();
         feed.push([frame(1, 3)]).wake();
         feed.close();
-        assert!(matches!(take(&feed, &mut cursor), Some(Taken::Frames(..))));
-        assert_eq!(take(&feed, &mut cursor), Some(Taken::Closed));
+        assert!(matches!(take(&feed, &mut cursor), Some(FeedItem::Frames(..))));
+        assert_eq!(take(&feed, &mut cursor), Some(FeedItem::Closed));
     }
 }

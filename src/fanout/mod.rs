@@ -13,7 +13,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-pub use feed::{Feed, Taken};
+pub use feed::{Feed, FeedItem};
 pub use frame::Frame;
 
 /// The feeds that somebody follows: of rooms by their names, of workers by theirs.

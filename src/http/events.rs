@@ -27,7 +27,7 @@ use http_body::Frame;
 use tracing::warn;
 
 use super::{
-    App, Problem, Taken,
+    App, Permit, Problem,
     input::{Params, RoomPath},
     messages::LIMIT_MAX,
 };
@@ -53,7 +53,7 @@ pub(super) async fn follow(
     let limit = params.limit(SNAPSHOT_DEFAULT, LIMIT_MAX)?;
     let after = params.cursor("after")?;
     let last_id = headers.get("last-event-id").map(|v| v.to_str().unwrap_or("")).filter(|id| !id.is_empty());
-    let Some(place) = Taken::enter(&app.0.subscribers, app.0.limits.subscribers_max) else { return Ok(busy()) };
+    let Some(place) = Permit::acquire(&app.0.subscribers, app.0.limits.subscribers_max) else { return Ok(busy()) };
     let from = match (last_id.map(str::parse::<Cursor>), after) {
         (Some(Ok(cursor)), _) | (None, Some(Some(cursor))) => From::Cursor(cursor),
         (Some(Err(_)), _) => From::Reset("bad-cursor"),
@@ -171,7 +171,7 @@ impl Stream for Part {
 struct Feed {
     first: Option<Bytes>,
     part: Part,
-    _place: Taken,
+    _place: Permit,
 }
 
 impl http_body::Body for Feed {

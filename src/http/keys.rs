@@ -1,6 +1,6 @@
 //! Making, listing and revoking workers' keys: for the operator, from this machine itself only.
 //!
-//! Not here: what a key opens (`caller`), the rules (`decide::key`).
+//! Not here: what a key opens (`auth`), the rules (`decide::key`).
 
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@
 //! Not here: what may happen (`decide`), state (`node`). Axum and status codes live here and nowhere else.
 //! Start with [`router`]; the table of routes with their documentation is `openapi`.
 
-mod caller;
+mod auth;
 mod checkpoint;
 mod events;
 mod guard;
@@ -133,17 +133,17 @@ impl App {
 }
 
 /// One of a bounded number of places, for as long as it lives.
-struct Taken(Arc<AtomicUsize>);
+struct Permit(Arc<AtomicUsize>);
 
-impl Taken {
+impl Permit {
     /// A place, if fewer than `max` are taken.
-    fn enter(count: &Arc<AtomicUsize>, max: usize) -> Option<Taken> {
-        let taken = Taken(count.clone());
-        (count.fetch_add(1, Ordering::Relaxed) < max).then_some(taken)
+    fn acquire(count: &Arc<AtomicUsize>, max: usize) -> Option<Permit> {
+        let permit = Permit(count.clone());
+        (count.fetch_add(1, Ordering::Relaxed) < max).then_some(permit)
     }
 }
 
-impl Drop for Taken {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -21,7 +21,7 @@ use futures_util::stream::{self, StreamExt};
 use serde::Serialize;
 use tracing::warn;
 
-use super::{App, Peer, Problem, Taken, events, guard, input::Params};
+use super::{App, Peer, Permit, Problem, events, guard, input::Params};
 use crate::{
     log,
     node::{Error, Surroundings},
@@ -52,7 +52,9 @@ pub(super) async fn workers(State(app): State<App>) -> Result<Json<Workers>, Pro
 /// `GET /api/monitor/events`: everything, then what changes. Its events have no ids: who comes back begins anew.
 pub(super) async fn follow(State(app): State<App>, params: Params) -> Result<Response<Body>, Problem> {
     params.only(&[])?;
-    let Some(place) = Taken::enter(&app.0.subscribers, app.0.limits.subscribers_max) else { return Ok(events::busy()) };
+    let Some(place) = Permit::acquire(&app.0.subscribers, app.0.limits.subscribers_max) else {
+        return Ok(events::busy());
+    };
     let (watching, first) = match app.node().watch(Arc::new(app.clone())).await {
         Ok(watching) => watching,
         Err(failure) => {

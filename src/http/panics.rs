@@ -37,7 +37,7 @@ mod tests {
     };
     use tokio_util::sync::CancellationToken;
 
-    use super::super::{App, Listening, caller::tests::app, layered, serve};
+    use super::super::{App, Listening, auth::tests::app, layered, serve};
 
     /// Asks on a connection that is open already; status line and body.
     async fn ask(connection: &mut BufReader<TcpStream>, path: &str) -> (String, Vec<u8>) {

@@ -17,7 +17,7 @@ use super::{
     App, Peer, Problem, guard,
     input::{Params, RoomPath},
 };
-use crate::projection::{Kept, view};
+use crate::projection::{SnapshotData, view};
 
 /// Records of one answer.
 const RECORDS_MAX: usize = 1_000;
@@ -100,7 +100,7 @@ pub(super) async fn index(
     Ok(Json(StateIndex { position, records: records.collect(), more }))
 }
 
-fn shown(app: &App, kept: &Kept) -> Result<StateKept, Problem> {
+fn shown(app: &App, kept: &SnapshotData) -> Result<StateKept, Problem> {
     let limits = app.node().limits();
     let odd = |e: serde_json::Error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "not-json", e.to_string());
     Ok(StateKept {

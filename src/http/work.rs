@@ -2,9 +2,9 @@
 //!
 //! Promises: any call may go to any node; what was answered and got lost may be said again (a claim by its key, a piece by
 //! its index, an end by its fence); a worker whose claim is over is told so, and what became of the message, by whatever
-//! it says next; nobody learns or does anything about a bot that is not theirs (`caller`).
+//! it says next; nobody learns or does anything about a bot that is not theirs (`auth`).
 //!
-//! Not here: the worker's news (`work_events`), what may happen (`decide::work`), who may call (`caller`).
+//! Not here: the worker's news (`work_events`), what may happen (`decide::work`), who may call (`auth`).
 
 use std::{
     sync::{Arc, atomic::AtomicUsize},
@@ -32,8 +32,8 @@ use axum::{
 };
 
 use super::{
-    App, Peer, Problem, Taken,
-    caller::{self, Caller},
+    App, Peer, Permit, Problem,
+    auth::{self, Caller},
     input::{self, IdPath},
 };
 use crate::{
@@ -79,7 +79,7 @@ pub(super) async fn claim(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response<Body>, Problem> {
-    let caller = caller::caller(&app, peer, &headers)?;
+    let caller = auth::caller(&app, peer, &headers)?;
     let body: ClaimWork = input::json(&headers, body, SMALL_BYTES_MAX).await?;
     let worker = worker(&caller, &body.worker)?;
     let bots = bots(&app, &caller, &body.bots)?;
@@ -105,7 +105,7 @@ pub(super) async fn claim(
             format!("`models` has at most {MODELS_MAX} entries, each with a `name` of 1 to {MODEL_BYTES_MAX} bytes");
         return Err(Problem::bad("bad-models", detail));
     }
-    let Some(_place) = Taken::enter(&app.0.waiting, WAITING_MAX) else {
+    let Some(_place) = Permit::acquire(&app.0.waiting, WAITING_MAX) else {
         let detail = "too many workers wait for work already; try again in a moment";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail));
     };
@@ -116,7 +116,7 @@ pub(super) async fn claim(
     let claimed = tokio::select! {
         biased;
         claimed = app.node().claim_again(asked) => claimed?,
-        () = caller.revoked(&app) => return Err(caller::bad_key()),
+        () = caller.revoked(&app) => return Err(auth::bad_key()),
         () = app.0.stop.cancelled() => return Err(Error::Stopping.into()),
     };
     Ok(match claimed {
@@ -131,7 +131,7 @@ pub(super) async fn profiles(
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
 ) -> Result<Json<BotProfiles>, Problem> {
-    let caller = caller::caller(&app, peer, &headers)?;
+    let caller = auth::caller(&app, peer, &headers)?;
     let own = |name: &BotName| caller.bots().is_none_or(|bots| bots.contains(name));
     let profiles = app.0.bots.iter().map(|bot| &bot.profile).filter(|profile| own(&profile.name));
     Ok(Json(BotProfiles { bots: profiles.map(|profile| (**profile).clone()).collect() }))
@@ -145,7 +145,7 @@ pub(super) async fn deltas(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<DeltaTaken>, Problem> {
-    let caller = caller::caller(&app, peer, &headers)?;
+    let caller = auth::caller(&app, peer, &headers)?;
     let body: WorkDelta = input::json(&headers, body, TEXT_BODY_BYTES_MAX * 2).await?;
     check_text(&body.text)?;
     body.before.as_deref().map_or(Ok(()), check_characters)?;
@@ -165,7 +165,7 @@ pub(super) async fn heartbeat(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Alive>, Problem> {
-    let caller = caller::caller(&app, peer, &headers)?;
+    let caller = auth::caller(&app, peer, &headers)?;
     let body: WorkHeartbeat = input::json(&headers, body, SMALL_BYTES_MAX).await?;
     let word = match (body.stage, body.progress) {
         (None, None) => Word::Heartbeat,
@@ -194,7 +194,7 @@ pub(super) async fn complete(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<WorkCompleted>, Problem> {
-    let caller = caller::caller(&app, peer, &headers)?;
+    let caller = auth::caller(&app, peer, &headers)?;
     let body: CompleteWork = input::json(&headers, body, TEXT_BODY_BYTES_MAX).await?;
     check_text(&body.text)?;
     check_made(&body)?;
@@ -227,7 +227,7 @@ pub(super) async fn fail(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Changed>, Problem> {
-    let caller = caller::caller(&app, peer, &headers)?;
+    let caller = auth::caller(&app, peer, &headers)?;
     let body: FailWork = input::json(&headers, body, SMALL_BYTES_MAX).await?;
     if body.reason.trim().is_empty()
         || body.reason.len() > REASON_BYTES_MAX
@@ -251,7 +251,7 @@ pub(super) async fn release(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Changed>, Problem> {
-    let caller = caller::caller(&app, peer, &headers)?;
+    let caller = auth::caller(&app, peer, &headers)?;
     let body: ReleaseWork = input::json(&headers, body, SMALL_BYTES_MAX).await?;
     let spoken = held(&app, &caller, id, body.fence).await?;
     ended(&app, &spoken, End::Released(release::GOODBYE), |event| matches!(event, Event::MessageReleased(_))).await

@@ -17,7 +17,7 @@ use axum::{
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 
-use super::{App, Peer, Problem, Taken, caller, events, input::Params, work};
+use super::{App, Peer, Permit, Problem, auth, events, input::Params, work};
 
 /// `GET /api/work/events`
 pub(super) async fn follow(
@@ -26,10 +26,12 @@ pub(super) async fn follow(
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response<Body>, Problem> {
-    let caller = caller::caller(&app, peer, &headers)?;
+    let caller = auth::caller(&app, peer, &headers)?;
     params.only(&["worker"])?;
     let worker = work::worker(&caller, params.text("worker").unwrap_or_default())?;
-    let Some(place) = Taken::enter(&app.0.subscribers, app.0.limits.subscribers_max) else { return Ok(events::busy()) };
+    let Some(place) = Permit::acquire(&app.0.subscribers, app.0.limits.subscribers_max) else {
+        return Ok(events::busy());
+    };
     let (following, first) = app.node().follow_worker(&worker)?;
     let first = events::join([events::retry(events::RETRY_MS), first]);
     let news = stream::unfold((following, caller, app, place), |(mut following, caller, app, place)| async move {

@@ -9,7 +9,7 @@ use antiphon_schemas::{Entry, Epoch, Seq};
 use tokio::sync::watch;
 
 use super::{
-    Append, Error, Info, Judge, Log, Pending, Verdict, answer_of, check_ascending, check_base, check_batch,
+    Append, Error, Info, Log, Pending, Sequencer, Verdict, answer_of, check_ascending, check_base, check_batch,
     check_entries, check_positions, check_trim, erased_entry, first_after,
 };
 use crate::clock::Clock;
@@ -28,7 +28,7 @@ struct State {
     /// How many were trimmed.
     trimmed: u64,
     entries: Vec<Arc<Entry>>,
-    judge: Judge,
+    sequencer: Sequencer,
     closed: bool,
 }
 
@@ -64,7 +64,7 @@ impl Log for MemoryLog {
     }
 
     fn now_ms(&self) -> u64 {
-        self.state().judge.stamp_ms(self.clock.now_ms())
+        self.state().sequencer.stamp_ms(self.clock.now_ms())
     }
 
     fn append(&self, batch: Vec<Append>) -> Pending<'_, Vec<Verdict>> {
@@ -77,13 +77,13 @@ impl Log for MemoryLog {
             let now_ms = self.clock.now_ms();
             let mut verdicts = Vec::with_capacity(batch.len());
             for append in batch {
-                let verdict = state.judge.judge(append, now_ms);
+                let verdict = state.sequencer.admit(append, now_ms);
                 if let Verdict::Appended(entries) = &verdict {
                     state.entries.extend(entries.iter().cloned());
                 }
                 verdicts.push(verdict);
             }
-            self.tail.send_replace(state.judge.tail());
+            self.tail.send_replace(state.sequencer.tail());
             Ok(verdicts)
         })();
         Box::pin(std::future::ready(result))
@@ -100,7 +100,7 @@ impl Log for MemoryLog {
 
     fn get(&self, positions: Vec<Seq>) -> Pending<'_, Vec<Arc<Entry>>> {
         let state = self.state();
-        let result = check_ascending(&positions, state.base(), state.judge.tail())
+        let result = check_ascending(&positions, state.base(), state.sequencer.tail())
             .map(|()| answer_of(positions.iter().map(|seq| &state.entries[state.place(*seq)])));
         Box::pin(std::future::ready(result))
     }
@@ -115,11 +115,11 @@ impl Log for MemoryLog {
         let result = if state.closed {
             Err(Error::Closed)
         } else {
-            check_entries(&entries).and_then(|()| state.judge.load(&entries))
+            check_entries(&entries).and_then(|()| state.sequencer.load(&entries))
         };
         if result.is_ok() {
             state.entries.extend(entries);
-            self.tail.send_replace(state.judge.tail());
+            self.tail.send_replace(state.sequencer.tail());
         }
         Box::pin(std::future::ready(result))
     }
@@ -130,7 +130,7 @@ impl Log for MemoryLog {
             if state.closed {
                 return Err(Error::Closed);
             }
-            let positions = check_positions(positions, state.base(), state.judge.tail())?;
+            let positions = check_positions(positions, state.base(), state.sequencer.tail())?;
             let mut gone = Vec::new();
             for seq in &positions {
                 gone.extend(erased_entry(&state.entries[state.place(*seq)])?);
@@ -140,7 +140,7 @@ impl Log for MemoryLog {
                 let at = state.place(entry.header.seq);
                 state.entries[at] = entry;
             }
-            state.judge.erase(&positions);
+            state.sequencer.erase(&positions);
             Ok(count)
         })();
         Box::pin(std::future::ready(result))
@@ -156,7 +156,7 @@ impl Log for MemoryLog {
         } else if upto < state.base() {
             Ok(())
         } else {
-            check_trim(upto, state.judge.tail())
+            check_trim(upto, state.sequencer.tail())
         };
         let result = result.map(|()| {
             if upto >= state.base() {

@@ -19,10 +19,10 @@ mod check;
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod file;
-mod judge;
 mod lanes;
 pub mod memory;
 pub mod redis;
+mod sequencer;
 mod shared;
 
 use std::{future::Future, pin::Pin, sync::Arc};
@@ -37,7 +37,7 @@ pub(crate) use self::{
         answer_of, check_ascending, check_base, check_batch, check_entries, check_positions, check_trim, erase_among,
         erased_entry, first_after, too_short,
     },
-    judge::Judge,
+    sequencer::Sequencer,
 };
 pub use self::{
     lanes::{Lane, Move, Resynced},

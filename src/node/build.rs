@@ -23,7 +23,7 @@ use super::{
 use crate::{
     index::{Index, Indexer},
     log::Log,
-    projection::{Kept, Projections},
+    projection::{Projections, SnapshotData},
 };
 
 /// Entries read at once while folding.
@@ -62,7 +62,7 @@ pub(super) async fn build(inner: &Inner, old: Option<Indexer>) -> Result<(Rebuil
     let epoch = log.info().epoch;
     let kept = match data {
         Some(data) => snapshot::read(data, log).await,
-        None => Kept::default(),
+        None => SnapshotData::default(),
     };
     // The index's file can be open once only.
     inner.set_index(Indexed::empty()?);

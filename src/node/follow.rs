@@ -31,7 +31,7 @@ use super::{
     places::{Standing, standing},
 };
 use crate::{
-    fanout::{Feed, Frame, Taken, frame},
+    fanout::{Feed, FeedItem, Frame, frame},
     index::Page,
     projection::view,
 };
@@ -242,15 +242,15 @@ impl Follower {
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Followed> {
         let Some((feed, slot)) = &mut self.place else { return Poll::Ready(Followed::Behind) };
         match ready!(feed.poll_take(slot, cx)) {
-            Taken::Frames(bytes, seq) => {
+            FeedItem::Frames(bytes, seq) => {
                 self.seen = seq.map_or(self.seen, |seq| seq.max(self.seen));
                 Poll::Ready(Followed::Frames(bytes))
             }
-            Taken::Lagged => {
+            FeedItem::Lagged => {
                 self.place = None;
                 Poll::Ready(Followed::Behind)
             }
-            Taken::Closed => Poll::Ready(Followed::Closed),
+            FeedItem::Closed => Poll::Ready(Followed::Closed),
         }
     }
 }

@@ -81,7 +81,7 @@ use crate::{
         Facts, Policy, Refusal,
         change::Change,
         post::Post,
-        work::{End, Held, Wish},
+        work::{ClaimRequest, End, Held},
     },
     log::{self, Info, Log},
     projection::{Limits, view::position},
@@ -272,7 +272,7 @@ impl Node {
     pub async fn claim(&self, bot: &BotName, worker: &Arc<str>, incarnation: Option<Uuid>) -> Result<Claimed, Error> {
         let (bots, reply_id): (Arc<[BotName]>, _) = ([bot.clone()].into(), self.fresh_id());
         let _waits = self.waits(worker, WorkerKind::InProcess, &bots, None);
-        let wish = Wish { bots, worker: worker.clone(), incarnation, reply_id, keyed: false };
+        let wish = ClaimRequest { bots, worker: worker.clone(), incarnation, reply_id, keyed: false };
         let (answer, told) = oneshot::channel();
         let ticket = self.ticket();
         let claimer = Claimer { ticket, cold: false, until: None, kept: false, facts: Facts::none(), answer };

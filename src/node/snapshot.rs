@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     log::Log,
-    projection::{KEPT_VERSION, Kept},
+    projection::{SNAPSHOT_VERSION, SnapshotData},
 };
 
 const MAGIC: &[u8; 8] = b"antsnap1";
@@ -28,7 +28,7 @@ const MAGIC: &[u8; 8] = b"antsnap1";
 struct Stored {
     epoch: Epoch,
     hash: [u8; 32],
-    kept: Kept,
+    kept: SnapshotData,
 }
 
 /// Where a data folder's snapshot is.
@@ -37,7 +37,7 @@ pub(super) fn path(data: &Path) -> PathBuf {
 }
 
 /// Writes the snapshot of projections whose last entry has this hash.
-pub(super) fn write(data: &Path, epoch: Epoch, hash: [u8; 32], projections: Kept) -> io::Result<()> {
+pub(super) fn write(data: &Path, epoch: Epoch, hash: [u8; 32], projections: SnapshotData) -> io::Result<()> {
     let stored = Stored { epoch, hash, kept: projections };
     let body = rmp_serde::to_vec_named(&stored).map_err(io::Error::other)?;
     let aside = data.join("snapshot.new");
@@ -51,24 +51,24 @@ pub(super) fn write(data: &Path, epoch: Epoch, hash: [u8; 32], projections: Kept
 }
 
 /// The snapshot, if there is one that fits the log; else the beginning.
-pub(super) async fn read(data: &Path, log: &dyn Log) -> Kept {
+pub(super) async fn read(data: &Path, log: &dyn Log) -> SnapshotData {
     let bytes = match fs::read(path(data)) {
         Ok(bytes) => bytes,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Kept::default(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return SnapshotData::default(),
         Err(e) => {
             tracing::warn!(error = %e, "the snapshot cannot be read; folding the log from its start");
-            return Kept::default();
+            return SnapshotData::default();
         }
     };
     match parse(&bytes) {
-        Some(stored) if stored.kept.version != KEPT_VERSION => {
+        Some(stored) if stored.kept.version != SNAPSHOT_VERSION => {
             tracing::info!("the snapshot is of another version; folding the log from its start");
-            Kept::default()
+            SnapshotData::default()
         }
         Some(stored) if fits(&stored, log).await => stored.kept,
         _ => {
             tracing::warn!("the snapshot does not fit the log; folding the log from its start");
-            Kept::default()
+            SnapshotData::default()
         }
     }
 }
@@ -80,9 +80,9 @@ pub fn remembered(data: &Path) -> Option<(Epoch, Seq, [u8; 32])> {
 }
 
 /// What the snapshot holds, if there is one of this epoch and version.
-pub(super) fn kept(data: &Path, epoch: Epoch) -> Option<Kept> {
+pub(super) fn kept(data: &Path, epoch: Epoch) -> Option<SnapshotData> {
     let stored = parse(&fs::read(path(data)).ok()?)?;
-    (stored.epoch == epoch && stored.kept.version == KEPT_VERSION).then_some(stored.kept)
+    (stored.epoch == epoch && stored.kept.version == SNAPSHOT_VERSION).then_some(stored.kept)
 }
 
 fn parse(bytes: &[u8]) -> Option<Stored> {
@@ -139,21 +139,22 @@ mod tests {
         let verdicts = log.append(vec![append]).await.unwrap();
         let Verdict::Appended(entries) = &verdicts[0] else { panic!("{verdicts:?}") };
         let (hash, position) = (entries[0].hash(), entries[0].header.seq);
-        let mut projections = Projections::resume(Epoch(7), Limits { recent_messages: 1, rooms: 1 }, Kept::default());
+        let mut projections =
+            Projections::resume(Epoch(7), Limits { recent_messages: 1, rooms: 1 }, SnapshotData::default());
         projections.apply(&entries[0]);
         let dir = tempfile::tempdir().unwrap();
 
-        write(dir.path(), Epoch(7), hash, projections.keep()).unwrap();
-        assert_eq!(read(dir.path(), &log).await, projections.keep());
+        write(dir.path(), Epoch(7), hash, projections.snapshot()).unwrap();
+        assert_eq!(read(dir.path(), &log).await, projections.snapshot());
 
         let old = Old { epoch: Epoch(7), hash, kept: OldKept { position, open: vec![], counts: Default::default() } };
         let old = rmp_serde::to_vec_named(&old).unwrap();
-        let newer = Kept { version: KEPT_VERSION + 1, ..projections.keep() };
+        let newer = SnapshotData { version: SNAPSHOT_VERSION + 1, ..projections.snapshot() };
         let newer = rmp_serde::to_vec_named(&Stored { epoch: Epoch(7), hash, kept: newer }).unwrap();
         for body in [old, newer] {
             let bytes = [&MAGIC[..], &crc32c::crc32c(&body).to_le_bytes(), &body].concat();
             fs::write(path(dir.path()), bytes).unwrap();
-            assert_eq!(read(dir.path(), &log).await, Kept::default());
+            assert_eq!(read(dir.path(), &log).await, SnapshotData::default());
             assert_eq!(remembered(dir.path()), Some((Epoch(7), position, hash)));
         }
     }

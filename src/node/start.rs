@@ -164,7 +164,7 @@ async fn snapshots(node: Node, conductor: JoinHandle<End>) {
         let position = frozen.position();
         if let Some(last) = last.filter(|last| last.header.seq == position) {
             let data = data.clone();
-            let write = move || snapshot::write(&data, epoch, last.hash(), frozen.keep());
+            let write = move || snapshot::write(&data, epoch, last.hash(), frozen.into_data());
             match tokio::task::spawn_blocking(write).await {
                 Ok(Ok(())) => written = Some((epoch, position)),
                 Ok(Err(e)) => warn!(error = %e, "no snapshot could be written; the next start folds more of the log"),

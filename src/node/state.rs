@@ -5,7 +5,7 @@
 use antiphon_schemas::{MessageId, Seq};
 
 use super::{Error, Node, read::index_error, snapshot};
-use crate::projection::{Kept, Limits, record::Record};
+use crate::projection::{Limits, SnapshotData, record::Record};
 
 impl Node {
     /// How much the recent view keeps.
@@ -17,17 +17,17 @@ impl Node {
     ///
     /// # Errors
     /// [`Error::Log`] while the log has never been reached.
-    pub fn kept(&self) -> Result<Kept, Error> {
+    pub fn kept(&self) -> Result<SnapshotData, Error> {
         let frozen = {
             let state = self.state();
             state.check_built()?;
             state.projections.freeze()
         };
-        Ok(frozen.keep())
+        Ok(frozen.into_data())
     }
 
     /// What the snapshot on disk holds, if there is one of this epoch.
-    pub async fn snapshot(&self) -> Option<Kept> {
+    pub async fn snapshot(&self) -> Option<SnapshotData> {
         let (data, epoch) = (self.inner.data.clone()?, self.epoch());
         let read = tokio::task::spawn_blocking(move || snapshot::kept(&data, epoch));
         read.await.ok().flatten()

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use super::{Condition, State, erase::Erasing, monitor::Monitor, workers::Roster};
 use crate::{
     fanout::{Feed, Feeds},
-    projection::{Kept, Limits, Projections},
+    projection::{Limits, Projections, SnapshotData},
 };
 
 /// See the module header.
@@ -55,7 +55,7 @@ impl View {
         let condition = Condition::Degraded { since_ms, why: "the log has not been reached yet".into() };
         let word = condition.as_str();
         let state = State {
-            projections: Projections::resume(Epoch(0), limits, Kept::default()),
+            projections: Projections::resume(Epoch(0), limits, SnapshotData::default()),
             writing: HashMap::new(),
             epoch: Epoch(0),
             condition,

@@ -25,8 +25,8 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{Claimed, Claimer, Error, Node, Request, TRIES_MAX, Told};
 use crate::{
-    decide::work::{Held, Wish},
-    fanout::{Feed, Taken, frame},
+    decide::work::{ClaimRequest, Held},
+    fanout::{Feed, FeedItem, frame},
     projection::view,
 };
 
@@ -96,7 +96,8 @@ impl Node {
         let (until, deadline) = (self.inner.clock.instant() + wait, Instant::now() + wait);
         for _ in 0..TRIES_MAX {
             let facts = self.facts(&[reply_id]).await?;
-            let wish = Wish { bots: bots.clone(), worker: worker.clone(), incarnation: None, reply_id, keyed: true };
+            let wish =
+                ClaimRequest { bots: bots.clone(), worker: worker.clone(), incarnation: None, reply_id, keyed: true };
             let (answer, mut told) = oneshot::channel();
             let ticket = self.ticket();
             let claimer = Claimer { ticket, cold, until: Some(until), kept: true, facts, answer };
@@ -191,8 +192,8 @@ impl Following {
     /// The next events; `None` when the feed ends, or holds no longer what comes next: follow anew.
     pub async fn next(&mut self) -> Option<Bytes> {
         match poll_fn(|cx| self.feed.poll_take(&mut self.slot, cx)).await {
-            Taken::Frames(bytes, _) => Some(bytes),
-            Taken::Lagged | Taken::Closed => None,
+            FeedItem::Frames(bytes, _) => Some(bytes),
+            FeedItem::Lagged | FeedItem::Closed => None,
         }
     }
 }

@@ -16,7 +16,7 @@ use std::{
 
 use antiphon_schemas::{Entry, Header, Seq};
 
-use super::{OpenError, Settings, picture::Picture};
+use super::{OpenError, Settings, pending_set::PendingSet};
 use crate::{
     clock::Clock,
     log::{
@@ -69,7 +69,7 @@ pub(super) struct Folder {
 }
 
 /// Why a folder was not made small.
-pub(super) enum NotSmaller {
+pub(super) enum NotCompacted {
     /// Everything is as it was: try again later.
     Later(String),
     /// Nobody knows which folder counts after a crash: nothing may be written any more.
@@ -82,17 +82,17 @@ pub(super) async fn open(
     path: &Path,
     settings: &Settings,
     clock: Clock,
-) -> Result<(Folder, Picture), OpenError> {
+) -> Result<(Folder, PendingSet), OpenError> {
     let (path, options) = (path.to_path_buf(), settings.log.clone());
     let folder = blocking(move || Folder::open(disk, path, options, clock)).await?;
-    let mut picture = Picture::default();
-    while picture.tail() < folder.log.tail() {
-        for entry in folder.log.read(picture.tail(), PAGE).await.map_err(OpenError::Read)? {
+    let mut pending_set = PendingSet::default();
+    while pending_set.tail() < folder.log.tail() {
+        for entry in folder.log.read(pending_set.tail(), PAGE).await.map_err(OpenError::Read)? {
             let unreadable = |why| OpenError::Unreadable { folder: folder.half_path(), seq: entry.header.seq, why };
-            picture.apply(&entry).map_err(unreadable)?;
+            pending_set.apply(&entry).map_err(unreadable)?;
         }
     }
-    Ok((folder, picture))
+    Ok((folder, pending_set))
 }
 
 impl Folder {
@@ -124,9 +124,9 @@ impl Folder {
         self.path.join(self.half.name())
     }
 
-    /// Goes on in the other folder, which holds only what still says something; returns the picture of that.
-    pub(super) async fn make_small(&mut self, picture: &Picture) -> Result<Picture, NotSmaller> {
-        let later = |error: &dyn std::fmt::Display| NotSmaller::Later(error.to_string());
+    /// Goes on in the other folder, which holds only what still says something; returns the pending set of that.
+    pub(super) async fn compact(&mut self, pending_set: &PendingSet) -> Result<PendingSet, NotCompacted> {
+        let later = |error: &dyn std::fmt::Display| NotCompacted::Later(error.to_string());
         let (disk, options, clock) = (self.disk.clone(), self.options.clone(), self.clock.clone());
         let half = self.half.other();
         let target = self.path.join(half.name());
@@ -135,8 +135,8 @@ impl Folder {
             Ok(FileLog::open(disk, target, options, clock)?)
         });
         let log = made.await.map_err(|error: OpenError| later(&error))?;
-        let smaller = match copy(&self.log, &log, picture).await {
-            Ok(smaller) => smaller,
+        let compacted = match copy(&self.log, &log, pending_set).await {
+            Ok(compacted) => compacted,
             Err(error) => {
                 // It holds nothing that counts.
                 let _ = log.close().await;
@@ -154,13 +154,13 @@ impl Folder {
         if let Err(error) = blocking(move || empty(&*disk, &old_path)).await {
             tracing::warn!(%error, "what the outbox no longer needs could not be removed; it is tried again at the next start");
         }
-        Ok(smaller)
+        Ok(compacted)
     }
 }
 
 /// Copies the entries that still say something; they keep their times and their order.
-async fn copy(from: &FileLog, to: &FileLog, picture: &Picture) -> Result<Picture, log::Error> {
-    let (live, mut smaller) = (picture.live(), Picture::default());
+async fn copy(from: &FileLog, to: &FileLog, pending_set: &PendingSet) -> Result<PendingSet, log::Error> {
+    let (live, mut compacted) = (pending_set.live(), PendingSet::default());
     let mut wanted = live.into_iter().peekable();
     let mut after = Seq::ZERO;
     while wanted.peek().is_some() {
@@ -168,9 +168,9 @@ async fn copy(from: &FileLog, to: &FileLog, picture: &Picture) -> Result<Picture
         for entry in from.read(after, PAGE).await? {
             after = entry.header.seq;
             if wanted.next_if_eq(&after).is_some() {
-                let header = Header { seq: smaller.tail().next(), ..entry.header.clone() };
+                let header = Header { seq: compacted.tail().next(), ..entry.header.clone() };
                 let entry = Entry { header, body: entry.body.clone(), event: entry.event.clone() };
-                smaller.apply(&entry).map_err(log::Error::Invalid)?;
+                compacted.apply(&entry).map_err(log::Error::Invalid)?;
                 copied.push(Arc::new(entry));
             }
         }
@@ -178,7 +178,7 @@ async fn copy(from: &FileLog, to: &FileLog, picture: &Picture) -> Result<Picture
             to.load(copied).await?;
         }
     }
-    Ok(smaller)
+    Ok(compacted)
 }
 
 fn load_current(disk: &dyn Disk, path: &Path) -> Result<Half, OpenError> {
@@ -209,14 +209,14 @@ fn has_log(disk: &dyn Disk, path: &Path, half: Half) -> io::Result<bool> {
 }
 
 /// Makes `half` the folder that counts; durable when it returns.
-fn store_current(disk: &dyn Disk, path: &Path, half: Half) -> Result<(), NotSmaller> {
+fn store_current(disk: &dyn Disk, path: &Path, half: Half) -> Result<(), NotCompacted> {
     let aside = path.join(CURRENT_ASIDE);
     let written = disk.create(&aside).and_then(|file| {
         file.write_at(format!("{}\n", half.name()).as_bytes(), 0)?;
         file.sync_data()
     });
-    written.map_err(|error| NotSmaller::Later(error.to_string()))?;
-    disk.rename(&aside, &path.join(CURRENT)).and_then(|()| disk.sync_folder(path)).map_err(NotSmaller::Broken)
+    written.map_err(|error| NotCompacted::Later(error.to_string()))?;
+    disk.rename(&aside, &path.join(CURRENT)).and_then(|()| disk.sync_folder(path)).map_err(NotCompacted::Broken)
 }
 
 /// Removes the file log in a folder, `meta` last: what has none is no log. What a salvage set aside stays.

@@ -18,10 +18,10 @@
 //! Bounds: [`PARKED_MAX`] posts, [`PARKED_BYTES_MAX`] bytes; beyond that [`log::Error::Full`]. The folder is made small
 //! again when what is settled takes more than [`SETTLED_BYTES_MAX`].
 //! Not here: when the store is away, and offering the posts to `decide` once it is back (`node`).
-//! Start with [`Outbox`], then `picture` (the fold) and `worker`; `folder` is the part to be careful with.
+//! Start with [`Outbox`], then `pending_set` (the fold) and `worker`; `folder` is the part to be careful with.
 
 mod folder;
-mod picture;
+mod pending_set;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -37,7 +37,7 @@ use antiphon_schemas::MessageId;
 use tokio::sync::{mpsc, oneshot};
 
 use self::{
-    picture::Picture,
+    pending_set::PendingSet,
     worker::{Call, Worker},
 };
 use crate::{
@@ -191,13 +191,13 @@ pub struct Outbox {
 #[derive(Debug)]
 struct Shared {
     // A std mutex: held for short work in memory, never across an await.
-    picture: Mutex<Picture>,
+    pending_set: Mutex<PendingSet>,
     settings: Settings,
 }
 
 impl Shared {
-    fn picture(&self) -> MutexGuard<'_, Picture> {
-        self.picture.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending_set(&self) -> MutexGuard<'_, PendingSet> {
+        self.pending_set.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -228,38 +228,38 @@ impl Outbox {
         clock: Clock,
         tasks: &Tasks,
     ) -> Result<Outbox, OpenError> {
-        let (opened, picture) = folder::open(disk, folder, &settings, clock).await?;
-        let shared = Arc::new(Shared { picture: Mutex::new(picture), settings });
+        let (opened, pending_set) = folder::open(disk, folder, &settings, clock).await?;
+        let shared = Arc::new(Shared { pending_set: Mutex::new(pending_set), settings });
         let (calls, receiver) = mpsc::unbounded_channel();
         let mut worker = Worker::new(shared.clone(), opened);
-        worker.make_small_at_open().await;
+        worker.compact_at_open().await;
         tasks.spawn("outbox", Kind::Owned, worker.run(receiver));
         Ok(Outbox { shared, calls })
     }
 
     /// How many posts wait for the store.
     pub fn pending(&self) -> usize {
-        self.shared.picture().pending()
+        self.shared.pending_set().pending()
     }
 
     /// The pending post with this id.
     pub fn get(&self, id: &MessageId) -> Option<Parked> {
-        self.shared.picture().get(id).cloned()
+        self.shared.pending_set().get(id).cloned()
     }
 
     /// The oldest pending posts, oldest first.
     pub fn first(&self, n: usize) -> Vec<Parked> {
-        self.shared.picture().first(n).cloned().collect()
+        self.shared.pending_set().first(n).cloned().collect()
     }
 
     /// What was refused, in the order in which it was parked.
     pub fn refused(&self) -> Vec<Refused> {
-        self.shared.picture().refused().cloned().collect()
+        self.shared.pending_set().refused().cloned().collect()
     }
 
     /// What it holds, in numbers.
     pub fn counts(&self) -> Counts {
-        self.shared.picture().counts()
+        self.shared.pending_set().counts()
     }
 
     /// Whether the next [`Outbox::park`] would be refused for want of room.

@@ -1,4 +1,4 @@
-//! The task that changes an outbox: one call after another, each on the disk before it is in the picture.
+//! The task that changes an outbox: one call after another, each on the disk before it is in the pending set.
 //!
 //! Promises: calls are done in the order in which they were made, whether or not somebody still waits for them; after a
 //! failure that leaves open what is on the disk nothing is acknowledged until the process restarts.
@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::{
     CALL_MAX, Parked, Settled, Shared,
-    folder::{Folder, NotSmaller},
-    picture::bytes_of,
+    folder::{Folder, NotCompacted},
+    pending_set::bytes_of,
     record::Record,
 };
 use crate::{
@@ -39,12 +39,12 @@ pub(super) struct Worker {
     /// Nobody knows what is on the disk: the answer to everything that comes later.
     broken: Option<Error>,
     /// After a try that failed: not again before so many dead bytes.
-    small_again_at: u64,
+    compact_again_at: u64,
 }
 
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>, folder: Folder) -> Worker {
-        Worker { shared, folder, broken: None, small_again_at: 0 }
+        Worker { shared, folder, broken: None, compact_again_at: 0 }
     }
 
     /// Works until it is closed or the last handle is gone.
@@ -54,11 +54,11 @@ impl Worker {
                 Call::Park(posts, answer) => drop(answer.send(self.park(posts).await)),
                 Call::Settle(ends, answer) => {
                     drop(answer.send(self.settle(ends).await));
-                    self.make_small_if_large().await;
+                    self.compact_if_large().await;
                 }
                 Call::Purge => {
-                    if self.shared.picture().dead_bytes() > 0 {
-                        self.make_small().await;
+                    if self.shared.pending_set().dead_bytes() > 0 {
+                        self.compact().await;
                     }
                 }
                 Call::Close(answer) => {
@@ -75,35 +75,35 @@ impl Worker {
 
     async fn park(&mut self, posts: Vec<Post>) -> Result<Vec<Parked>, Error> {
         let (ids, records) = {
-            let picture = self.shared.picture();
+            let pending_set = self.shared.pending_set();
             let mut new = HashSet::new();
             let ids: Vec<_> = posts.iter().map(|post| post.id).collect();
-            let unknown = posts.into_iter().filter(|post| picture.get(&post.id).is_none() && new.insert(post.id));
+            let unknown = posts.into_iter().filter(|post| pending_set.get(&post.id).is_none() && new.insert(post.id));
             (ids, unknown.map(Record::Parked).collect::<Vec<_>>())
         };
         let drafts = drafts(&records)?;
-        let counts = self.shared.picture().counts();
+        let counts = self.shared.pending_set().counts();
         let (settings, parked) = (&self.shared.settings, counts.pending + counts.refused);
         let bytes: u64 = drafts.iter().map(|draft| bytes_of(draft.body.len())).sum();
         if parked + drafts.len() > settings.parked_max || counts.bytes + bytes > settings.parked_bytes_max {
             return Err(Error::Full(format!("{parked} posts ({} bytes) wait on this node's disk", counts.bytes)));
         }
         self.append(drafts).await?;
-        let picture = self.shared.picture();
-        Ok(ids.iter().map(|id| picture.get(id).expect("it was pending, or is now").clone()).collect())
+        let pending_set = self.shared.pending_set();
+        Ok(ids.iter().map(|id| pending_set.get(id).expect("it was pending, or is now").clone()).collect())
     }
 
     async fn settle(&mut self, ends: Vec<(MessageId, Settled)>) -> Result<(), Error> {
         let records: Vec<_> = {
-            let picture = self.shared.picture();
+            let pending_set = self.shared.pending_set();
             let mut settled = HashSet::new();
-            let pending = ends.into_iter().filter(|(id, _)| picture.get(id).is_some() && settled.insert(*id));
+            let pending = ends.into_iter().filter(|(id, _)| pending_set.get(id).is_some() && settled.insert(*id));
             pending.map(|(id, how)| Record::Settled(id, how)).collect()
         };
         self.append(drafts(&records)?).await
     }
 
-    /// Puts entries on the disk, all or none, and then into the picture.
+    /// Puts entries on the disk, all or none, and then into the pending set.
     async fn append(&mut self, drafts: Vec<Draft>) -> Result<(), Error> {
         if let Some(broken) = &self.broken {
             return Err(broken.clone());
@@ -131,50 +131,50 @@ impl Worker {
                 other => unreachable!("an append without subjects after 0: {other:?}"),
             })
             .collect();
-        let mut picture = self.shared.picture();
-        entries.iter().for_each(|entry| picture.apply(entry).expect("what we wrote can be read"));
+        let mut pending_set = self.shared.pending_set();
+        entries.iter().for_each(|entry| pending_set.apply(entry).expect("what we wrote can be read"));
         Ok(())
     }
 
     /// At open, when nothing is pending, whatever is settled goes.
-    pub(super) async fn make_small_at_open(&mut self) {
+    pub(super) async fn compact_at_open(&mut self) {
         let (pending, dead) = {
-            let picture = self.shared.picture();
-            (picture.pending(), picture.dead_bytes())
+            let pending_set = self.shared.pending_set();
+            (pending_set.pending(), pending_set.dead_bytes())
         };
         if pending == 0 && dead > 0 {
-            self.make_small().await;
+            self.compact().await;
         } else {
-            self.make_small_if_large().await;
+            self.compact_if_large().await;
         }
     }
 
-    async fn make_small_if_large(&mut self) {
+    async fn compact_if_large(&mut self) {
         let (live, dead) = {
-            let picture = self.shared.picture();
-            (picture.counts().bytes, picture.dead_bytes())
+            let pending_set = self.shared.pending_set();
+            (pending_set.counts().bytes, pending_set.dead_bytes())
         };
         // So a copy never costs more than what was written since the last one.
-        if dead > self.shared.settings.settled_bytes_max.max(live).max(self.small_again_at) {
-            self.make_small().await;
+        if dead > self.shared.settings.settled_bytes_max.max(live).max(self.compact_again_at) {
+            self.compact().await;
         }
     }
 
-    async fn make_small(&mut self) {
+    async fn compact(&mut self) {
         if self.broken.is_some() {
             return;
         }
-        let picture = self.shared.picture().clone();
-        match self.folder.make_small(&picture).await {
-            Ok(smaller) => {
-                self.small_again_at = 0;
-                *self.shared.picture() = smaller;
+        let pending_set = self.shared.pending_set().clone();
+        match self.folder.compact(&pending_set).await {
+            Ok(compacted) => {
+                self.compact_again_at = 0;
+                *self.shared.pending_set() = compacted;
             }
-            Err(NotSmaller::Later(why)) => {
+            Err(NotCompacted::Later(why)) => {
                 tracing::warn!(%why, "the outbox could not be made small; it is tried again later");
-                self.small_again_at = picture.dead_bytes() + self.shared.settings.settled_bytes_max;
+                self.compact_again_at = pending_set.dead_bytes() + self.shared.settings.settled_bytes_max;
             }
-            Err(NotSmaller::Broken(error)) => {
+            Err(NotCompacted::Broken(error)) => {
                 tracing::error!(%error, "the outbox takes no more posts until a restart");
                 self.broken = Some(Error::Poisoned(error.to_string()));
             }

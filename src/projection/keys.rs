@@ -53,16 +53,16 @@ pub struct FrozenKeys {
 
 impl FrozenKeys {
     /// In order.
-    pub fn keep(self) -> KeptKeys {
+    pub fn into_data(self) -> SnapshotKeys {
         let mut revoked: Vec<_> = self.revoked.iter().collect();
         revoked.sort_unstable_by_key(|(_, number)| **number);
-        KeptKeys { live: self.live, revoked: revoked.into_iter().map(|(id, _)| id.clone()).collect() }
+        SnapshotKeys { live: self.live, revoked: revoked.into_iter().map(|(id, _)| id.clone()).collect() }
     }
 }
 
 /// What a snapshot holds of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct KeptKeys {
+pub struct SnapshotKeys {
     /// Oldest first.
     pub live: Vec<Arc<Key>>,
     /// The ids of revoked ones, in the order in which they were revoked.
@@ -71,10 +71,10 @@ pub struct KeptKeys {
 
 impl Keys {
     /// As it was kept.
-    pub fn with(kept: KeptKeys) -> Keys {
+    pub fn with(data: SnapshotKeys) -> Keys {
         let mut keys = Keys::default();
-        kept.live.into_iter().for_each(|key| keys.add(key));
-        kept.revoked.into_iter().for_each(|id| keys.revoke(&id));
+        data.live.into_iter().for_each(|key| keys.add(key));
+        data.revoked.into_iter().for_each(|id| keys.revoke(&id));
         keys
     }
 

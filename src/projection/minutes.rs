@@ -2,7 +2,7 @@
 //!
 //! Promises: the last [`MINUTES_MAX`] minutes in which something happened; what is told of all of them together is made of
 //! exactly these. Time runs as the log's does, never backwards.
-//! Not here: which entry counts as what (`glance`), longer times (`replay::stats`).
+//! Not here: which entry counts as what (`monitor`), longer times (`replay::stats`).
 
 use std::collections::VecDeque;
 

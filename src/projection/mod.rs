@@ -5,15 +5,15 @@
 //! Not here: reading the log, disk (`index`), who waits for what (`node`).
 
 pub mod counts;
-pub mod glance;
 pub mod histogram;
 mod keyed;
 pub mod keys;
 mod lane;
-pub mod lineup;
 pub(crate) mod looks;
 pub mod minutes;
+pub mod monitor;
 pub mod newest;
+pub mod open_list;
 pub mod queue;
 pub mod recent;
 pub mod record;
@@ -29,14 +29,14 @@ use serde::{Deserialize, Serialize};
 
 use self::{
     counts::Counts,
-    keys::{FrozenKeys, KeptKeys, Keys},
+    keys::{FrozenKeys, Keys, SnapshotKeys},
     newest::Newest,
     queue::{All, Open, Queue},
     recent::Recent,
 };
 
-/// What [`Kept`] holds: 1 since it holds keys. One of another version lacks something, or holds it in another way.
-pub const KEPT_VERSION: u32 = 1;
+/// What [`SnapshotData`] holds: 1 since it holds keys. One of another version lacks something, or holds it in another way.
+pub const SNAPSHOT_VERSION: u32 = 1;
 
 /// How much the recent view keeps.
 #[derive(Debug, Clone, Copy)]
@@ -66,8 +66,8 @@ pub struct Projections {
 
 /// The part of the projections that a restart cannot read back from index and log: what a snapshot holds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Kept {
-    /// [`KEPT_VERSION`] of whoever wrote it; 0 before there were versions.
+pub struct SnapshotData {
+    /// [`SNAPSHOT_VERSION`] of whoever wrote it; 0 before there were versions.
     #[serde(default)]
     pub version: u32,
     /// The last entry folded in.
@@ -76,21 +76,21 @@ pub struct Kept {
     pub open: Vec<(MessageId, Open)>,
     /// The keys.
     #[serde(default)]
-    pub keys: KeptKeys,
+    pub keys: SnapshotKeys,
     /// Numbers.
     pub counts: Counts,
 }
 
 impl Projections {
-    /// Projections that stand where `kept` does; the beginning is `Kept::default()`.
-    pub fn resume(epoch: Epoch, limits: Limits, kept: Kept) -> Projections {
+    /// Projections that stand where `data` does; the beginning is `SnapshotData::default()`.
+    pub fn resume(epoch: Epoch, limits: Limits, data: SnapshotData) -> Projections {
         Projections {
-            position: kept.position,
-            queue: Queue::with(kept.open),
+            position: data.position,
+            queue: Queue::with(data.open),
             recent: Recent::new(epoch, limits.recent_messages, limits.rooms),
-            newest: Newest::after(kept.position),
-            keys: Keys::with(kept.keys),
-            counts: kept.counts,
+            newest: Newest::after(data.position),
+            keys: Keys::with(data.keys),
+            counts: data.counts,
         }
     }
 
@@ -124,8 +124,8 @@ impl Projections {
     }
 
     /// What a snapshot holds.
-    pub fn keep(&self) -> Kept {
-        self.freeze().keep()
+    pub fn snapshot(&self) -> SnapshotData {
+        self.freeze().into_data()
     }
 }
 
@@ -145,9 +145,15 @@ impl Frozen {
     }
 
     /// In order, so that equal states give equal bytes. Cost: a clone of every open message, and a sort.
-    pub fn keep(self) -> Kept {
+    pub fn into_data(self) -> SnapshotData {
         let mut open: Vec<_> = self.open.iter().map(|(id, open)| (*id, open.clone())).collect();
         open.sort_by_key(|(id, _)| *id);
-        Kept { version: KEPT_VERSION, position: self.position, open, keys: self.keys.keep(), counts: self.counts }
+        SnapshotData {
+            version: SNAPSHOT_VERSION,
+            position: self.position,
+            open,
+            keys: self.keys.into_data(),
+            counts: self.counts,
+        }
     }
 }

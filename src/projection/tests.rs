@@ -8,11 +8,11 @@ use antiphon_schemas::{
 };
 use proptest::prelude::*;
 
-use super::{KEPT_VERSION, Kept, Projections, view};
+use super::{Projections, SNAPSHOT_VERSION, SnapshotData, view};
 use crate::decide::tests::{EPOCH, LIMITS, config, erased, history, steps, steps_that_erase};
 
 fn beginning() -> Projections {
-    Projections::resume(EPOCH, LIMITS, Kept::default())
+    Projections::resume(EPOCH, LIMITS, SnapshotData::default())
 }
 
 proptest! {
@@ -27,7 +27,7 @@ proptest! {
             // What was applied before changes nothing.
             entries[..again.position.0 as usize].iter().for_each(|old| again.apply(old));
         }
-        prop_assert_eq!(live.keep(), again.keep());
+        prop_assert_eq!(live.snapshot(), again.snapshot());
         prop_assert_eq!(&live.queue, &again.queue);
         for room in ["one", "two"].map(|name| RoomName::new(name).unwrap()) {
             let window = |p: &Projections| p.recent.window(&room, Seq::ZERO, usize::MAX);
@@ -43,15 +43,15 @@ proptest! {
         let cut = cut.index(entries.len() + 1);
         let mut live = beginning();
         entries[..cut].iter().for_each(|entry| live.apply(entry));
-        let bytes = rmp_serde::to_vec_named(&live.keep()).unwrap();
-        let kept: Kept = rmp_serde::from_slice(&bytes).unwrap();
-        prop_assert_eq!(&kept, &live.keep());
+        let bytes = rmp_serde::to_vec_named(&live.snapshot()).unwrap();
+        let kept: SnapshotData = rmp_serde::from_slice(&bytes).unwrap();
+        prop_assert_eq!(&kept, &live.snapshot());
         let mut resumed = Projections::resume(EPOCH, LIMITS, kept);
         for entry in &entries[cut..] {
             live.apply(entry);
             resumed.apply(entry);
         }
-        prop_assert_eq!(live.keep(), resumed.keep());
+        prop_assert_eq!(live.snapshot(), resumed.snapshot());
         // The lanes are made anew from the open messages; they must be the same, too.
         for bot in ["ann-bot", "bob-bot"].map(|name| antiphon_schemas::BotName::new(name).unwrap()) {
             prop_assert!(live.queue.waiting(&bot).eq(resumed.queue.waiting(&bot)));
@@ -86,10 +86,10 @@ proptest! {
         entries[..cut].iter().for_each(|entry| kept.apply(entry));
         let gone = erased(&entries);
         let half: Vec<_> = gone[..act].iter().chain(&entries[act..]).cloned().collect();
-        let mut others = [Projections::resume(EPOCH, LIMITS, kept.keep()), beginning(), beginning()];
+        let mut others = [Projections::resume(EPOCH, LIMITS, kept.snapshot()), beginning(), beginning()];
         for (other, log) in others.iter_mut().zip([&gone, &gone, &half]) {
             log.iter().for_each(|entry| other.apply(entry));
-            prop_assert_eq!(live.keep(), other.keep());
+            prop_assert_eq!(live.snapshot(), other.snapshot());
             prop_assert_eq!(&live.queue, &other.queue);
             for (id, seq) in gone.iter().filter_map(|entry| Some((view::posted_id(entry)?, entry.header.seq))) {
                 if seq.0 > cut as u64 {
@@ -157,16 +157,16 @@ proptest! {
         let cut = cut.index(entries.len() + 1);
         let mut live = beginning();
         entries[..cut].iter().for_each(|entry| live.apply(entry));
-        let bytes = rmp_serde::to_vec_named(&live.keep()).unwrap();
-        let kept: Kept = rmp_serde::from_slice(&bytes).unwrap();
-        prop_assert_eq!(kept.version, KEPT_VERSION);
+        let bytes = rmp_serde::to_vec_named(&live.snapshot()).unwrap();
+        let kept: SnapshotData = rmp_serde::from_slice(&bytes).unwrap();
+        prop_assert_eq!(kept.version, SNAPSHOT_VERSION);
         let mut resumed = Projections::resume(EPOCH, LIMITS, kept);
         for entry in &entries[cut..] {
             live.apply(entry);
             resumed.apply(entry);
         }
-        prop_assert_eq!(live.keep(), resumed.keep());
-        prop_assert_eq!(live.keys.freeze().keep(), resumed.keys.freeze().keep());
+        prop_assert_eq!(live.snapshot(), resumed.snapshot());
+        prop_assert_eq!(live.keys.freeze().into_data(), resumed.keys.freeze().into_data());
 
         // The rules, as plainly as they can be said.
         for n in 0..6 {

@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use super::source::{Error, Source};
 use crate::projection::{
-    Kept, Limits, Projections,
+    Limits, Projections, SnapshotData,
     record::{Change, Record},
 };
 
@@ -59,7 +59,7 @@ impl<'a> Fresh<'a> {
     /// [`Error`] of the source.
     pub fn new(source: &'a mut dyn Source, limits: Limits) -> Result<Fresh<'a>, Error> {
         source.seek(Seq::ZERO)?;
-        let projections = Projections::resume(source.epoch(), limits, Kept::default());
+        let projections = Projections::resume(source.epoch(), limits, SnapshotData::default());
         Ok(Fresh { source, projections, records: BTreeMap::new(), ahead: Vec::new(), erasures: Vec::new() })
     }
 
@@ -117,7 +117,7 @@ impl<'a> Fresh<'a> {
 
     /// Compares open messages, keys and numbers; the fold must stand at the server's position.
     pub fn kept(&self, of: &'static str, server: &StateKept) -> Option<Difference> {
-        let ours = serde_json::to_value(self.projections.keep()).unwrap_or(Value::Null);
+        let ours = serde_json::to_value(self.projections.snapshot()).unwrap_or(Value::Null);
         let (about, log, server) = first_difference(String::new(), &ours, &server.kept)?;
         Some(Difference { of, about, log, server, at: self.position() })
     }
@@ -232,7 +232,7 @@ mod tests {
     /// What a server that has folded these entries says.
     fn server(world: &World) -> (StateKept, StateRoom, StateIndex) {
         let position = crate::projection::view::position(crate::decide::tests::EPOCH, world.projections.position);
-        let kept = serde_json::to_value(world.projections.keep()).unwrap();
+        let kept = serde_json::to_value(world.projections.snapshot()).unwrap();
         let kept = StateKept { position, recent_messages: LIMITS.recent_messages, rooms: LIMITS.rooms, kept };
         let window = world.projections.recent.window(&crate::decide::tests::room(0), Seq::ZERO, usize::MAX);
         let floor = window.floor.map(|seq| crate::projection::view::position(crate::decide::tests::EPOCH, seq));

@@ -118,7 +118,7 @@ mod tests {
     use super::*;
     use crate::{
         decide::tests::{EPOCH, LIMITS, MESSAGES, config, history, id, steps},
-        projection::{Kept, Projections},
+        projection::{Projections, SnapshotData},
         replay::tests::log,
     };
 
@@ -167,7 +167,7 @@ mod tests {
         #[test]
         fn what_a_message_waited_behind_is_what_a_node_would_have_claimed_before_it(steps in steps()) {
             let (entries, stored) = (history(&steps), log(&steps));
-            let mut live = Projections::resume(EPOCH, LIMITS, Kept::default());
+            let mut live = Projections::resume(EPOCH, LIMITS, SnapshotData::default());
             let mut lives: BTreeMap<_, _> = (0..MESSAGES).filter_map(|n| Some((id(n), life(&stored, id(n))?))).collect();
             for entry in &entries {
                 live.apply(entry);

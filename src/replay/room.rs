@@ -166,7 +166,7 @@ mod tests {
     use super::*;
     use crate::{
         decide::tests::{EPOCH, config, history, room, steps},
-        projection::{Kept, Limits, Projections},
+        projection::{Limits, Projections, SnapshotData},
         replay::tests::log,
     };
 
@@ -178,7 +178,7 @@ mod tests {
         #[test]
         fn at_every_position_the_room_is_what_a_node_showed_then(steps in steps()) {
             let limits = Limits { recent_messages: MESSAGES_MAX, rooms: 10 };
-            let mut live = Projections::resume(EPOCH, limits, Kept::default());
+            let mut live = Projections::resume(EPOCH, limits, SnapshotData::default());
             let mut then = [0, 1].map(|n| RoomThen::new(EPOCH, room(n), MESSAGES_MAX));
             for (entry, stored) in history(&steps).iter().zip(log(&steps)) {
                 live.apply(entry);

@@ -10,7 +10,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, info_span};
 
-use super::{Crew, Desk, End, Hand, Hold, Trouble, failed};
+use super::{BotSlots, End, Lease, Trouble, WorkSource, WorkerPool, failed};
 use crate::{
     decide::work::{self, Held},
     log,
@@ -20,51 +20,51 @@ use crate::{
 /// Pause before the next try when the log or the index says no.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 
-impl Crew {
-    /// Starts every slot of every hand, for work of this process's own node.
-    pub fn start(node: &Node, hands: Vec<Hand>, heartbeat: Duration) -> Crew {
-        let desks = hands.into_iter().flat_map(|hand| {
-            let hand = Arc::new(hand);
-            (1..=hand.slots).map(move |slot| {
-                let worker = format!("{}/{}/{slot}", node.name(), hand.profile.name).into();
-                LocalDesk { node: node.clone(), hand: hand.clone(), worker, heartbeat }
+impl WorkerPool {
+    /// Starts every slot of every bot, for work of this process's own node.
+    pub fn start(node: &Node, bots: Vec<BotSlots>, heartbeat: Duration) -> WorkerPool {
+        let sources = bots.into_iter().flat_map(|bot| {
+            let bot = Arc::new(bot);
+            (1..=bot.slots).map(move |slot| {
+                let worker = format!("{}/{}/{slot}", node.name(), bot.profile.name).into();
+                LocalSource { node: node.clone(), bot: bot.clone(), worker, heartbeat }
             })
         });
-        Crew::of(desks)
+        WorkerPool::of(sources)
     }
 }
 
-/// Where one slot of one hand gets its work.
-struct LocalDesk {
+/// Where one slot of one bot gets its work.
+struct LocalSource {
     node: Node,
-    hand: Arc<Hand>,
+    bot: Arc<BotSlots>,
     worker: Arc<str>,
     heartbeat: Duration,
 }
 
 /// A claim of this process.
-struct LocalHold {
+struct LocalLease {
     node: Node,
-    hand: Arc<Hand>,
+    bot: Arc<BotSlots>,
     claimed: Claimed,
     heartbeat: Duration,
 }
 
-impl Desk for LocalDesk {
-    type Hold = LocalHold;
+impl WorkSource for LocalSource {
+    type Lease = LocalLease;
 
-    async fn claim(&mut self) -> Result<LocalHold, Trouble> {
-        self.hand.consumer.ready().await;
-        let claim = self.node.claim(&self.hand.profile.name, &self.worker, Some(self.node.incarnation()));
+    async fn claim(&mut self) -> Result<LocalLease, Trouble> {
+        self.bot.consumer.ready().await;
+        let claim = self.node.claim(&self.bot.profile.name, &self.worker, Some(self.node.incarnation()));
         let claimed = claim.await.map_err(trouble)?;
-        let (node, hand, heartbeat) = (self.node.clone(), self.hand.clone(), self.heartbeat);
-        Ok(LocalHold { node, hand, claimed, heartbeat })
+        let (node, bot, heartbeat) = (self.node.clone(), self.bot.clone(), self.heartbeat);
+        Ok(LocalLease { node, bot, claimed, heartbeat })
     }
 }
 
-impl Hold for LocalHold {
+impl Lease for LocalLease {
     fn consumer(&self) -> &Arc<dyn Consumer> {
-        &self.hand.consumer
+        &self.bot.consumer
     }
 
     fn over(&self) -> &CancellationToken {
@@ -73,7 +73,7 @@ impl Hold for LocalHold {
 
     fn span(&self) -> Span {
         let Claimed { held, room, attempt, .. } = &self.claimed;
-        let span = info_span!("message", id = %held.message_id, %room, bot = %self.hand.profile.name, attempt);
+        let span = info_span!("message", id = %held.message_id, %room, bot = %self.bot.profile.name, attempt);
         span.in_scope(|| debug!(fence = held.fence.0, "claimed"));
         span
     }
@@ -104,7 +104,7 @@ impl Hold for LocalHold {
     async fn end(&self, end: &End) -> Result<(), Trouble> {
         let end = match end.clone() {
             End::Completed { text, made } => {
-                let (name, color) = (self.hand.profile.name.as_str().into(), self.hand.color.clone());
+                let (name, color) = (self.bot.profile.name.as_str().into(), self.bot.color.clone());
                 work::End::Completed { author: Author { name, kind: AuthorKind::Bot, color }, text, made }
             }
             End::Failed { reason, retryable } => work::End::Failed { reason, retryable },
@@ -118,9 +118,9 @@ impl Hold for LocalHold {
     }
 }
 
-impl LocalHold {
+impl LocalLease {
     async fn read(&self) -> Result<Delivery, Error> {
-        let (claimed, profile) = (&self.claimed, self.hand.profile.clone());
+        let (claimed, profile) = (&self.claimed, self.bot.profile.clone());
         let message = self.node.message(claimed.held.message_id).await?;
         let message = Arc::new(message.ok_or_else(|| Error::Index("the claimed message is not there".into()))?);
         let context = self.node.context(&claimed.room, message.position.0.seq, profile.context_messages).await?;
@@ -166,10 +166,10 @@ mod tests {
         shaken: bool,
     }
 
-    impl Desk for Shaky {
-        type Hold = LocalHold;
+    impl WorkSource for Shaky {
+        type Lease = LocalLease;
 
-        async fn claim(&mut self) -> Result<LocalHold, Trouble> {
+        async fn claim(&mut self) -> Result<LocalLease, Trouble> {
             self.asked.send(()).unwrap();
             assert!(std::mem::replace(&mut self.shaken, true), "shaken");
             pending().await
@@ -179,10 +179,10 @@ mod tests {
     #[tokio::test]
     async fn a_slot_that_panics_begins_again_and_still_stops() {
         let (asked, mut told) = mpsc::unbounded_channel();
-        let crew = Crew::of([Shaky { asked, shaken: false }]);
+        let pool = WorkerPool::of([Shaky { asked, shaken: false }]);
         for _ in 0..2 {
             timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
         }
-        timeout(PATIENCE, crew.stop(Duration::ZERO)).await.unwrap();
+        timeout(PATIENCE, pool.stop(Duration::ZERO)).await.unwrap();
     }
 }

@@ -1,8 +1,8 @@
 //! The runtime of consumers: claims for them, pumps their words, hands in their outcome, wherever the work comes from.
 //!
 //! ```text
-//!  desk ─ claim ─▶ hold ─ delivery ─▶ consumer ─ pieces ─▶ pump ─ deltas, stages ─▶ hold
-//!   (one a slot)     └─ alive: heartbeats      └─ outcome ─────── end ────────────▶ hold
+//!  source ─ claim ─▶ lease ─ delivery ─▶ consumer ─ pieces ─▶ pump ─ deltas, stages ─▶ lease
+//!   (one a slot)     └─ alive: heartbeats      └─ outcome ─────── end ────────────▶ lease
 //! ```
 //!
 //! Promises:
@@ -13,7 +13,7 @@
 //! - on stop, replies under way may finish within the grace; what is left is released at once.
 //!
 //! Not here: models and prompts (`antiphon-bot`), leases and fences (`node`), work from another machine's node (`worker`).
-//! Start with [`Desk`] and [`Hold`]; `local` is the work of this process's own node.
+//! Start with [`WorkSource`] and [`Lease`]; `local` is the work of this process's own node.
 
 mod local;
 mod pump;
@@ -31,15 +31,15 @@ use self::pump::{Pumped, pump};
 use crate::tasks::message;
 
 /// Where a slot gets its work. One for each slot.
-pub trait Desk: Send + 'static {
+pub trait WorkSource: Send + 'static {
     /// Its claims.
-    type Hold: Hold;
+    type Lease: Lease;
 
     /// Waits until a consumer is ready and there is work for it, and claims that. Dropped when the slot stops.
     ///
     /// # Errors
-    /// No claim; it is called again after a [pause](Hold::pause).
-    fn claim(&mut self) -> impl Future<Output = Result<Self::Hold, Trouble>> + Send;
+    /// No claim; it is called again after a [pause](Lease::pause).
+    fn claim(&mut self) -> impl Future<Output = Result<Self::Lease, Trouble>> + Send;
 
     /// The slot claims nothing more: gives back what a claim may get that was dropped while it waited.
     fn leave(&mut self) -> impl Future<Output = ()> + Send {
@@ -48,7 +48,7 @@ pub trait Desk: Send + 'static {
 }
 
 /// A claim: one message to answer, and the way for what is said about it. The runtime waits for each call before the next.
-pub trait Hold: Send + Sync + 'static {
+pub trait Lease: Send + Sync + 'static {
     /// What answers.
     fn consumer(&self) -> &Arc<dyn Consumer>;
 
@@ -73,7 +73,7 @@ pub trait Hold: Send + Sync + 'static {
     /// Says what the consumer is doing.
     ///
     /// # Errors
-    /// As [`Hold::delta`].
+    /// As [`Lease::delta`].
     fn stage(&self, stage: &'static str) -> impl Future<Output = Result<(), Trouble>> + Send;
 
     /// Keeps the claim alive for as long as it is polled; ends when there is nothing more to keep.
@@ -82,7 +82,7 @@ pub trait Hold: Send + Sync + 'static {
     /// Ends the claim.
     ///
     /// # Errors
-    /// [`Trouble::Passing`]: the same again, after a [pause](Hold::pause).
+    /// [`Trouble::Passing`]: the same again, after a [pause](Lease::pause).
     fn end(&self, end: &End) -> impl Future<Output = Result<(), Trouble>> + Send;
 
     /// How long to wait after so many failures in a row, at least one.
@@ -129,7 +129,7 @@ pub enum Trouble {
 
 /// A bot to run: who it is, what answers for it, how much at once.
 #[derive(Clone)]
-pub struct Hand {
+pub struct BotSlots {
     /// Who.
     pub profile: Arc<Profile>,
     /// Its colour.
@@ -141,24 +141,24 @@ pub struct Hand {
 }
 
 /// The running slots.
-pub struct Crew {
+pub struct WorkerPool {
     tasks: JoinSet<()>,
     stop: CancellationToken,
     give_up: CancellationToken,
 }
 
-impl Crew {
-    /// Starts a slot at each desk.
-    pub fn of<D: Desk>(desks: impl IntoIterator<Item = D>) -> Crew {
+impl WorkerPool {
+    /// Starts a slot at each source.
+    pub fn of<D: WorkSource>(sources: impl IntoIterator<Item = D>) -> WorkerPool {
         let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = JoinSet::new();
-        for desk in desks {
-            tasks.spawn(slot(desk, stop.clone(), give_up.clone()));
+        for source in sources {
+            tasks.spawn(slot(source, stop.clone(), give_up.clone()));
         }
-        Crew { tasks, stop, give_up }
+        WorkerPool { tasks, stop, give_up }
     }
 
-    /// Cancel it to have everything given back at once, also while [`Crew::stop`] waits.
+    /// Cancel it to have everything given back at once, also while [`WorkerPool::stop`] waits.
     pub fn give_up(&self) -> CancellationToken {
         self.give_up.clone()
     }
@@ -176,75 +176,75 @@ impl Crew {
 }
 
 /// One slot, until it is stopped; begun again if it panics, so that no bot runs out of slots.
-async fn slot<D: Desk>(mut desk: D, stop: CancellationToken, give_up: CancellationToken) {
+async fn slot<D: WorkSource>(mut source: D, stop: CancellationToken, give_up: CancellationToken) {
     let mut panics = 0;
-    while let Err(panic) = AssertUnwindSafe(run(&mut desk, &stop, &give_up)).catch_unwind().await {
+    while let Err(panic) = AssertUnwindSafe(run(&mut source, &stop, &give_up)).catch_unwind().await {
         panics += 1;
         error!("a slot of a bot panicked: {}; it begins again", message(&*panic));
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(D::Hold::pause(panics)) => {}
+            () = tokio::time::sleep(D::Lease::pause(panics)) => {}
         }
     }
 }
 
 /// One slot, until it is stopped.
-async fn run<D: Desk>(desk: &mut D, stop: &CancellationToken, give_up: &CancellationToken) {
+async fn run<D: WorkSource>(source: &mut D, stop: &CancellationToken, give_up: &CancellationToken) {
     let mut failures = 0;
     loop {
         let claimed = tokio::select! {
             biased;
             () = stop.cancelled() => None,
-            claimed = desk.claim() => Some(claimed),
+            claimed = source.claim() => Some(claimed),
         };
         match claimed {
-            None => return desk.leave().await,
-            Some(Ok(hold)) => {
+            None => return source.leave().await,
+            Some(Ok(lease)) => {
                 failures = 0;
-                let span = hold.span();
-                answer(&hold, give_up).instrument(span).await;
+                let span = lease.span();
+                answer(&lease, give_up).instrument(span).await;
             }
             // The claim could not be written or asked for, or whoever hands out work stops.
             Some(Err(trouble)) => {
                 failures += 1;
                 debug!(error = %trouble, "no claim");
                 tokio::select! {
-                    () = stop.cancelled() => return desk.leave().await,
-                    () = tokio::time::sleep(D::Hold::pause(failures)) => {}
+                    () = stop.cancelled() => return source.leave().await,
+                    () = tokio::time::sleep(D::Lease::pause(failures)) => {}
                 }
             }
         }
     }
 }
 
-async fn answer<H: Hold>(hold: &H, give_up: &CancellationToken) {
+async fn answer<H: Lease>(lease: &H, give_up: &CancellationToken) {
     let started = Instant::now();
-    let alive = tokio::spawn(hold.alive());
+    let alive = tokio::spawn(lease.alive());
     let end = tokio::select! {
         biased;
-        () = hold.over().cancelled() => None,
+        () = lease.over().cancelled() => None,
         () = give_up.cancelled() => Some(End::Released),
-        end = work(hold, started) => Some(end),
+        end = work(lease, started) => Some(end),
     };
     match end {
-        Some(end) => hand_in(hold, end, started, give_up).await,
+        Some(end) => hand_in(lease, end, started, give_up).await,
         None => info!("stopped: the claim is over"),
     }
     alive.abort();
 }
 
-async fn work<H: Hold>(hold: &H, started: Instant) -> End {
-    let delivery = match hold.delivery().await {
+async fn work<H: Lease>(lease: &H, started: Instant) -> End {
+    let delivery = match lease.delivery().await {
         Ok(delivery) => delivery,
         Err(end) => return end,
     };
     let (mut tx, rx) = outbox();
     let consumer = async move {
-        let handled = AssertUnwindSafe(hold.consumer().handle(delivery, &mut tx)).catch_unwind().await;
+        let handled = AssertUnwindSafe(lease.consumer().handle(delivery, &mut tx)).catch_unwind().await;
         drop(tx);
         handled
     };
-    let (outcome, pumped) = tokio::join!(consumer, pump(hold, rx, started));
+    let (outcome, pumped) = tokio::join!(consumer, pump(lease, rx, started));
     match (outcome, pumped) {
         (Ok(Outcome::Reply(reply)), Ok(pumped)) => completed(reply, pumped, started),
         (Ok(Outcome::Failed { reason, retryable }), _) => failed(reason, retryable),
@@ -273,11 +273,11 @@ fn completed(reply: Reply, pumped: Pumped, started: Instant) -> End {
 }
 
 /// Hands in how it ended; tries again while nobody takes it and the claim is live.
-async fn hand_in<H: Hold>(hold: &H, mut end: End, started: Instant, give_up: &CancellationToken) {
+async fn hand_in<H: Lease>(lease: &H, mut end: End, started: Instant, give_up: &CancellationToken) {
     let mut failures = 0;
     loop {
         let ms = started.elapsed().as_millis() as u64;
-        match hold.end(&end).await {
+        match lease.end(&end).await {
             Ok(()) => return said(&end, ms),
             Err(Trouble::Over(why)) => return info!(refusal = %why, "came too late"),
             Err(Trouble::Closed(_)) => return,
@@ -291,7 +291,7 @@ async fn hand_in<H: Hold>(hold: &H, mut end: End, started: Instant, give_up: &Ca
         }
         failures += 1;
         tokio::select! {
-            () = hold.over().cancelled() => return,
+            () = lease.over().cancelled() => return,
             () = give_up.cancelled() => return,
             () = tokio::time::sleep(H::pause(failures)) => {}
         }

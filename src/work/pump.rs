@@ -5,7 +5,7 @@ use std::time::Duration;
 use antiphon_kit::{DELTA_GATHER, OutboxReader, Piece};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Hold, Trouble};
+use super::{Lease, Trouble};
 
 /// Everything that was sent of a reply.
 #[derive(Debug, Default)]
@@ -22,8 +22,8 @@ pub(super) struct Pumped {
 /// longer than that.
 ///
 /// # Errors
-/// What the hold says to a delta: the claim is over, or the reply is too long. The outbox closes with the reader.
-pub(super) async fn pump<H: Hold>(hold: &H, mut pieces: OutboxReader, started: Instant) -> Result<Pumped, Trouble> {
+/// What the lease says to a delta: the claim is over, or the reply is too long. The outbox closes with the reader.
+pub(super) async fn pump<H: Lease>(lease: &H, mut pieces: OutboxReader, started: Instant) -> Result<Pumped, Trouble> {
     let mut pumped = Pumped::default();
     let mut last_sent: Option<Instant> = None;
     while let Some(piece) = pieces.next().await {
@@ -40,14 +40,14 @@ pub(super) async fn pump<H: Hold>(hold: &H, mut pieces: OutboxReader, started: I
                     }
                 }
                 pumped.first_token_ms.get_or_insert_with(|| millis(started.elapsed()));
-                hold.delta(pumped.deltas, &pumped.text, &text).await?;
+                lease.delta(pumped.deltas, &pumped.text, &text).await?;
                 pumped.text.push_str(&text);
                 pumped.deltas += 1;
                 last_sent = Some(Instant::now());
             }
         }
         if let Some(stage) = stage {
-            hold.stage(stage).await?;
+            lease.stage(stage).await?;
         }
     }
     Ok(pumped)

@@ -13,7 +13,7 @@ use antiphon_schemas::wire::{
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
-use super::{WAIT_FIRST, WAIT_MAX, hold, shared::Shared};
+use super::{WAIT_FIRST, WAIT_MAX, lease, shared::Shared};
 use crate::client::{Backoff, Stream};
 
 /// A connection that lived this long was a good one: the next wait is short again.
@@ -56,7 +56,7 @@ async fn heard(shared: &Arc<Shared>, SseEvent { name, data, .. }: &SseEvent, ask
         "claims" => match serde_json::from_str::<HeldClaims>(data) {
             Ok(live) => {
                 for claim in shared.claims.unlisted(&live.claims, asked) {
-                    tokio::spawn(hold::look_after(shared.clone(), claim));
+                    tokio::spawn(lease::look_after(shared.clone(), claim));
                 }
             }
             Err(why) => warn!(%why, "the server's list of claims cannot be read"),

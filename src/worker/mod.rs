@@ -1,9 +1,9 @@
 //! A worker: answers for a server's bots from another machine, over HTTP that it opens itself.
 //!
 //! ```text
-//!  slot ─ desk ─ claim (waits at the server) ─▶ hold ─ deltas, complete ─▶ server
+//!  slot ─ source ─ claim (waits at the server) ─▶ lease ─ deltas, complete ─▶ server
 //!                                                └ keep: heartbeats, stages ─▶
-//!  events ◀─ claims, ended (one stream, always open) ─▶ claims ─ over ─▶ hold
+//!  events ◀─ claims, ended (one stream, always open) ─▶ claims ─ over ─▶ lease
 //! ```
 //!
 //! Promises, beside those of the runtime (`work`), which is the same as in the server:
@@ -14,13 +14,13 @@
 //! - it goes on through every trouble but a refusal of its key, its name or its bots.
 //!
 //! Not here: the command (`cli`), the calls (`client`), models (`antiphon-bot`).
-//! Start with [`run`], then `shared` (bots, models), `desk` (claiming), `hold` (a claim), `claims` (which are over), `events` (who says so).
+//! Start with [`run`], then `shared` (bots, models), `source` (claiming), `lease` (a claim), `claims` (which are over), `events` (who says so).
 
 mod claims;
-mod desk;
 mod events;
-mod hold;
+mod lease;
 mod shared;
+mod source;
 #[cfg(test)]
 mod tests;
 
@@ -36,10 +36,10 @@ use tokio::{
 };
 use tracing::warn;
 
-use self::{desk::RemoteDesk, shared::Shared};
+use self::{shared::Shared, source::RemoteSource};
 use crate::{
     client::{Backoff, Client},
-    work::Crew,
+    work::WorkerPool,
 };
 
 /// First wait after a failure.
@@ -142,14 +142,14 @@ async fn work(shared: &Arc<Shared>, slots: usize, grace: Duration, signals: &mut
     let mut beside = JoinSet::new();
     beside.spawn(events::follow(shared.clone()));
     shared.preload(&mut beside);
-    let crew = Crew::of((0..slots).map(|_| RemoteDesk::new(shared.clone())));
+    let pool = WorkerPool::of((0..slots).map(|_| RemoteSource::new(shared.clone())));
     tokio::select! {
         () = signals.next() => {}
         why = shared.denied() => return Err(why),
     }
     say(&format!("stopping: replies may finish within {} s; signal again to give them back at once", grace.as_secs()));
-    let give_up = crew.give_up();
-    let mut stopped = std::pin::pin!(crew.stop(grace));
+    let give_up = pool.give_up();
+    let mut stopped = std::pin::pin!(pool.stop(grace));
     tokio::select! {
         () = &mut stopped => {}
         () = signals.next() => {

@@ -95,12 +95,12 @@ impl Server {
     }
 
     /// A worker on `model`, and its slots; the tasks beside them end with the set.
-    fn worker(&self, model: Arc<dyn Model>, slots: usize) -> (Arc<Shared>, Crew, JoinSet<()>) {
+    fn worker(&self, model: Arc<dyn Model>, slots: usize) -> (Arc<Shared>, WorkerPool, JoinSet<()>) {
         let chosen = Chosen { name: BotName::new("helper").unwrap(), model, breaker: Breaker::new(1) };
         let shared = Arc::new(Shared::new(self.settings(vec![chosen]), profiles_of(&["helper"])).unwrap());
         let mut beside = JoinSet::new();
         beside.spawn(events::follow(shared.clone()));
-        (shared.clone(), Crew::of((0..slots).map(|_| RemoteDesk::new(shared.clone()))), beside)
+        (shared.clone(), WorkerPool::of((0..slots).map(|_| RemoteSource::new(shared.clone()))), beside)
     }
 }
 
@@ -200,7 +200,7 @@ async fn a_lost_answer_costs_nothing() {
         _ => None,
     })
     .await;
-    let (_shared, crew, _beside) = server.worker(builtin(), 1);
+    let (_shared, pool, _beside) = server.worker(builtin(), 1);
     server.put(work(1));
     let complete = server.asked("complete", 4).await;
     // The claim after this one.
@@ -222,7 +222,7 @@ async fn a_lost_answer_costs_nothing() {
     for (field, value) in [("finish", json!("stop")), ("model", json!("builtin")), ("context", json!([]))] {
         assert_eq!(complete.json()[field], value);
     }
-    crew.stop(PATIENCE).await;
+    pool.stop(PATIENCE).await;
 }
 
 #[tokio::test]
@@ -243,7 +243,7 @@ async fn a_server_that_has_forgotten_the_words_gets_them_all_again() {
         all
     })
     .await;
-    let (_shared, crew, _beside) = server.worker(model("openai:m", Some(&talking.url())), 1);
+    let (_shared, pool, _beside) = server.worker(model("openai:m", Some(&talking.url())), 1);
     server.put(work(1));
     assert_eq!(text(&server.asked("complete", 1).await), "one two three four");
     let requests = server.fake.requests();
@@ -253,13 +253,13 @@ async fn a_server_that_has_forgotten_the_words_gets_them_all_again() {
     let before: String = deltas.iter().take(2).map(|delta| delta["text"].as_str().unwrap()).collect();
     assert_eq!((&repeated[1]["before"], &repeated[1]["text"]), (&json!(before), &repeated[0]["text"]));
     assert!(deltas.iter().filter(|delta| delta["before"].is_string()).count() == 1, "{deltas:?}");
-    crew.stop(PATIENCE).await;
+    pool.stop(PATIENCE).await;
 }
 
 #[tokio::test]
 async fn a_cancel_closes_the_models_connection_at_once_and_frees_the_slot() {
     let (server, slow) = (Server::start(|_, _, _| None).await, hanging().await);
-    let (_shared, crew, _beside) = server.worker(model("openai:m", Some(&slow.url())), 1);
+    let (_shared, pool, _beside) = server.worker(model("openai:m", Some(&slow.url())), 1);
     server.asked("events", 1).await;
     server.put(work(1));
     server.asked("deltas", 1).await;
@@ -269,13 +269,13 @@ async fn a_cancel_closes_the_models_connection_at_once_and_frees_the_slot() {
     assert!(told.elapsed() < Duration::from_millis(100), "{:?}", told.elapsed());
     server.asked("claim", 2).await;
     assert_eq!((server.count("complete"), server.count("fail"), server.count("release")), (0, 0, 0));
-    crew.stop(PATIENCE).await;
+    pool.stop(PATIENCE).await;
 }
 
 #[tokio::test]
 async fn a_claim_whose_end_came_first_is_not_begun() {
     let (server, slow) = (Server::start(|_, _, _| None).await, hanging().await);
-    let (shared, crew, _beside) = server.worker(model("openai:m", Some(&slow.url())), 1);
+    let (shared, pool, _beside) = server.worker(model("openai:m", Some(&slow.url())), 1);
     server.asked("events", 1).await;
     server.tell("ended", json!({"message_id": work(1).message.id, "fence": fence(1), "status": "cancelled"}));
     // It has been heard once it is remembered.
@@ -290,7 +290,7 @@ async fn a_claim_whose_end_came_first_is_not_begun() {
     server.put(work(1));
     server.asked("claim", 2).await;
     assert_eq!((slow.requests().len(), server.count("deltas")), (0, 0));
-    crew.stop(PATIENCE).await;
+    pool.stop(PATIENCE).await;
 }
 
 #[tokio::test]
@@ -302,7 +302,7 @@ async fn a_claim_that_is_not_listed_is_asked_about_and_dropped_only_if_it_is_ove
         })
         .await;
         let slow = hanging().await;
-        let (_shared, crew, _beside) = server.worker(model("openai:m", Some(&slow.url())), 1);
+        let (_shared, pool, _beside) = server.worker(model("openai:m", Some(&slow.url())), 1);
         server.asked("events", 1).await;
         server.put(work(1));
         server.asked("deltas", 1).await;
@@ -319,7 +319,7 @@ async fn a_claim_that_is_not_listed_is_asked_about_and_dropped_only_if_it_is_ove
                 assert_eq!((slow.hang_ups(), server.count("claim")), (vec![], 1));
             }
         }
-        drop(crew);
+        drop(pool);
     }
 }
 
@@ -330,7 +330,7 @@ async fn whatever_says_that_the_claim_is_over_ends_the_work() {
     {
         let server = Server::start(move |what, _, _| (what == call).then(|| Answer::problem(status, code))).await;
         let slow = hanging().await;
-        let (_shared, crew, _beside) = server.worker(model("openai:m", Some(&slow.url())), 1);
+        let (_shared, pool, _beside) = server.worker(model("openai:m", Some(&slow.url())), 1);
         server.put(work(1));
         timeout(PATIENCE, slow.hung_up(0)).await.unwrap();
         server.asked("claim", 2).await;
@@ -339,19 +339,19 @@ async fn whatever_says_that_the_claim_is_over_ends_the_work() {
             (0, 0, 0),
             "{call} {code}"
         );
-        crew.stop(PATIENCE).await;
+        pool.stop(PATIENCE).await;
     }
 }
 
 #[tokio::test]
 async fn an_answer_that_will_never_be_taken_is_a_failure_for_good() {
     let server = Server::start(|what, _, _| (what == "complete").then(|| Answer::problem(409, "text-mismatch"))).await;
-    let (_shared, crew, _beside) = server.worker(builtin(), 1);
+    let (_shared, pool, _beside) = server.worker(builtin(), 1);
     server.put(work(1));
     let failed = server.asked("fail", 1).await.json();
     assert_eq!(failed["retryable"], false);
     assert!(failed["reason"].as_str().unwrap().starts_with("not-taken: because text-mismatch"), "{failed}");
-    crew.stop(PATIENCE).await;
+    pool.stop(PATIENCE).await;
 }
 
 #[tokio::test]
@@ -359,7 +359,7 @@ async fn heartbeats_go_on_beside_the_words_and_tell_stages_at_once() {
     let server =
         Server::start(|what, _, _| (what == "heartbeat").then(|| Answer::json(200, json!({"lease_ms": 90})))).await;
     let slow = hanging().await;
-    let (_shared, crew, _beside) = server.worker(model("openai:m", Some(&slow.url())), 1);
+    let (_shared, pool, _beside) = server.worker(model("openai:m", Some(&slow.url())), 1);
     server.put(work(1));
     server.asked("heartbeat", 5).await;
     let beats: Vec<_> = server.fake.requests().iter().filter(|r| what(r) == "heartbeat").map(Request::json).collect();
@@ -368,7 +368,7 @@ async fn heartbeats_go_on_beside_the_words_and_tell_stages_at_once() {
         beats.iter().any(|beat| beat["stage"] == "writing") && beats.last().unwrap()["stage"].is_null(),
         "{beats:?}"
     );
-    drop(crew);
+    drop(pool);
 }
 
 #[tokio::test]
@@ -388,12 +388,12 @@ async fn a_stop_gives_back_what_an_open_claim_got_and_lets_replies_finish() {
         ]
     })
     .await;
-    let (_shared, crew, _beside) = server.worker(model("openai:m", Some(&slow.url())), 2);
+    let (_shared, pool, _beside) = server.worker(model("openai:m", Some(&slow.url())), 2);
     server.put(work(1));
     server.asked("deltas", 1).await;
     server.asked("claim", 2).await;
     let waiting = server.fake.requests().into_iter().rfind(|r| what(r) == "claim").unwrap().json();
-    crew.stop(PATIENCE).await;
+    pool.stop(PATIENCE).await;
     assert_eq!(text(&server.asked("complete", 1).await), "Hello");
     let again = server.asked("claim", 3).await.json();
     assert_eq!((server.count("claim"), &again["claim_key"]), (3, &waiting["claim_key"]));
@@ -405,16 +405,16 @@ async fn a_stop_gives_back_what_an_open_claim_got_and_lets_replies_finish() {
 async fn what_is_not_finished_in_time_is_given_back() {
     for second_signal in [false, true] {
         let (server, slow) = (Server::start(|_, _, _| None).await, hanging().await);
-        let (_shared, crew, _beside) = server.worker(model("openai:m", Some(&slow.url())), 1);
+        let (_shared, pool, _beside) = server.worker(model("openai:m", Some(&slow.url())), 1);
         server.put(work(1));
         server.asked("deltas", 1).await;
-        let give_up = crew.give_up();
+        let give_up = pool.give_up();
         match second_signal {
             true => {
                 give_up.cancel();
-                crew.stop(PATIENCE).await;
+                pool.stop(PATIENCE).await;
             }
-            false => crew.stop(Duration::from_millis(20)).await,
+            false => pool.stop(Duration::from_millis(20)).await,
         }
         assert_eq!(server.asked("release", 1).await.json()["fence"], json!(fence(1)));
         timeout(PATIENCE, slow.hung_up(0)).await.unwrap();
@@ -477,22 +477,22 @@ async fn a_claim_names_warm_models_and_no_bot_whose_model_is_not_well() {
     beside.join_all().await;
     assert!(!shared.warmth().await[1].warm, "known for a while");
     *shared.warmth.lock().await = None;
-    let crew = Crew::of([RemoteDesk::new(shared.clone())]);
+    let pool = WorkerPool::of([RemoteSource::new(shared.clone())]);
     let wish = server.asked("claim", 1).await.json();
     assert_eq!((&wish["bots"], wish["wait_ms"].as_u64()), (&json!(["a", "c"]), Some(5_000)));
     assert_eq!(wish["models"], json!([{"name": "builtin", "warm": true}, {"name": "ollama:m", "warm": true}]));
-    crew.stop(PATIENCE).await;
+    pool.stop(PATIENCE).await;
 }
 
 #[tokio::test]
 async fn there_are_never_more_claims_than_free_slots() {
     let (server, slow) = (Server::start(|_, _, _| None).await, hanging().await);
-    let (_shared, crew, _beside) = server.worker(model("openai:m", Some(&slow.url())), 3);
+    let (_shared, pool, _beside) = server.worker(model("openai:m", Some(&slow.url())), 3);
     server.asked("claim", 3).await;
     server.put(work(1));
     server.put(work(2));
     timeout(PATIENCE, slow.requested(2)).await.unwrap();
     server.asked("deltas", 2).await;
     assert_eq!(server.count("claim"), 3, "two are worked on, one waits");
-    drop(crew);
+    drop(pool);
 }

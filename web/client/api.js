@@ -3,7 +3,7 @@
 // Promises: each gives the parsed answer, or throws an `ApiError` with the server's code and sentence; nothing waits for
 // longer than `ANSWER_MS`. Not here: the streams (stream.js), trying again (outbox.js). The shapes are in /openapi.json.
 
-import { browserWorld } from './world.js';
+import { browserEnv } from './env.js';
 
 /** An answer that takes longer than this will not come; a server takes as long at most to read a body. */
 export const ANSWER_MS = 30_000;
@@ -29,15 +29,15 @@ export class ApiError extends Error {
 }
 
 export class Api {
-  #world;
+  #env;
 
   /**
    * @param {string} [base] the server's address, without a slash at its end; '' is where this page came from
-   * @param {import('./world.js').World} [world]
+   * @param {import('./env.js').Env} [env]
    */
-  constructor(base = '', world = browserWorld()) {
+  constructor(base = '', env = browserEnv()) {
     this.base = base;
-    this.#world = world;
+    this.#env = env;
   }
 
   /**
@@ -92,9 +92,9 @@ export class Api {
   async #ask(method, path, content, answers = () => false) {
     const body = content && JSON.stringify(content);
     const given = new AbortController();
-    const cancel = this.#world.later(ANSWER_MS, () => given.abort());
+    const cancel = this.#env.later(ANSWER_MS, () => given.abort());
     try {
-      const response = await this.#world.fetch(this.base + path, {
+      const response = await this.#env.fetch(this.base + path, {
         method,
         signal: given.signal,
         cache: 'no-store',

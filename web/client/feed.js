@@ -55,13 +55,13 @@ export class Feed {
    * Takes the first snapshot over a stream of its own, which ends with it. What other tabs tell meanwhile waits in the order,
    * so nothing is lost in between.
    *
-   * @param {import('./world.js').World} world
+   * @param {import('./env.js').Env} env
    * @param {string} base
    * @param {(missed: boolean) => void} done
    */
-  peek(world, base, done) {
+  peek(env, base, done) {
     if (this.#peek || this.cursor !== '') return;
-    this.#peek = new Stream(world, {
+    this.#peek = new Stream(env, {
       url: () => `${base}${roomPath(this.room)}/events${query({ limit: this.limit })}`,
       onEvent: (event) => {
         if (event.name !== 'snapshot') return;

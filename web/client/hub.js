@@ -55,7 +55,7 @@ export class Hub {
   /** @type {string[]} rooms beyond the bound */
   #full = [];
   #asleep = false;
-  #world;
+  #env;
   #base;
   #tabs;
   #stream;
@@ -65,28 +65,28 @@ export class Hub {
   onStatus = () => {};
 
   /**
-   * @param {import('./world.js').World} world
+   * @param {import('./env.js').Env} env
    * @param {string} base
    */
-  constructor(world, base) {
-    this.#world = world;
+  constructor(env, base) {
+    this.#env = env;
     this.#base = base;
-    this.#state = { state: 'connecting', since: world.now(), retryAt: null };
-    this.#stream = new Stream(world, {
+    this.#state = { state: 'connecting', since: env.now(), retryAt: null };
+    this.#stream = new Stream(env, {
       url: () => this.#address(),
       onEvent: (event) => this.#came(event),
       onStatus: (status) => this.#be(status),
     });
-    this.#tabs = new Tabs(world, `antiphon:${base}`, {
+    this.#tabs = new Tabs(env, `antiphon:${base}`, {
       onRole: (role) => this.#role(role),
       onMessage: (message) => this.#told(message),
     });
     this.#offs = [
-      world.on('online', () => this.#wake()),
-      world.on('offline', () => this.#say()),
-      world.on('visible', () => this.#wake()),
-      world.on('hide', () => this.#sleep()),
-      world.on('show', () => this.#rise()),
+      env.on('online', () => this.#wake()),
+      env.on('offline', () => this.#say()),
+      env.on('visible', () => this.#wake()),
+      env.on('hide', () => this.#sleep()),
+      env.on('show', () => this.#rise()),
     ];
     this.#tabs.start();
   }
@@ -121,7 +121,7 @@ export class Hub {
       ...(full && { state: /** @type {const} */ ('busy'), retryAt: null }),
       ...this.#store,
       ...(full && { reason: `More than ${ROOMS_MAX} rooms are open in this browser; close one.` }),
-      online: this.#world.online(),
+      online: this.#env.online(),
       shared: role === 'leader' || role === 'follower',
       leader: this.#leads,
     };
@@ -197,9 +197,9 @@ export class Hub {
 
   /** @param {number} ms */
   #renew(ms) {
-    this.#renewal ??= this.#world.later(ms, () => {
+    this.#renewal ??= this.#env.later(ms, () => {
       this.#renewal = null;
-      this.#renewedAt = this.#world.now();
+      this.#renewedAt = this.#env.now();
       // One that waits for its time takes the change with it then.
       if (this.#leads && this.#stream.status.retryAt === null && this.#stream.running) this.#stream.renew();
     });
@@ -244,7 +244,7 @@ export class Hub {
     if (!this.#places.has(room) || cursor === '') return;
     const known = this.#rewinds.get(room);
     this.#rewinds.set(room, known ? earlier(known, cursor) : cursor);
-    const ago = this.#world.now() - this.#renewedAt;
+    const ago = this.#env.now() - this.#renewedAt;
     this.#renew(ago >= AGAIN_MS || ago < 0 ? TOGETHER_MS : AGAIN_MS - ago);
   }
 
@@ -258,7 +258,7 @@ export class Hub {
 
   #join() {
     if (this.#tabs.role !== 'follower') return;
-    this.#joinedAt = this.#world.now();
+    this.#joinedAt = this.#env.now();
     const rooms = new Map([...this.#feeds].filter(({ cursor }) => cursor !== '').map((feed) => [feed.room, feed.cursor]));
     this.#tabs.tell({ kind: 'join', rooms });
   }
@@ -279,7 +279,7 @@ export class Hub {
     const { role } = this.#tabs;
     const goesOn = this.#leads && Boolean(this.#places.get(feed.room));
     if (feed.cursor !== '' || !(goesOn || role === 'follower')) return;
-    feed.peek(this.#world, this.#base, (missed) => {
+    feed.peek(this.#env, this.#base, (missed) => {
       this.#join();
       if (missed) this.#missed(feed);
     });
@@ -298,9 +298,9 @@ export class Hub {
   /** @param {import('./feed.js').Feed} feed */
   #missed(feed) {
     const { room, cursor, askedAt } = feed;
-    const ago = this.#world.now() - askedAt;
+    const ago = this.#env.now() - askedAt;
     if (ago >= 0 && ago < ASK_MS) return;
-    feed.askedAt = this.#world.now();
+    feed.askedAt = this.#env.now();
     if (this.#leads) this.#rewind(room, cursor);
     else this.#tabs.tell({ kind: 'missed', room, cursor });
   }
@@ -360,7 +360,7 @@ export class Hub {
     this.#full = full;
     this.#say();
     const known = [...this.#feeds].every(({ room, cursor }) => cursor === '' || places.has(room) || full.includes(room));
-    const ago = this.#world.now() - this.#joinedAt;
+    const ago = this.#env.now() - this.#joinedAt;
     if (!known && (ago >= ASK_MS || ago < 0)) this.#join();
     for (const feed of this.#feeds) {
       if (feed.order.lacks(places.get(feed.room) ?? '')) this.#missed(feed);

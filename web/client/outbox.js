@@ -9,11 +9,11 @@
 // - no answer, 5xx, 408 and 429 are tried again, 1 s to 15 s later or when the server says; other 4xx are `failed`, with its words;
 // - sending twice is harmless, since the id is the same: that is why a tab that dies while it sends, and tabs without locks,
 //   need no care.
-// Not here: where items are kept (shelf.js).
+// Not here: where items are kept (storage.js).
 
 import { ANSWER_MS, ApiError } from './api.js';
 import { uuid } from './id.js';
-import { Shelf } from './shelf.js';
+import { ItemStorage } from './storage.js';
 
 /** Items in this browser and for this server: what is refused beyond is not lost but still in the hand of who writes. */
 export const OUTBOX_MAX = 100;
@@ -28,7 +28,7 @@ export const STEAL_MS = 40_000;
 const REST_MS = 100;
 
 /** @typedef {import('./types.js').OutboxItem} OutboxItem */
-/** @typedef {import('./shelf.js').Kept} Kept */
+/** @typedef {import('./storage.js').Kept} Kept */
 
 /** There is no place for another post. */
 export class OutboxFull extends Error {
@@ -46,32 +46,32 @@ export class Outbox {
   #running = false;
   #again = false;
   #timer = () => {};
-  #world;
+  #env;
   #name;
   #post;
   #live;
-  #shelf;
+  #storage;
   #offs;
 
   /**
-   * @param {import('./world.js').World} world
+   * @param {import('./env.js').Env} env
    * @param {string} name of the lock, and how keys in the storage begin
    * @param {(room: string, body: any) => Promise<{ position?: string }>} post
    * @param {() => boolean} live whether events come
    */
-  constructor(world, name, post, live) {
-    this.#world = world;
+  constructor(env, name, post, live) {
+    this.#env = env;
     this.#name = name;
     this.#post = post;
     this.#live = live;
-    this.#shelf = new Shelf(world.storage, `${name}:`);
+    this.#storage = new ItemStorage(env.storage, `${name}:`);
     this.#offs = [
-      world.on('storage', (key) => {
+      env.on('storage', (key) => {
         if (key === null || key.startsWith(`${name}:`)) this.#changed();
         if (this.#due() !== null) this.flush();
       }),
-      world.on('online', () => this.wake()),
-      world.on('visible', () => this.wake()),
+      env.on('online', () => this.wake()),
+      env.on('visible', () => this.wake()),
     ];
     this.flush();
   }
@@ -104,7 +104,7 @@ export class Outbox {
 
   /** Oldest first. @param {string} room */
   items(room) {
-    return this.#shelf.all().flatMap(({ item }) => (item.room === room ? [item] : []));
+    return this.#storage.all().flatMap(({ item }) => (item.room === room ? [item] : []));
   }
 
   /**
@@ -114,9 +114,9 @@ export class Outbox {
    * @throws {OutboxFull}
    */
   add(room, post) {
-    const all = this.#shelf.all();
+    const all = this.#storage.all();
     if (all.length >= OUTBOX_MAX) throw new OutboxFull();
-    const id = uuid(this.#world.bytes);
+    const id = uuid(this.#env.bytes);
     const item = this.#put({
       place: (all.at(-1)?.place ?? 0) + 1, // not the clock, which may jump
       until: 0,
@@ -124,7 +124,7 @@ export class Outbox {
         id,
         room,
         body: { ...post, id },
-        at: new Date(this.#world.now()).toISOString(),
+        at: new Date(this.#env.now()).toISOString(),
         state: 'pending',
         why: '',
         code: '',
@@ -139,11 +139,11 @@ export class Outbox {
 
   /** Sends a failed item again; under a new id if the old one is somebody else's. @param {string} id */
   again(id) {
-    const kept = this.#shelf.get(id);
+    const kept = this.#storage.get(id);
     if (kept?.item.state !== 'failed') return;
     const taken = kept.item.code === 'id-taken';
-    if (taken) this.#shelf.remove(id);
-    const fresh = taken ? uuid(this.#world.bytes) : id;
+    if (taken) this.#storage.remove(id);
+    const fresh = taken ? uuid(this.#env.bytes) : id;
     const item = { ...kept.item, id: fresh, body: { ...kept.item.body, id: fresh }, why: '', code: '' };
     this.#put({ ...kept, item: { ...item, state: 'pending' } });
     this.flush();
@@ -154,7 +154,7 @@ export class Outbox {
    * @param {string} id
    */
   discard(id) {
-    const state = this.#shelf.get(id)?.item.state;
+    const state = this.#storage.get(id)?.item.state;
     if (state !== 'failed' && state !== 'pending') return false;
     this.#remove(id);
     return true;
@@ -162,7 +162,7 @@ export class Outbox {
 
   /** The log has it. @param {string} id */
   seen(id) {
-    if (this.#shelf.get(id)) this.#remove(id);
+    if (this.#storage.get(id)) this.#remove(id);
   }
 
   /** The network or the server is back, or somebody looks: no waiting. */
@@ -195,7 +195,7 @@ export class Outbox {
    */
   #due() {
     const held = new Set();
-    for (const kept of this.#shelf.all()) {
+    for (const kept of this.#storage.all()) {
       const { item } = kept;
       if (held.has(item.room) || item.position !== '') continue;
       if (item.state === 'pending' && this.#over(kept, WAIT_MS.max)) return kept;
@@ -211,26 +211,26 @@ export class Outbox {
    * @param {number} longest
    */
   #over({ until }, longest) {
-    const now = this.#world.now();
+    const now = this.#env.now();
     return until <= now || until > now + longest;
   }
 
   /** Comes back when the next thing is to be done. */
   #rest() {
-    const times = this.#shelf.all().flatMap(({ item, until }) => {
+    const times = this.#storage.all().flatMap(({ item, until }) => {
       const stays = item.state === 'failed' || (item.position !== '' && !this.#live());
       return stays || until === 0 ? [] : until;
     });
     if (times.length === 0) return;
-    const wait = Math.max(Math.min(...times) - this.#world.now(), REST_MS);
-    this.#timer = this.#world.later(Math.min(wait, PARKED_MS), () => this.flush());
+    const wait = Math.max(Math.min(...times) - this.#env.now(), REST_MS);
+    this.#timer = this.#env.later(Math.min(wait, PARKED_MS), () => this.flush());
   }
 
   /** @param {Kept} kept */
   async #send(kept) {
     const tries = kept.item.tries + 1;
     const { id, room, body } = kept.item;
-    const lease = this.#world.now() + ANSWER_MS;
+    const lease = this.#env.now() + ANSWER_MS;
     this.#put({ ...kept, until: lease, item: { ...kept.item, state: 'sending', tries } });
     /** @type {Partial<OutboxItem>} */
     let came;
@@ -246,8 +246,8 @@ export class Outbox {
       came = { state: again ? 'pending' : 'failed', why: error.detail, code: error.code };
     }
     // Its event may have been faster than the answer; then it is gone.
-    const now = this.#shelf.get(id);
-    if (now) this.#put({ ...now, until: ms && this.#world.now() + ms, item: { ...now.item, ...came } });
+    const now = this.#storage.get(id);
+    if (now) this.#put({ ...now, until: ms && this.#env.now() + ms, item: { ...now.item, ...came } });
   }
 
   /**
@@ -256,7 +256,7 @@ export class Outbox {
    */
   #wait(tries, asked) {
     const ms = Math.min(WAIT_MS.first * 2 ** (tries - 1), WAIT_MS.max);
-    return Math.max(ms * (0.5 + this.#world.random() / 2), Math.min(asked, WAIT_MS.max));
+    return Math.max(ms * (0.5 + this.#env.random() / 2), Math.min(asked, WAIT_MS.max));
   }
 
   /**
@@ -264,9 +264,9 @@ export class Outbox {
    * without locks that is known only when its time is over.
    */
   #adopt() {
-    for (const kept of this.#shelf.all()) {
+    for (const kept of this.#storage.all()) {
       const { item } = kept;
-      const left = item.state === 'sending' && item.position === '' && (this.#world.locks || this.#over(kept, ANSWER_MS));
+      const left = item.state === 'sending' && item.position === '' && (this.#env.locks || this.#over(kept, ANSWER_MS));
       const hurried = this.#hurry && item.state === 'pending' && kept.until !== 0;
       if (left || hurried) this.#put({ ...kept, until: 0, item: { ...item, state: 'pending' } });
     }
@@ -275,7 +275,7 @@ export class Outbox {
 
   /** Lets go of what is in the log although its event did not come, as of a room that nobody looks at. */
   #prune() {
-    for (const kept of this.#shelf.all()) {
+    for (const kept of this.#storage.all()) {
       if (kept.item.position !== '' && this.#over(kept, SEEN_MS) && this.#live()) this.#remove(kept.item.id);
     }
   }
@@ -285,7 +285,7 @@ export class Outbox {
    * @param {(mine: () => boolean) => Promise<void>} work is told whether the lock is still its own
    */
   async #locked(work) {
-    const { locks } = this.#world;
+    const { locks } = this.#env;
     if (!locks) return work(() => true);
     const queued = new AbortController();
     const calm = this.#late(() => queued.abort());
@@ -316,7 +316,7 @@ export class Outbox {
   #late(act) {
     let calm = () => {};
     const wait = () => {
-      calm = this.#world.later(STEAL_MS, () => (this.#world.visible() ? act() : wait()));
+      calm = this.#env.later(STEAL_MS, () => (this.#env.visible() ? act() : wait()));
     };
     wait();
     return () => calm();
@@ -324,14 +324,14 @@ export class Outbox {
 
   /** @param {Kept} kept */
   #put(kept) {
-    const { item } = this.#shelf.put(kept);
+    const { item } = this.#storage.put(kept);
     this.#changed();
     return item;
   }
 
   /** @param {string} id */
   #remove(id) {
-    this.#shelf.remove(id);
+    this.#storage.remove(id);
     this.#changed();
   }
 

@@ -31,29 +31,29 @@ const BUSY_MS = 5_000;
 export class Stream {
   /** @type {StreamStatus} */
   status;
-  #world;
+  #env;
   #url;
   #onEvent;
   #onStatus;
-  /** @type {import('./world.js').Source | null} */
+  /** @type {import('./env.js').Source | null} */
   #source = null;
   #wait = WAIT_MS.first;
   #heardAt = 0;
   #calls = { timer: () => {}, opened: () => {} };
 
   /**
-   * @param {import('./world.js').World} world
+   * @param {import('./env.js').Env} env
    * @param {object} use
    * @param {() => string} use.url asked anew for each connection
    * @param {(event: import('./types.js').RoomEvent) => void} use.onEvent all but `busy`
    * @param {(status: StreamStatus) => void} [use.onStatus]
    */
-  constructor(world, { url, onEvent, onStatus = () => {} }) {
-    this.#world = world;
+  constructor(env, { url, onEvent, onStatus = () => {} }) {
+    this.#env = env;
     this.#url = url;
     this.#onEvent = onEvent;
     this.#onStatus = onStatus;
-    this.status = { state: 'connecting', since: world.now(), retryAt: null };
+    this.status = { state: 'connecting', since: env.now(), retryAt: null };
   }
 
   get running() {
@@ -69,10 +69,10 @@ export class Stream {
   renew() {
     this.#drop();
     this.#be(this.status.state);
-    const source = this.#world.source(this.#url());
+    const source = this.#env.source(this.#url());
     this.#source = source;
     source.onopen = () => {
-      this.#calls.opened = this.#world.later(OPEN_MS, () => this.#be('live'));
+      this.#calls.opened = this.#env.later(OPEN_MS, () => this.#be('live'));
     };
     source.onerror = () => this.#again('broken');
     for (const name of [...DURABLE, ...LIVE]) {
@@ -88,14 +88,14 @@ export class Stream {
 
   /** Somebody looks, or the network is back: no waiting, and no trust in what has long been silent. */
   wake() {
-    const heardAgo = this.#world.now() - this.#heardAt;
+    const heardAgo = this.#env.now() - this.#heardAt;
     const stale = this.status.state === 'live' && (heardAgo > STALE_MS || heardAgo < 0);
     if (this.status.retryAt !== null || stale) this.renew();
   }
 
   /** Connects if it is time: a browser makes the timers of a hidden page late. */
   due() {
-    if (this.status.retryAt !== null && this.status.retryAt <= this.#world.now()) this.renew();
+    if (this.status.retryAt !== null && this.status.retryAt <= this.#env.now()) this.renew();
   }
 
   /** Ends it; `start` begins again. */
@@ -129,9 +129,9 @@ export class Stream {
   }
 
   #watch() {
-    this.#heardAt = this.#world.now();
+    this.#heardAt = this.#env.now();
     this.#calls.timer();
-    this.#calls.timer = this.#world.later(SILENCE_MS, () => this.#again('broken'));
+    this.#calls.timer = this.#env.later(SILENCE_MS, () => this.#again('broken'));
   }
 
   /**
@@ -141,10 +141,10 @@ export class Stream {
    */
   #again(state, ms = this.#wait) {
     this.#drop();
-    const wait = Math.round(state === 'busy' ? ms * (1 + this.#world.random()) : ms * (0.5 + this.#world.random() / 2));
+    const wait = Math.round(state === 'busy' ? ms * (1 + this.#env.random()) : ms * (0.5 + this.#env.random() / 2));
     if (state === 'broken') this.#wait = Math.min(this.#wait * 2, WAIT_MS.max);
-    this.#calls.timer = this.#world.later(wait, () => this.renew());
-    this.#be(state, this.#world.now() + wait);
+    this.#calls.timer = this.#env.later(wait, () => this.renew());
+    this.#be(state, this.#env.now() + wait);
   }
 
   /**
@@ -154,7 +154,7 @@ export class Stream {
   #be(state, retryAt = null) {
     const same = state === this.status.state;
     if (same && retryAt === this.status.retryAt) return;
-    this.status = { state, since: same ? this.status.since : this.#world.now(), retryAt };
+    this.status = { state, since: same ? this.status.since : this.#env.now(), retryAt };
     this.#onStatus(this.status);
   }
 }

@@ -22,10 +22,10 @@ export class Tabs {
   id = '';
   /** @type {Role} */
   role = 'unknown';
-  #world;
+  #env;
   #name;
   #use;
-  /** @type {import('./world.js').Channel | null} */
+  /** @type {import('./env.js').Channel | null} */
   #channel = null;
   /** Aborted by `stop`: takes back every request for a lock. */
   #running = new AbortController();
@@ -40,24 +40,24 @@ export class Tabs {
   #quiet = () => {};
 
   /**
-   * @param {import('./world.js').World} world
+   * @param {import('./env.js').Env} env
    * @param {string} name of the lock and of the channel
    * @param {object} use
    * @param {(role: Role) => void} use.onRole on every change
    * @param {(message: any) => void} use.onMessage from other tabs; `from` is theirs
    */
-  constructor(world, name, use) {
-    this.#world = world;
+  constructor(env, name, use) {
+    this.#env = env;
     this.#name = name;
     this.#use = use;
   }
 
   start() {
-    const { locks, channel } = this.#world;
+    const { locks, channel } = this.#env;
     if (!locks || !channel) return this.#be('alone');
     this.#running = new AbortController();
     const mine = this.#running.signal;
-    this.id = uuid(this.#world.bytes); // a new one each time: the lock of the last one may still be looked at
+    this.id = uuid(this.#env.bytes); // a new one each time: the lock of the last one may still be looked at
     this.#channel = channel(this.#name);
     this.#channel.onmessage = (/** @type {MessageEvent} */ { data }) => this.#heard(data);
     // Asked for first, so that it is held before anybody hears of this tab.
@@ -103,7 +103,7 @@ export class Tabs {
     if (this.role !== 'follower') return;
     this.#quiet();
     this.tell({ kind: 'ask' });
-    this.#quiet = this.#world.later(ANSWER_MS, () => (this.#world.visible() ? this.#steal() : this.#listen()));
+    this.#quiet = this.#env.later(ANSWER_MS, () => (this.#env.visible() ? this.#steal() : this.#listen()));
   }
 
   /** @param {string} tab */
@@ -120,7 +120,7 @@ export class Tabs {
   /** Hidden tabs do not ask: nobody waits, and the browser makes their timers late. */
   #listen() {
     this.#quiet();
-    this.#quiet = this.#world.later(QUIET_MS, () => (this.#world.visible() ? this.check() : this.#listen()));
+    this.#quiet = this.#env.later(QUIET_MS, () => (this.#env.visible() ? this.check() : this.#listen()));
   }
 
   #follow() {
@@ -181,7 +181,7 @@ export class Tabs {
   }
 
   get #locks() {
-    return /** @type {import('./world.js').Locks} */ (this.#world.locks);
+    return /** @type {import('./env.js').Locks} */ (this.#env.locks);
   }
 
   /** @param {Role} role */

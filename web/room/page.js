@@ -5,7 +5,7 @@ import { openRoom } from '../client.js';
 import { paint } from '../parts/color.js';
 import { byId } from '../parts/dom.js';
 import { plain } from '../parts/markdown.js';
-import { actor, lastOwn, newestOpen, offersOf } from './acts.js';
+import { actor, lastOwn, newestOpen, offersOf } from './actions.js';
 import { Announcer } from './announce.js';
 import { note, startBar } from './bar.js';
 import { Composer } from './composer.js';

@@ -7,7 +7,7 @@
 //! Promises: as the rest of `wire`; a snapshot with every later update laid over it is the next snapshot: items of `queues` are
 //! replaced by `bot` (and their minutes by `at`), of `open` and `ended` by `message_id`, of `workers` by `worker`.
 //! Ages are not told, but since when: whoever shows them counts from `at`, the server's time.
-//! Not here: what it is made of (`projection::glance`, `node::monitor`).
+//! Not here: what it is made of (`projection::monitor`, `node::monitor`).
 
 use super::*;
 

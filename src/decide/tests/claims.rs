@@ -2,9 +2,9 @@
 
 use super::*;
 
-fn wish(bots: &[usize], key: &str) -> Wish {
+fn wish(bots: &[usize], key: &str) -> ClaimRequest {
     let bots = bots.iter().map(|n| bot(*n)).collect();
-    Wish { bots, worker: "w".into(), incarnation: None, reply_id: work::reply_of("w", key), keyed: true }
+    ClaimRequest { bots, worker: "w".into(), incarnation: None, reply_id: work::reply_of("w", key), keyed: true }
 }
 
 impl World {
@@ -13,7 +13,7 @@ impl World {
         assert!(matches!(came, Ok(Some(Decision::Append { .. }))), "{came:?}");
     }
 
-    fn wish(&self, wish: &Wish, busy: &[MessageId]) -> Came {
+    fn wish(&self, wish: &ClaimRequest, busy: &[MessageId]) -> Came {
         let busy = busy.iter().copied().collect();
         work::claim(
             &self.projections,

@@ -17,7 +17,7 @@ use futures_util::{Stream, StreamExt, stream::SelectAll};
 use http_body::Frame;
 use tracing::warn;
 
-use super::{App, From, LIMIT_MAX, Part, Problem, RETRY_MS, SNAPSHOT_DEFAULT, Taken, busy, join, retry, stream};
+use super::{App, From, LIMIT_MAX, Part, Permit, Problem, RETRY_MS, SNAPSHOT_DEFAULT, busy, join, retry, stream};
 use crate::{fanout::frame, http::input::Params};
 
 /// Rooms of one stream: each may hold a snapshot of 1 MiB while it opens.
@@ -27,7 +27,7 @@ pub(in crate::http) async fn follow(State(app): State<App>, params: Params) -> R
     params.only(&["rooms", "limit"])?;
     let limit = params.limit(SNAPSHOT_DEFAULT, LIMIT_MAX)?;
     let wanted = rooms(params.text("rooms").unwrap_or(""))?;
-    let Some(place) = Taken::enter(&app.0.subscribers, app.0.limits.subscribers_max) else { return Ok(busy()) };
+    let Some(place) = Permit::acquire(&app.0.subscribers, app.0.limits.subscribers_max) else { return Ok(busy()) };
     let mut feeds = SelectAll::new();
     let mut first = BytesMut::from(&*retry(RETRY_MS));
     for (room, from) in wanted {
@@ -104,7 +104,7 @@ struct Feeds {
     feeds: SelectAll<Named>,
     /// The room whose events went out last.
     said: Option<RoomName>,
-    _place: Taken,
+    _place: Permit,
 }
 
 impl http_body::Body for Feeds {

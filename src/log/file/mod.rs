@@ -60,7 +60,7 @@ use self::{
 };
 pub use self::{filling::Filling, history::History};
 use super::{
-    Append, Error, Info, Judge, Log, Pending, Verdict, check_ascending, check_base, check_batch, check_entries,
+    Append, Error, Info, Log, Pending, Sequencer, Verdict, check_ascending, check_base, check_batch, check_entries,
     check_positions, check_trim, first_after,
 };
 use crate::clock::Clock;
@@ -235,8 +235,8 @@ impl FileLog {
         let reader = Reader::new(disk.clone(), folder.clone(), opened.meta.clone(), recent_bytes_max, segments, newest);
         reader.add_marks(first, &opened.marks);
         let reader = Arc::new(reader);
-        let judge = Judge::resume(opened.newest);
-        let (tail_sender, tail) = watch::channel(judge.tail());
+        let sequencer = Sequencer::resume(opened.newest);
+        let (tail_sender, tail) = watch::channel(sequencer.tail());
         let ahead =
             opened.file.len().map_err(|source| OpenError::Io { file: segment::path(&folder, first), source })?;
         let writer = Writer {
@@ -244,13 +244,13 @@ impl FileLog {
             folder,
             meta: opened.meta.clone(),
             segment_bytes: options.segment_bytes.max(SEGMENT_BYTES_MIN),
-            durable: judge.clone(),
+            durable: sequencer.clone(),
             segment: Segment { first, file: opened.file, seed: opened.seed, offset: opened.end.offset, ahead },
             reader: reader.clone(),
             tail: tail_sender,
             buffer: BytesMut::new(),
         };
-        let queue = Arc::new(Queue::new(judge, clock));
+        let queue = Arc::new(Queue::new(sequencer, clock));
         let thread = thread::Builder::new().name("log-commit".into()).spawn({
             let queue = queue.clone();
             move || writer.run(&queue)

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use super::erasing::Target;
 use crate::{
     clock::Clock,
-    log::{Append, Error, Judge, Verdict},
+    log::{Append, Error, Sequencer, Verdict},
 };
 
 /// Calls that may wait; a node has one under way, so this is for many callers on one log.
@@ -100,7 +100,7 @@ pub(super) struct Queue {
 #[derive(Debug)]
 struct State {
     /// Counts everything judged, durable or not.
-    judge: Judge,
+    sequencer: Sequencer,
     calls: VecDeque<(Call, Size)>,
     bytes: u64,
     /// The thread waits: only then is a wake-up (a system call) needed.
@@ -111,10 +111,10 @@ struct State {
 }
 
 impl Queue {
-    /// A queue before a log that `judge` knows the end of.
-    pub(super) fn new(judge: Judge, clock: Clock) -> Queue {
+    /// A queue before a log that `sequencer` knows the end of.
+    pub(super) fn new(sequencer: Sequencer, clock: Clock) -> Queue {
         let (calls, bytes, idle, closing, ended) = (VecDeque::new(), 0, false, false, None);
-        let state = Mutex::new(State { judge, calls, bytes, idle, closing, ended });
+        let state = Mutex::new(State { sequencer, calls, bytes, idle, closing, ended });
         Queue { state, arrived: Condvar::new(), clock }
     }
 
@@ -126,7 +126,7 @@ impl Queue {
     /// The time that an entry would get now.
     pub(super) fn now_ms(&self) -> u64 {
         let now_ms = self.clock.now_ms();
-        self.state().judge.stamp_ms(now_ms)
+        self.state().sequencer.stamp_ms(now_ms)
     }
 
     /// Judges a batch of appends and lets it in, or answers it at once.
@@ -138,14 +138,14 @@ impl Queue {
             drop(answer.send(Err(error)));
             return;
         }
-        let verdicts = batch.into_iter().map(|append| state.judge.judge(append, now_ms)).collect();
+        let verdicts = batch.into_iter().map(|append| state.sequencer.admit(append, now_ms)).collect();
         self.enter(state, Call::Append(answer, verdicts), size);
     }
 
     /// Lets in entries that go on where the log ends, or answers at once.
     pub(super) fn load(&self, entries: Vec<Arc<Entry>>, size: Size, answer: Answer<()>) {
         let mut state = self.state();
-        if let Err(error) = state.may_enter(size).and_then(|()| state.judge.load(&entries)) {
+        if let Err(error) = state.may_enter(size).and_then(|()| state.sequencer.load(&entries)) {
             drop(state);
             drop(answer.send(Err(error)));
             return;
@@ -177,9 +177,9 @@ impl Queue {
         self.enter(state, Call::Trim(answer, upto), size);
     }
 
-    /// Erases what the judge keeps of these positions, which are in order.
+    /// Erases what the sequencer keeps of these positions, which are in order.
     pub(super) fn forget(&self, positions: &[Seq]) {
-        self.state().judge.erase(positions);
+        self.state().sequencer.erase(positions);
     }
 
     fn enter(&self, mut state: MutexGuard<'_, State>, call: Call, size: Size) {
@@ -215,11 +215,11 @@ impl Queue {
         Some(bytes)
     }
 
-    /// Nothing of the group taken last was written: goes back to `durable`, the judge of what was. Refuses all that wait
+    /// Nothing of the group taken last was written: goes back to `durable`, the sequencer of what was. Refuses all that wait
     /// too, since they were judged as if the group were there.
-    pub(super) fn undo(&self, durable: &Judge, group: &mut Vec<Call>, error: &Error) {
+    pub(super) fn undo(&self, durable: &Sequencer, group: &mut Vec<Call>, error: &Error) {
         let mut state = self.state();
-        state.judge = durable.clone();
+        state.sequencer = durable.clone();
         state.bytes = 0;
         let waiting = std::mem::take(&mut state.calls);
         drop(state);
@@ -269,7 +269,7 @@ mod tests {
     use crate::log::conformance::{append, post};
 
     fn queue() -> Queue {
-        Queue::new(Judge::default(), Clock::manual(1).0)
+        Queue::new(Sequencer::default(), Clock::manual(1).0)
     }
 
     fn push(queue: &Queue, bytes_max: u64) -> oneshot::Receiver<Result<Vec<Verdict>, Error>> {
@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn undoing_a_group_refuses_all_that_were_judged_after_it() {
         let queue = queue();
-        let durable = Judge::default();
+        let durable = Sequencer::default();
         let (mut first, mut group) = (push(&queue, 1), Vec::new());
         queue.take(&mut group);
         let mut second = push(&queue, 1);

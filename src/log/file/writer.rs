@@ -27,7 +27,7 @@ use super::{
     segment::{self, Mark, Marks},
     trimming,
 };
-use crate::log::{Error, Judge};
+use crate::log::{Error, Sequencer};
 
 /// Segments are written ahead with zeros in steps of this size: then a sync need not write the file's length or layout.
 const AHEAD_BYTES: u64 = 4 << 20;
@@ -41,7 +41,7 @@ pub(super) struct Writer {
     pub(super) meta: Meta,
     pub(super) segment_bytes: u64,
     /// Knows durable entries only: what the queue goes back to when there is no room.
-    pub(super) durable: Judge,
+    pub(super) durable: Sequencer,
     pub(super) segment: Segment,
     pub(super) reader: Arc<Reader>,
     pub(super) tail: watch::Sender<Seq>,

@@ -15,7 +15,7 @@ use antiphon_schemas::{BotName, MessageId};
 use tokio::sync::oneshot;
 
 use super::super::{Claimed, Error};
-use crate::decide::{Facts, work::Wish};
+use crate::decide::{Facts, work::ClaimRequest};
 
 /// Below this many nobody looks for those that have gone.
 const SWEEP_MIN: usize = 256;
@@ -56,7 +56,7 @@ impl Claimer {
 /// All that wait.
 #[derive(Default)]
 pub(super) struct Claimers {
-    waiting: HashMap<u64, (Wish, Claimer)>,
+    waiting: HashMap<u64, (ClaimRequest, Claimer)>,
     by_bot: BTreeMap<BotName, BTreeSet<(bool, u64)>>,
     by_reply: HashMap<MessageId, u64>,
     sweep_at: usize,
@@ -64,7 +64,7 @@ pub(super) struct Claimers {
 
 impl Claimers {
     /// Lets one wait, unless its time is over. One that waited for the same reply is told that nothing came.
-    pub(super) fn put(&mut self, wish: Wish, claimer: Claimer, now: Instant) {
+    pub(super) fn put(&mut self, wish: ClaimRequest, claimer: Claimer, now: Instant) {
         if claimer.until.is_some_and(|until| until <= now) {
             let _gone = claimer.tell(Ok(Told::Nothing));
             return;
@@ -84,7 +84,7 @@ impl Claimers {
     }
 
     /// Takes one by its ticket.
-    pub(super) fn take(&mut self, ticket: u64) -> Option<(Wish, Claimer)> {
+    pub(super) fn take(&mut self, ticket: u64) -> Option<(ClaimRequest, Claimer)> {
         let (wish, claimer) = self.waiting.remove(&ticket)?;
         for bot in wish.bots.iter() {
             if let Some(of_bot) = self.by_bot.get_mut(bot) {
@@ -99,13 +99,13 @@ impl Claimers {
     }
 
     /// Takes the one that waits for this reply.
-    pub(super) fn take_for(&mut self, reply_id: &MessageId) -> Option<(Wish, Claimer)> {
+    pub(super) fn take_for(&mut self, reply_id: &MessageId) -> Option<(ClaimRequest, Claimer)> {
         let ticket = *self.by_reply.get(reply_id)?;
         self.take(ticket)
     }
 
     /// Takes the next of a bot that is still there.
-    pub(super) fn take_first(&mut self, bot: &BotName) -> Option<(Wish, Claimer)> {
+    pub(super) fn take_first(&mut self, bot: &BotName) -> Option<(ClaimRequest, Claimer)> {
         loop {
             let (_, ticket) = *self.by_bot.get(bot)?.first()?;
             let taken = self.take(ticket);
@@ -142,11 +142,11 @@ mod tests {
         BotName::new(name).unwrap()
     }
 
-    fn one(ticket: u64, bots: &[&str], cold: bool) -> (Wish, Claimer, Answer) {
+    fn one(ticket: u64, bots: &[&str], cold: bool) -> (ClaimRequest, Claimer, Answer) {
         let (answer, told) = oneshot::channel();
         let bots = bots.iter().map(|name| bot(name)).collect();
         let reply_id = crate::log::conformance::id(ticket.into());
-        let wish = Wish { bots, worker: "w".into(), incarnation: None, reply_id, keyed: true };
+        let wish = ClaimRequest { bots, worker: "w".into(), incarnation: None, reply_id, keyed: true };
         (wish, Claimer { ticket, cold, until: None, kept: true, facts: Facts::none(), answer }, told)
     }
 

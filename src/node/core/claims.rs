@@ -19,7 +19,7 @@ use super::{
 };
 use crate::decide::{
     Refusal,
-    work::{Held, Wish},
+    work::{ClaimRequest, Held},
 };
 
 /// See the module header.
@@ -29,7 +29,7 @@ pub(super) struct Claims {
     /// The claims given out here, by fence.
     over: HashMap<Seq, CancellationToken>,
     /// Claims whose append may have happened, by their request.
-    doubtful: BTreeMap<RequestId, (Wish, Claimer)>,
+    doubtful: BTreeMap<RequestId, (ClaimRequest, Claimer)>,
     /// Releases that this node owes: which claim, and why.
     owed: HashMap<MessageId, (Seq, &'static str)>,
 }
@@ -82,7 +82,7 @@ impl Claims {
     pub(super) fn ask(
         &mut self,
         state: &State,
-        wish: Wish,
+        wish: ClaimRequest,
         claimer: Claimer,
         now: Instant,
     ) -> Option<(Held, Duration)> {
@@ -135,7 +135,7 @@ impl Claims {
     }
 
     /// Whether the log took this claim is not known.
-    pub(super) fn doubt(&mut self, request: RequestId, wish: Wish, claimer: Claimer) {
+    pub(super) fn doubt(&mut self, request: RequestId, wish: ClaimRequest, claimer: Claimer) {
         self.doubtful.insert(request, (wish, claimer));
     }
 

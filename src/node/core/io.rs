@@ -24,7 +24,7 @@ use crate::{
         key::KeyWish,
         post::Post,
         repair::Restore,
-        work::{End, Held, Wish},
+        work::{ClaimRequest, End, Held},
     },
     log::{self, Access, Append, Lane, Resynced, Verdict},
     node::{Heard, Word},
@@ -123,7 +123,7 @@ pub(crate) trait IndexProgress: Send + Sync {
 /// What a node is asked to do.
 pub(crate) enum Request {
     Command { command: Command, facts: Facts, epoch: Epoch, answer: oneshot::Sender<Result<Answered, Error>> },
-    Claim { wish: Wish, claimer: Claimer },
+    Claim { wish: ClaimRequest, claimer: Claimer },
     Withdraw { ticket: u64 },
     Probe,
     Stop { done: oneshot::Sender<()> },
@@ -136,7 +136,7 @@ pub(crate) enum Command {
     Change(MessageId, Change),
     End(Held, End),
     Due(MessageId, LogTime),
-    Claim(Wish),
+    Claim(ClaimRequest),
     Restore(Restore),
     Note(LogRepaired),
     Checkpoint(LogCheckpoint),

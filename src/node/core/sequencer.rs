@@ -27,7 +27,7 @@ use super::{
 use crate::{
     decide::{
         self, Decision, FIRST_LANE_PER_ROOM, Policy, Refusal,
-        work::{self, Ages, End, Wish},
+        work::{self, Ages, ClaimRequest, End},
     },
     log::{self, Append, BATCH_MAX, Draft, SCAN_MAX},
     projection::{Projections, queue::Queue},
@@ -74,7 +74,7 @@ pub(super) struct Decided {
     /// Wait for the next turn.
     pub(super) later: VecDeque<Item>,
     /// Found nothing that they could have.
-    pub(super) waiting: Vec<(Wish, Claimer)>,
+    pub(super) waiting: Vec<(ClaimRequest, Claimer)>,
     /// The messages that the append touches.
     busy: HashSet<MessageId>,
     /// Its events so far: as many newer entries the next append finds.

@@ -10,7 +10,7 @@ use tracing::debug;
 use super::Node;
 use crate::{
     node::Error,
-    projection::{glance::Glance, queue::All},
+    projection::{monitor::MonitorFold, queue::All},
 };
 
 /// Entries that are folded when the first monitor comes: some tenths of a second, and hours of a log that people fill.
@@ -20,7 +20,7 @@ const PAGE: usize = 2_048;
 
 /// The fold, and where it stands.
 pub(super) struct Fold {
-    pub(super) glance: Glance,
+    pub(super) monitor: MonitorFold,
     /// The time of the first entry in it.
     pub(super) since_ms: Option<u64>,
     epoch: Epoch,
@@ -40,10 +40,10 @@ impl Fold {
     pub(super) async fn begin(node: &Node, (epoch, position): (Epoch, Seq), open: &All) -> Result<Fold, Error> {
         let bots = node.policy().bots.iter().map(|bot| bot.name.clone());
         let position_before = Seq(position.0.saturating_sub(FOLDED_MAX));
-        let glance = Glance::new(epoch, bots);
-        let mut fold = Fold { glance, since_ms: None, epoch, position: position_before };
+        let monitor = MonitorFold::new(epoch, bots);
+        let mut fold = Fold { monitor, since_ms: None, epoch, position: position_before };
         fold.advance(node, position).await?;
-        fold.glance.take_in(open.iter());
+        fold.monitor.take_in(open.iter());
         Ok(fold)
     }
 
@@ -69,7 +69,7 @@ impl Fold {
     fn fold(&mut self, entries: &[Arc<Entry>]) {
         for entry in entries {
             self.since_ms.get_or_insert(entry.header.at_ms);
-            self.glance.apply(entry);
+            self.monitor.apply(entry);
             self.position = entry.header.seq;
         }
     }

@@ -8,7 +8,7 @@
 //! Promises: the first monitor starts the task, the last one ends it, and without one nothing of this costs anything but a
 //! look whether somebody listens; nothing is done for an entry while the state is locked; a monitor gets a snapshot and its
 //! place in the feed in one step, so it misses nothing and sees nothing twice; one that is too slow gets a new snapshot.
-//! Not here: the fold (`projection::glance`), the order of the list (`projection::lineup`), how things look on the wire
+//! Not here: the fold (`projection::monitor`), the order of the list (`projection::open_list`), how things look on the wire
 //! (`picture`), what changed (`change`), workers (`workers`).
 
 mod change;
@@ -30,7 +30,7 @@ use uuid::Uuid;
 use self::fold::Fold;
 pub(super) use self::picture::Live;
 use super::{Error, Node};
-use crate::fanout::{Feed, Frame, Taken, frame};
+use crate::fanout::{Feed, FeedItem, Frame, frame};
 
 /// What happens within this time is told at once: faster than an eye follows, slower than a log fills.
 const UPDATE_EVERY: Duration = Duration::from_millis(250);
@@ -202,13 +202,13 @@ impl Watching {
     /// The next events; `None` when the feed ends.
     pub async fn next(&mut self) -> Option<Bytes> {
         match poll_fn(|cx| self.hub.feed.poll_take(&mut self.slot, cx)).await {
-            Taken::Frames(bytes, _) => Some(bytes),
-            Taken::Lagged => {
+            FeedItem::Frames(bytes, _) => Some(bytes),
+            FeedItem::Lagged => {
                 let (slot, bytes) = self.hub.join();
                 self.slot = slot;
                 Some(bytes)
             }
-            Taken::Closed => None,
+            FeedItem::Closed => None,
         }
     }
 }

@@ -18,9 +18,9 @@ use super::{Fold, Node, Picture, Surroundings};
 use crate::{
     node::{Condition, Stage, State, Writing, workers},
     projection::{
-        glance::Asked,
-        lineup::{Lineup, Row, lineup},
         minutes::{Tally, spread},
+        monitor::Asked,
+        open_list::{OpenList, Row, open_list},
         queue::{self, All, Depth},
         view,
     },
@@ -51,7 +51,7 @@ struct Seen {
     condition: Condition,
     parked: u64,
     refused: u64,
-    lineup: Lineup,
+    open_list: OpenList,
     live: HashMap<MessageId, Live>,
     held: Vec<workers::Held>,
     /// With the time since which the oldest waits.
@@ -65,8 +65,8 @@ impl Seen {
         let state = node.state();
         let State { epoch, projections, .. } = &*state;
         let (epoch, position, queue) = (*epoch, projections.position, &projections.queue);
-        let lineup = lineup(queue, OPEN_MAX);
-        let live = lineup.rows.iter().filter_map(|row| Some((row.id, Live::of(state.writing.get(&row.id)?))));
+        let open_list = open_list(queue, OPEN_MAX);
+        let live = open_list.rows.iter().filter_map(|row| Some((row.id, Live::of(state.writing.get(&row.id)?))));
         let lanes = node.policy().bots.iter().map(|bot| {
             let lanes = queue.lanes(&bot.name);
             let lanes = lanes.map(|(priority, second, n)| Lane { priority, second, waiting: n as u64 }).collect();
@@ -81,7 +81,7 @@ impl Seen {
             parked: state.parked as u64,
             refused: state.refused as u64,
             live: live.collect(),
-            lineup,
+            open_list,
             held: workers::held(&state),
             lanes: lanes.collect(),
             all: begins.then(|| queue.all()),
@@ -107,16 +107,16 @@ pub(super) async fn look(node: &Node, fold: &mut Option<Fold>, surroundings: &dy
         _ => {}
     }
     if let Some(fold) = fold {
-        look_up(node, fold, &seen.lineup).await;
+        look_up(node, fold, &seen.open_list).await;
     }
     (picture(node, seen, fold.as_ref(), surroundings), anew)
 }
 
 /// Looks up what messages say that were posted before the fold began.
-async fn look_up(node: &Node, fold: &mut Fold, lineup: &Lineup) {
-    for id in fold.glance.lacking(lineup.rows.iter().map(|row| &row.id)) {
+async fn look_up(node: &Node, fold: &mut Fold, open_list: &OpenList) {
+    for id in fold.monitor.lacking(open_list.rows.iter().map(|row| &row.id)) {
         match node.message(id).await {
-            Ok(message) => fold.glance.learn(id, message.as_ref()),
+            Ok(message) => fold.monitor.learn(id, message.as_ref()),
             // The next look tries again.
             Err(why) => return debug!(%why, "what a message says cannot be read at the moment"),
         }
@@ -124,10 +124,10 @@ async fn look_up(node: &Node, fold: &mut Fold, lineup: &Lineup) {
 }
 
 fn picture(node: &Node, seen: Seen, fold: Option<&Fold>, surroundings: &dyn Surroundings) -> Picture {
-    let (epoch, glance) = (seen.epoch, fold.map(|fold| &fold.glance));
+    let (epoch, monitor) = (seen.epoch, fold.map(|fold| &fold.monitor));
     let health = health(node, &seen, surroundings);
     let queues = seen.lanes.into_iter().map(|(bot, depth, lanes, oldest_ms)| {
-        let minutes = glance.and_then(|glance| glance.minutes(&bot));
+        let minutes = monitor.and_then(|monitor| monitor.minutes(&bot));
         let nothing = Tally::default();
         let all = minutes.map_or(&nothing, |minutes| minutes.all());
         MonitorQueue {
@@ -150,8 +150,8 @@ fn picture(node: &Node, seen: Seen, fold: Option<&Fold>, surroundings: &dyn Surr
             bot,
         }
     });
-    let open = seen.lineup.rows.iter().map(|row| {
-        let asked = glance.and_then(|glance| glance.open(&row.id));
+    let open = seen.open_list.rows.iter().map(|row| {
+        let asked = monitor.and_then(|monitor| monitor.open(&row.id));
         open_message(epoch, row, asked, seen.live.get(&row.id))
     });
     let snapshot = MonitorSnapshot {
@@ -162,12 +162,12 @@ fn picture(node: &Node, seen: Seen, fold: Option<&Fold>, surroundings: &dyn Surr
         health,
         queues: queues.collect(),
         open: open.collect(),
-        open_total: seen.lineup.total as u64,
-        ended: glance.map_or_else(Vec::new, |glance| glance.ended().cloned().collect()),
+        open_total: seen.open_list.total as u64,
+        ended: monitor.map_or_else(Vec::new, |monitor| monitor.ended().cloned().collect()),
         since_at: fold.and_then(|fold| fold.since_ms).map(time::rfc3339),
         workers: node.listed(seen.held, epoch, surroundings),
     };
-    let [ended_count, hidden_count] = glance.map_or([0; 2], |glance| [glance.ended_count(), glance.hidden_count()]);
+    let [ended_count, hidden_count] = monitor.map_or([0; 2], |monitor| [monitor.ended_count(), monitor.hidden_count()]);
     Picture { snapshot, ended_count, hidden_count, encoded: OnceLock::new() }
 }
 

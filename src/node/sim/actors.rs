@@ -24,7 +24,7 @@ use crate::decide::{
     Facts, Refusal,
     change::Change,
     post::Post,
-    work::{End, Held, Wish},
+    work::{ClaimRequest, End, Held},
 };
 
 /// How long somebody waits for an answer before asking again.
@@ -231,7 +231,7 @@ impl World {
                 let reply_id = MessageId(uuid::Builder::from_random_bytes(self.rng.random()).into_uuid());
                 let incarnation = Some(Uuid::from_u128(u128::from(self.machines[machine].process)));
                 let worker = format!("{name}/{}/1", bot(of)).into();
-                let wish = Wish { bots: [bot(of)].into(), worker, incarnation, reply_id, keyed: false };
+                let wish = ClaimRequest { bots: [bot(of)].into(), worker, incarnation, reply_id, keyed: false };
                 let (answer, told) = oneshot::channel();
                 self.actors.tickets += 1;
                 let ticket = self.actors.tickets;

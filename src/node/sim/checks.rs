@@ -18,8 +18,8 @@ use super::{
     world::{MAX_AGE_MS, Plan, RETRY_BASE_MS, World},
 };
 use crate::{
-    fanout::{Feed, Taken, frame},
-    projection::{Kept, Projections},
+    fanout::{Feed, FeedItem, frame},
+    projection::{Projections, SnapshotData},
 };
 
 /// A second, by clocks that drift and messages that take their time.
@@ -185,9 +185,9 @@ impl World {
         let known = &to.known.position;
         while followed.feed.end() > followed.slot {
             let bytes = match followed.feed.poll_take(&mut followed.slot, &mut cx) {
-                Poll::Ready(Taken::Frames(bytes, _)) => bytes,
+                Poll::Ready(FeedItem::Frames(bytes, _)) => bytes,
                 // A text was taken back, and what was before it fell off: the log has it.
-                Poll::Ready(Taken::Lagged) => {
+                Poll::Ready(FeedItem::Lagged) => {
                     let last = followed.seen.last().copied().unwrap_or(followed.joined);
                     let missed = to.seen.iter().filter(|entry| entry.header.seq > last && entry.header.seq <= *known);
                     let missed = missed.filter(|entry| frame::of_entry(entry, epoch, false).is_some());
@@ -256,11 +256,11 @@ impl World {
         if later.into_iter().any(|entry| matches!(entry.event, Event::MessageErased(_))) {
             return Ok(());
         }
-        let mut folded = Projections::resume(state.epoch, LIMITS, Kept::default());
+        let mut folded = Projections::resume(state.epoch, LIMITS, SnapshotData::default());
         for entry in self.store.entries.iter().take(state.projections.position.0 as usize) {
             folded.apply(entry);
         }
-        if folded.keep() != state.projections.keep() {
+        if folded.snapshot() != state.projections.snapshot() {
             return Err(format!("the state of {} is not the fold of the log", to.name));
         }
         Ok(())

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     log::{Append, Error, Resynced},
-    projection::{Kept, Projections},
+    projection::{Projections, SnapshotData},
 };
 
 impl World {
@@ -108,7 +108,7 @@ impl World {
             return Err(away());
         }
         let epoch = self.store.epoch;
-        let mut projections = Projections::resume(epoch, LIMITS, Kept::default());
+        let mut projections = Projections::resume(epoch, LIMITS, SnapshotData::default());
         self.store.entries.iter().for_each(|entry| projections.apply(entry));
         let to = &mut self.machines[machine];
         (to.known, to.seen, to.seen_epoch) = (fresh(), Vec::new(), epoch);

@@ -23,7 +23,7 @@ use super::super::{
 use crate::{
     decide::{Fact, Facts, Policy, post::Post},
     outbox::{Counts, Parked, Settled},
-    projection::{Kept, Limits, Projections},
+    projection::{Limits, Projections, SnapshotData},
 };
 use antiphon_schemas::Epoch;
 
@@ -210,7 +210,7 @@ impl Machine {
 pub(super) type Ready = oneshot::Receiver<Result<(), Error>>;
 
 pub(super) fn fresh() -> Projections {
-    Projections::resume(Epoch(0), LIMITS, Kept::default())
+    Projections::resume(Epoch(0), LIMITS, SnapshotData::default())
 }
 
 /// A moment as the core sees it.

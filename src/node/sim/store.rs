@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use antiphon_schemas::{Entry, Epoch, Seq};
 
-use crate::log::{Append, BATCH_MAX, Error, Judge, Verdict, erased_entry};
+use crate::log::{Append, BATCH_MAX, Error, Sequencer, Verdict, erased_entry};
 
 /// See the module header.
 pub(super) struct Store {
@@ -12,7 +12,7 @@ pub(super) struct Store {
     pub(super) entries: Vec<Arc<Entry>>,
     /// Since which true time each entry is there, in ms: what no clock can change.
     pub(super) true_ms: Vec<u64>,
-    judge: Judge,
+    sequencer: Sequencer,
     pub(super) up: bool,
     /// Its clock minus the true time, in ms.
     pub(super) clock_ms: i64,
@@ -29,7 +29,7 @@ impl Store {
             epoch: Epoch(1),
             entries: Vec::new(),
             true_ms: Vec::new(),
-            judge: Judge::default(),
+            sequencer: Sequencer::default(),
             up: true,
             clock_ms: 0,
             full: false,
@@ -56,7 +56,7 @@ impl Store {
         let now_ms = self.now_ms(true_ms);
         let mut verdicts = Vec::new();
         for append in batch {
-            let verdict = self.judge.judge(append, now_ms);
+            let verdict = self.sequencer.admit(append, now_ms);
             if let Verdict::Appended(entries) = &verdict {
                 self.entries.extend(entries.iter().cloned());
                 self.true_ms.resize(self.entries.len(), true_ms);
@@ -85,7 +85,7 @@ impl Store {
                 self.entries[at] = gone;
             }
         }
-        self.judge.erase(positions);
+        self.sequencer.erase(positions);
         Ok(())
     }
 
@@ -97,7 +97,7 @@ impl Store {
         for (entry, before) in self.entries.iter_mut().zip(bodies) {
             *entry = before.clone();
         }
-        self.judge = Judge::resume(self.entries.iter().cloned());
+        self.sequencer = Sequencer::resume(self.entries.iter().cloned());
     }
 }
 

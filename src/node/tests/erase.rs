@@ -88,7 +88,7 @@ async fn a_reply_is_erased_alone_and_its_question_stays_answered() {
 
     // A node that begins now comes to the same.
     let other = node_on(rig.log.clone(), rig.clock.clone(), policy()).await;
-    assert_eq!(other.state().projections.keep(), rig.node.state().projections.keep());
+    assert_eq!(other.state().projections.snapshot(), rig.node.state().projections.snapshot());
     assert_eq!(other.message(claimed.reply_id).await.unwrap(), Some(reply));
     assert_eq!(other.record(id).await.unwrap(), rig.node.record(id).await.unwrap());
 }
@@ -217,5 +217,5 @@ async fn a_log_with_an_erased_reply_twice_is_followed_by_nodes_old_and_new() {
         assert!(node.message(claimed.reply_id).await.unwrap().unwrap().text.is_empty());
         assert_eq!(node.message(id).await.unwrap().unwrap().status, Status::Answered);
     }
-    assert_eq!(other.state().projections.keep(), rig.node.state().projections.keep());
+    assert_eq!(other.state().projections.snapshot(), rig.node.state().projections.snapshot());
 }

@@ -20,7 +20,7 @@ function api(fetch, base) {
       return fetch(url, init);
     },
   });
-  return { api: new Api(base, browser.tab().world), asked, browser };
+  return { api: new Api(base, browser.tab().env), asked, browser };
 }
 
 /** @param {() => Promise<any>} call */

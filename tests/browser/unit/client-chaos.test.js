@@ -45,7 +45,7 @@ class Day {
     const view = { tab, room: this.one(ROOMS), got: /** @type {any[]} */ ([]), drafts: new Map(), status: /** @type {any} */ (null), handle: /** @type {any} */ (null), outbox: [] };
     this.views.push(view);
     view.handle = openRoom(view.room, {
-      world: tab.world,
+      env: tab.env,
       limit: 500,
       onStatus: (status) => { view.status = status; },
       onOutbox: (/** @type {any} */ items) => { view.outbox = items; },

@@ -24,7 +24,7 @@ test('a monitor has a snapshot, updates, and a new snapshot after a break', asyn
   let status;
   const monitor = openMonitor({
     base: 'https://other/',
-    world: tab.world,
+    env: tab.env,
     onSnapshot: ({ number }) => seen.push(`snapshot ${number}`),
     onUpdate: ({ number }) => seen.push(`update ${number}`),
     onStatus: (now) => { status = now; },

@@ -18,11 +18,11 @@ beforeEach(() => {
 
 const NAME = 'antiphon::outbox';
 
-/** @param {Partial<import('../../../web/client/world.js').World>} [lacks] */
+/** @param {Partial<import('../../../web/client/env.js').Env>} [lacks] */
 function open(lacks) {
   const tab = browser.tab(lacks);
   const live = { now: true };
-  const outbox = new Outbox(tab.world, NAME, new Api('', tab.world).post, () => live.now);
+  const outbox = new Outbox(tab.env, NAME, new Api('', tab.env).post, () => live.now);
   /** @type {any[][]} */
   const seen = [];
   outbox.listen('lobby', (items) => seen.push(items.map(({ body, state }) => `${body.text} ${state}`)));

@@ -20,7 +20,7 @@ beforeEach(() => {
   browser.random = () => 1; // the longest wait
   tab = browser.tab();
   [events, states] = [[], []];
-  stream = new Stream(tab.world, {
+  stream = new Stream(tab.env, {
     url: () => '/api/rooms/lobby/events',
     onEvent: (event) => events.push(event),
     onStatus: ({ state }) => states.push(state),

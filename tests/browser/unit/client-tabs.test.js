@@ -23,7 +23,7 @@ beforeEach(() => {
  * @param {{ tab?: import('./fake-browser.js').FakeTab, lacks?: any, limit?: number }} [options]
  */
 function open(room = 'lobby', { tab = browser.tab(), lacks, limit } = {}) {
-  Object.assign(tab.world, lacks);
+  Object.assign(tab.env, lacks);
   const seen = {
     tab,
     /** @type {string[]} */ names: [],
@@ -34,7 +34,7 @@ function open(room = 'lobby', { tab = browser.tab(), lacks, limit } = {}) {
     /** @type {any} */ room: undefined,
   };
   seen.room = openRoom(room, {
-    world: tab.world,
+    env: tab.env,
     limit,
     onStatus: (status) => { seen.status = status; },
     onOutbox: (items) => { seen.outbox = items; },
@@ -313,8 +313,8 @@ test('a leader that was not told of a tab learns of it', async () => {
   open('lobby');
   await settle();
   const dev = open('dev');
-  const [tell, lost] = [dev.tab.world.channel, /** @type {any[]} */ ([])];
-  dev.tab.world.channel = (name) => {
+  const [tell, lost] = [dev.tab.env.channel, /** @type {any[]} */ ([])];
+  dev.tab.env.channel = (name) => {
     const channel = /** @type {NonNullable<typeof tell>} */ (tell)(name);
     const { postMessage } = channel;
     channel.postMessage = (message) => (message.kind === 'join' && lost.length < 2 ? lost.push(message) : postMessage(message));
@@ -335,7 +335,7 @@ test('a page is handed no heartbeats, and each status once', async () => {
   const one = open();
   /** @type {string[]} */
   const statuses = [];
-  openRoom('lobby', { world: one.tab.world, onStatus: (status) => statuses.push(JSON.stringify(status)) });
+  openRoom('lobby', { env: one.tab.env, onStatus: (status) => statuses.push(JSON.stringify(status)) });
   await settle();
   for (let i = 0; i < 5; i += 1) {
     server.beat();
@@ -434,7 +434,7 @@ test('posts are seen in the outbox of all tabs until their event comes', async (
 test('an error in the page is shown, and costs nobody their events', async () => {
   const tab = browser.tab();
   const mistake = new Error('a mistake in the page');
-  openRoom('lobby', { world: tab.world, onEvent() { throw mistake; } });
+  openRoom('lobby', { env: tab.env, onEvent() { throw mistake; } });
   const second = open('lobby', { tab });
   await settle();
   assert.deepEqual([tab.errors, second.names], [[mistake], ['snapshot']]);

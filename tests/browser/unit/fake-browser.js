@@ -3,7 +3,7 @@
 // Time stands still but for `pass`. A tab may be hidden, frozen (what reaches it waits until it thaws) or killed (nothing of it
 // happens any more, its locks are free). Not here: what answers over the network (fake-server.js).
 
-/** @typedef {import('../../../web/client/world.js').World} World */
+/** @typedef {import('../../../web/client/env.js').Env} Env */
 
 /** Lets everything that is under way happen, but for timers. */
 export async function settle() {
@@ -29,7 +29,7 @@ export class FakeBrowser {
     this.server = server;
   }
 
-  /** @param {Partial<World>} [lacks] what this one has otherwise, e.g. `{ locks: null }` */
+  /** @param {Partial<Env>} [lacks] what this one has otherwise, e.g. `{ locks: null }` */
   tab(lacks = {}) {
     const tab = new FakeTab(this, lacks);
     this.tabs.add(tab);
@@ -104,11 +104,11 @@ export class FakeTab {
   /** @type {Set<{ name: string, onmessage: any, closed: boolean }>} */
   channels = new Set();
 
-  /** @param {FakeBrowser} browser @param {Partial<World>} lacks */
+  /** @param {FakeBrowser} browser @param {Partial<Env>} lacks */
   constructor(browser, lacks) {
     this.browser = browser;
-    /** @type {World} */
-    this.world = {
+    /** @type {Env} */
+    this.env = {
       now: () => browser.now,
       random: () => browser.random(),
       bytes: (count) => Uint8Array.from({ length: count }, () => Math.floor(browser.random() * 256)),

@@ -1,4 +1,4 @@
-//! Lanes: after any trace they are as the picture says, and the pending entries are exactly the claims.
+//! Lanes: after any trace they are as the projection says, and the pending entries are exactly the claims.
 
 use std::collections::BTreeMap;
 
@@ -29,11 +29,11 @@ type Stand = BTreeMap<Seq, (MessageId, Option<Arc<str>>)>;
 
 /// The queue as a projection would have it: positions by lane, with who holds them.
 #[derive(Default, Clone)]
-struct Picture {
+struct Projected {
     lanes: BTreeMap<u64, Stand>,
 }
 
-impl Picture {
+impl Projected {
     fn lanes(&self) -> Vec<Lane> {
         let lane_of = |(n, stand): (&u64, &Stand)| Lane {
             ask: lane(*n),
@@ -47,7 +47,7 @@ impl Picture {
         self.lanes.get(&lane)?.iter().find(|(_, (_, worker))| worker.is_none()).map(|(at, _)| *at)
     }
 
-    /// A random step: what it moves, and the picture after it if it is written as the entry `at`.
+    /// A random step: what it moves, and the projection after it if it is written as the entry `at`.
     fn step(&mut self, random: &mut Xorshift, at: Seq) -> Vec<Move> {
         let on = random.below(4);
         let stand = self.lanes.entry(on).or_default();
@@ -107,22 +107,22 @@ async fn after_any_trace_the_lanes_are_the_picture_and_pending_is_exactly_what_i
         let redis = Redis::start();
         let logs = [open(&redis.url(), "a").await, open(&redis.url(), "b").await];
         let mut random = Xorshift(seed);
-        let mut picture = Picture::default();
+        let mut projected = Projected::default();
         let mut at = Seq::ZERO;
         for call in 0..80 {
             let mut batch = Vec::new();
             for _ in 0..=random.below(4) {
                 at = at.next();
-                batch.push(moved(at.0, picture.step(&mut random, at)));
+                batch.push(moved(at.0, projected.step(&mut random, at)));
             }
             let log = &logs[call % 2];
             for verdict in log.append(batch).await.unwrap() {
                 assert!(matches!(verdict, Verdict::Appended(_)), "seed {seed}, call {call}: {verdict:?}");
             }
         }
-        assert_eq!(logs[0].resync_lanes(at, picture.lanes()).await.unwrap(), Resynced::InStep, "seed {seed}");
+        assert_eq!(logs[0].resync_lanes(at, projected.lanes()).await.unwrap(), Resynced::InStep, "seed {seed}");
         let mut claims = 0;
-        for (n, stand) in &picture.lanes {
+        for (n, stand) in &projected.lanes {
             let held =
                 stand.iter().filter_map(|(at, (_, worker))| Some((format!("{at}-0"), worker.as_ref()?.to_string())));
             let held: Vec<_> = held.collect();
@@ -132,7 +132,7 @@ async fn after_any_trace_the_lanes_are_the_picture_and_pending_is_exactly_what_i
         assert!(claims > 0 || seed > 1, "a trace with claims");
 
         // Whatever is done to them, they are built anew; untouched ones are left alone.
-        let broken = picture.lanes.iter().find(|(_, stand)| !stand.is_empty()).map(|(n, _)| *n).unwrap();
+        let broken = projected.lanes.iter().find(|(_, stand)| !stand.is_empty()).map(|(n, _)| *n).unwrap();
         for harm in [
             vec!["DEL", name(broken)],
             vec!["SET", name(broken), "something else"],
@@ -142,15 +142,15 @@ async fn after_any_trace_the_lanes_are_the_picture_and_pending_is_exactly_what_i
             vec!["SREM", "{antiphon:0}:lanes", name(broken)],
         ] {
             redis.command(&harm);
-            let other = picture.head(broken).is_none() && harm[1] == "SETID";
-            let resynced = logs[1].resync_lanes(at, picture.lanes()).await.unwrap();
+            let other = projected.head(broken).is_none() && harm[1] == "SETID";
+            let resynced = logs[1].resync_lanes(at, projected.lanes()).await.unwrap();
             assert_eq!(resynced, if other { Resynced::InStep } else { Resynced::Resynced(1) }, "{harm:?}");
-            assert_eq!(logs[1].resync_lanes(at, picture.lanes()).await.unwrap(), Resynced::InStep, "{harm:?}");
+            assert_eq!(logs[1].resync_lanes(at, projected.lanes()).await.unwrap(), Resynced::InStep, "{harm:?}");
         }
         redis.command(&["SET", "{antiphon:0}:lanes", "x"]);
-        assert!(matches!(logs[0].resync_lanes(at, picture.lanes()).await.unwrap(), Resynced::Resynced(n) if n > 0));
-        assert_eq!(logs[0].resync_lanes(at, picture.lanes()).await.unwrap(), Resynced::InStep);
-        assert_eq!(logs[0].resync_lanes(Seq(at.0 - 1), vec![]).await.unwrap(), Resynced::Moved, "another picture");
+        assert!(matches!(logs[0].resync_lanes(at, projected.lanes()).await.unwrap(), Resynced::Resynced(n) if n > 0));
+        assert_eq!(logs[0].resync_lanes(at, projected.lanes()).await.unwrap(), Resynced::InStep);
+        assert_eq!(logs[0].resync_lanes(Seq(at.0 - 1), vec![]).await.unwrap(), Resynced::Moved, "another position");
         assert!(
             matches!(logs[0].resync_lanes(at, vec![]).await.unwrap(), Resynced::Resynced(n) if n > 0),
             "none of them is there"
@@ -175,12 +175,12 @@ async fn only_the_head_of_a_lane_can_be_taken_and_who_is_out_of_step_writes_noth
     redis.command(&["SET", name(0), "something else"]);
     assert!(matches!(log.append(vec![put(4)]).await.unwrap()[0], Verdict::Appended(_)));
     assert!(matches!(log.append(vec![take(5, 2)]).await.unwrap()[0], Verdict::OutOfStep));
-    let picture = Lane {
+    let projected = Lane {
         ask: lane(0),
         taken: vec![(Seq(1), id(1), "w".into())],
         waiting: vec![(Seq(2), id(2)), (Seq(4), id(4))],
     };
-    assert_eq!(log.resync_lanes(Seq(4), vec![picture]).await.unwrap(), Resynced::Resynced(1));
+    assert_eq!(log.resync_lanes(Seq(4), vec![projected]).await.unwrap(), Resynced::Resynced(1));
     assert!(matches!(log.append(vec![take(5, 2)]).await.unwrap()[0], Verdict::Appended(_)));
 }
 

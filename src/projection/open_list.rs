@@ -13,7 +13,7 @@ use super::queue::{Open, Queue, State};
 
 /// The list.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Lineup {
+pub struct OpenList {
     /// The first of them.
     pub rows: Vec<Row>,
     /// How many are open.
@@ -32,7 +32,7 @@ pub struct Row {
 }
 
 /// The first `max` open messages.
-pub fn lineup(queue: &Queue, max: usize) -> Lineup {
+pub fn open_list(queue: &Queue, max: usize) -> OpenList {
     let mut claimed: Vec<_> = queue.claimed().filter_map(|id| Some((queue.claim(&id)?.fence, id))).collect();
     claimed.sort_unstable();
     let order = claimed.into_iter().map(|(_, id)| id).chain(queue.waiting_for_all()).chain(queue.retrying());
@@ -46,7 +46,7 @@ pub fn lineup(queue: &Queue, max: usize) -> Lineup {
         });
         Some(Row { id, open, ahead })
     });
-    Lineup { rows: rows.collect(), total: queue.len() }
+    OpenList { rows: rows.collect(), total: queue.len() }
 }
 
 #[cfg(test)]
@@ -76,7 +76,7 @@ mod tests {
             let mut queue = Queue::default();
             for entry in history(&steps) {
                 queue.apply(&entry);
-                let all = lineup(&queue, usize::MAX);
+                let all = open_list(&queue, usize::MAX);
                 prop_assert_eq!((all.total, all.rows.len()), (queue.iter().count(), queue.iter().count()));
                 let ranks: Vec<_> = all.rows.iter().map(place).collect();
                 prop_assert!(ranks.is_sorted());
@@ -94,7 +94,7 @@ mod tests {
                     prop_assert_eq!(Some(&row.open), queue.get(&row.id));
                     prop_assert_eq!(row.ahead, queue.ahead(&row.id).map(|ahead| ahead as u64));
                 }
-                let some = lineup(&queue, max);
+                let some = open_list(&queue, max);
                 prop_assert_eq!(&some.rows[..], &all.rows[..max.min(all.rows.len())]);
                 prop_assert_eq!(some.total, all.total);
             }

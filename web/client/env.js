@@ -6,11 +6,11 @@
  * @typedef {Pick<EventSource, 'readyState' | 'close' | 'addEventListener'> & { onopen: any, onerror: any }} Source
  * @typedef {{ postMessage(message: any): void, close(): void, onmessage: any }} Channel
  * @typedef {{ request(name: string, options: LockOptions, work: (lock: any) => any): Promise<any> }} Locks
- * @typedef {Pick<Storage, 'length' | 'key' | 'getItem' | 'setItem' | 'removeItem'>} Shelf
+ * @typedef {Pick<Storage, 'length' | 'key' | 'getItem' | 'setItem' | 'removeItem'>} KeyValue
  */
 
 /**
- * @typedef {object} World
+ * @typedef {object} Env
  * @property {() => number} now ms since 1970; may jump
  * @property {() => number} random from 0 to 1
  * @property {(count: number) => Uint8Array} bytes random ones
@@ -19,7 +19,7 @@
  * @property {(url: string) => Source} source
  * @property {Locks | null} locks
  * @property {((name: string) => Channel) | null} channel
- * @property {Shelf | null} storage
+ * @property {KeyValue | null} storage
  * @property {(error: unknown) => void} report shows a page's own mistake in the console
  * @property {() => boolean} online
  * @property {() => boolean} visible
@@ -37,8 +37,8 @@ const EVENTS = {
   storage: [[() => window, 'storage']],
 };
 
-/** @returns {World} this browser's */
-export function browserWorld() {
+/** @returns {Env} this browser's */
+export function browserEnv() {
   return {
     now: () => Date.now(),
     random: () => Math.random(),

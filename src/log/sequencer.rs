@@ -1,4 +1,4 @@
-//! The judge of appends for the logs of one process: the last position and the newest entries, and the verdict they give.
+//! The sequencer of appends for the logs of one process: the last position and the newest entries, and the verdict they give.
 //!
 //! Pure. Not here: whether what was judged is durable (the backends).
 
@@ -12,20 +12,20 @@ use super::{Append, Error, SCAN_MAX, Verdict, check::erase_among};
 ///
 /// Keeps the newest [`SCAN_MAX`] entries; pure.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Judge {
+pub(crate) struct Sequencer {
     tail: Seq,
     tail_at_ms: u64,
     recent: VecDeque<Arc<Entry>>,
 }
 
-impl Judge {
-    /// A judge for a log that ends with `recent` (the newest entries, at least [`SCAN_MAX`] of them or all).
-    pub(crate) fn resume(recent: impl IntoIterator<Item = Arc<Entry>>) -> Judge {
-        let mut judge = Judge::default();
+impl Sequencer {
+    /// A sequencer for a log that ends with `recent` (the newest entries, at least [`SCAN_MAX`] of them or all).
+    pub(crate) fn resume(recent: impl IntoIterator<Item = Arc<Entry>>) -> Sequencer {
+        let mut sequencer = Sequencer::default();
         for entry in recent {
-            judge.push(entry);
+            sequencer.push(entry);
         }
-        judge
+        sequencer
     }
 
     /// The last position judged so far.
@@ -44,7 +44,7 @@ impl Judge {
     }
 
     /// Judges an append and, if it may be written, makes its entries and counts them as there for the next one.
-    pub(crate) fn judge(&mut self, append: Append, now_ms: u64) -> Verdict {
+    pub(crate) fn admit(&mut self, append: Append, now_ms: u64) -> Verdict {
         let tail = self.tail;
         if tail < append.after {
             return Verdict::Diverged { tail };

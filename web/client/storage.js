@@ -8,14 +8,14 @@
  * @property {import('./types.js').OutboxItem} item
  */
 
-export class Shelf {
+export class ItemStorage {
   /** @type {Map<string, Kept>} */
   #memory = new Map();
   #storage;
   #prefix;
 
   /**
-   * @param {import('./world.js').Shelf | null} storage
+   * @param {import('./env.js').KeyValue | null} storage
    * @param {string} prefix
    */
   constructor(storage, prefix) {

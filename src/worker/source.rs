@@ -10,8 +10,8 @@ use tokio::time::{Instant, timeout};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::{hold::RemoteHold, shared::Shared};
-use crate::work::{Desk, Trouble};
+use super::{lease::RemoteLease, shared::Shared};
+use crate::work::{Trouble, WorkSource};
 
 /// The longest wait for work: what the server allows.
 const WAIT_MS: u64 = 30_000;
@@ -23,15 +23,15 @@ const TOO_SOON: Duration = Duration::from_millis(500);
 const LEAVE_MAX: Duration = Duration::from_secs(5);
 
 /// Where one slot of a worker gets its work.
-pub(super) struct RemoteDesk {
+pub(super) struct RemoteSource {
     shared: Arc<Shared>,
     /// A claim that is not answered yet.
     open: Option<ClaimWork>,
 }
 
-impl RemoteDesk {
-    pub(super) fn new(shared: Arc<Shared>) -> RemoteDesk {
-        RemoteDesk { shared, open: None }
+impl RemoteSource {
+    pub(super) fn new(shared: Arc<Shared>) -> RemoteSource {
+        RemoteSource { shared, open: None }
     }
 
     /// What to ask for now; under the same key as long as that is not answered.
@@ -51,21 +51,21 @@ impl RemoteDesk {
     }
 
     /// The claim that an answer is, unless it is over already.
-    fn hold(&self, work: Work, repeated: bool) -> Option<RemoteHold> {
+    fn lease(&self, work: Work, repeated: bool) -> Option<RemoteLease> {
         let Some(served) = self.shared.bots.iter().find(|served| served.name == work.bot.name) else {
             warn!(bot = %work.bot.name, "the server gives work of a bot that was not asked for; it is left to its lease");
             return None;
         };
         let over = self.shared.claims.take(work.message.id, work.fence);
-        let hold = RemoteHold::new(self.shared.clone(), served.consumer.clone(), work, over.clone(), repeated);
-        (!over.is_cancelled()).then_some(hold)
+        let lease = RemoteLease::new(self.shared.clone(), served.consumer.clone(), work, over.clone(), repeated);
+        (!over.is_cancelled()).then_some(lease)
     }
 }
 
-impl Desk for RemoteDesk {
-    type Hold = RemoteHold;
+impl WorkSource for RemoteSource {
+    type Lease = RemoteLease;
 
-    async fn claim(&mut self) -> Result<RemoteHold, Trouble> {
+    async fn claim(&mut self) -> Result<RemoteLease, Trouble> {
         loop {
             let repeated = self.open.is_some();
             let wish = self.wish().await;
@@ -90,8 +90,8 @@ impl Desk for RemoteDesk {
             self.shared.found();
             match answer {
                 Ok(Some(work)) => {
-                    if let Some(hold) = self.hold(work, repeated) {
-                        return Ok(hold);
+                    if let Some(lease) = self.lease(work, repeated) {
+                        return Ok(lease);
                     }
                 }
                 _ if asked.elapsed() < TOO_SOON => return Err(Trouble::Passing("no work, too soon".into())),

@@ -23,7 +23,7 @@ use tracing::{Span, debug, info_span};
 use super::{pause, shared::Shared};
 use crate::{
     client::Failure,
-    work::{End, Hold, Trouble},
+    work::{End, Lease, Trouble},
 };
 
 /// Two renewals may be lost before the lease ends.
@@ -34,7 +34,7 @@ const HEARTBEAT_MAX_LEAST: Duration = Duration::from_secs(1);
 const REASON_BYTES_MAX: usize = 500;
 
 /// A claim of this worker.
-pub(super) struct RemoteHold {
+pub(super) struct RemoteLease {
     held: Arc<Held>,
     consumer: Arc<dyn Consumer>,
     delivery: Delivery,
@@ -52,29 +52,29 @@ struct Held {
     stage: watch::Sender<Option<&'static str>>,
 }
 
-impl RemoteHold {
+impl RemoteLease {
     pub(super) fn new(
         shared: Arc<Shared>,
         consumer: Arc<dyn Consumer>,
         work: Work,
         over: CancellationToken,
         aged: bool,
-    ) -> RemoteHold {
+    ) -> RemoteLease {
         let Work { message, reply_id, fence, attempt, lease_ms, context, bot } = work;
         let (id, lease, stage) = (message.id, Duration::from_millis(lease_ms.max(1)), watch::Sender::new(None));
         let held = Arc::new(Held { shared, id, fence, lease, aged, over, stage });
         let delivery = Delivery { message, reply_id, attempt, context, bot: Arc::new(bot) };
-        RemoteHold { held, consumer, delivery }
+        RemoteLease { held, consumer, delivery }
     }
 }
 
-impl Drop for RemoteHold {
+impl Drop for RemoteLease {
     fn drop(&mut self) {
         self.held.shared.claims.leave(self.held.fence);
     }
 }
 
-impl Hold for RemoteHold {
+impl Lease for RemoteLease {
     fn consumer(&self) -> &Arc<dyn Consumer> {
         &self.consumer
     }

@@ -1,13 +1,13 @@
 //! What a monitor shows of the log: what the open messages say, how the last ones ended, how answers go.
 //!
 //! It may begin anywhere in a log. What it cannot know then (what a message says that was posted before, and when) it names
-//! ([`Glance::lacking`]), and is told by whoever can look it up ([`Glance::learn`]). Ended messages that were neither asked nor
+//! ([`MonitorFold::lacking`]), and is told by whoever can look it up ([`MonitorFold::learn`]). Ended messages that were neither asked nor
 //! claimed nor taken in since it began are not listed. Counted in minutes is only what was asked since, as `replay::stats` counts it.
 //!
 //! Promises: a text that was taken back is in nothing that it gives out; [`ENDED_MAX`] ended messages, one for each id, texts of
 //! [`EXCERPT_CHARS`], [`MINUTES_MAX`](super::minutes::MINUTES_MAX) minutes for each bot it was begun with, and one
 //! message for each that is open.
-//! Not here: what is open and in which order (`queue`, `lineup`), what is live (`node::monitor`).
+//! Not here: what is open and in which order (`queue`, `open_list`), what is live (`node::monitor`).
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -78,7 +78,7 @@ struct Ended {
 
 /// The fold.
 #[derive(Debug, Clone)]
-pub struct Glance {
+pub struct MonitorFold {
     epoch: Epoch,
     bots: BTreeMap<BotName, Minutes>,
     asked: HashMap<MessageId, Asked>,
@@ -87,10 +87,10 @@ pub struct Glance {
     hidden_count: u64,
 }
 
-impl Glance {
+impl MonitorFold {
     /// Nothing yet; counts for these bots.
-    pub fn new(epoch: Epoch, bots: impl IntoIterator<Item = BotName>) -> Glance {
-        Glance {
+    pub fn new(epoch: Epoch, bots: impl IntoIterator<Item = BotName>) -> MonitorFold {
+        MonitorFold {
             epoch,
             bots: bots.into_iter().map(|bot| (bot, Minutes::default())).collect(),
             asked: HashMap::new(),
@@ -393,14 +393,14 @@ mod tests {
         },
     };
 
-    fn glance() -> Glance {
-        Glance::new(EPOCH, [bot(0), bot(1)])
+    fn monitor() -> MonitorFold {
+        MonitorFold::new(EPOCH, [bot(0), bot(1)])
     }
 
-    fn fold(entries: &[Arc<Entry>]) -> Glance {
-        let mut glance = glance();
-        entries.iter().for_each(|entry| glance.apply(entry));
-        glance
+    fn fold(entries: &[Arc<Entry>]) -> MonitorFold {
+        let mut monitor = monitor();
+        entries.iter().for_each(|entry| monitor.apply(entry));
+        monitor
     }
 
     fn queue(entries: &[Arc<Entry>]) -> Queue {
@@ -416,13 +416,13 @@ mod tests {
         fn its_numbers_are_those_that_replay_stats_tells_of_the_same_entries(steps in steps(), from: prop::sample::Index) {
             let entries = history(&steps);
             let tail = &entries[from.index(entries.len() + 1)..];
-            let (glance, mut stats) = (fold(tail), Stats::by(By::Bot));
+            let (monitor, mut stats) = (fold(tail), Stats::by(By::Bot));
             tail.iter().for_each(|entry| stats.apply(&Stored::from(&**entry)).unwrap());
             let series = stats.finish();
             for name in [bot(0), bot(1)] {
                 let nothing = Series::default();
                 let told = series.get(name.as_str()).unwrap_or(&nothing);
-                let all = glance.minutes(&name).unwrap().all();
+                let all = monitor.minutes(&name).unwrap().all();
                 prop_assert_eq!(
                     (all.posted, all.answered, all.failed, all.retried, all.takeovers),
                     (told.asked, told.answered, told.failed(), told.retries, told.takeovers)
@@ -437,11 +437,11 @@ mod tests {
         #[test]
         fn it_knows_each_open_message_and_what_it_says(steps in steps_that_erase()) {
             let entries = history(&steps);
-            let (glance, queue) = (fold(&entries), queue(&entries));
+            let (monitor, queue) = (fold(&entries), queue(&entries));
             let open: HashSet<_> = queue.iter().map(|(id, _)| *id).collect();
-            prop_assert_eq!(glance.asked.keys().copied().collect::<HashSet<_>>(), open);
+            prop_assert_eq!(monitor.asked.keys().copied().collect::<HashSet<_>>(), open);
             for (id, open) in queue.iter() {
-                let asked = glance.open(id).unwrap();
+                let asked = monitor.open(id).unwrap();
                 prop_assert_eq!((asked.attempts, asked.asked_at_ms), (open.attempts, Some(open.asked_at_ms)));
                 let number = id.0.as_u128() - 1;
                 prop_assert_eq!(&*asked.said.as_ref().unwrap().text, format!("message {number}"));
@@ -452,7 +452,7 @@ mod tests {
                 };
                 prop_assert_eq!(asked.since.map(|(seq, _)| seq), Some(since));
             }
-            prop_assert_eq!(glance.lacking(queue.iter().map(|(id, _)| id)), vec![]);
+            prop_assert_eq!(monitor.lacking(queue.iter().map(|(id, _)| id)), vec![]);
         }
 
         #[test]
@@ -469,7 +469,7 @@ mod tests {
             part.take_in(queue(&entries[..middle]).iter());
             entries[middle..until].iter().for_each(|entry| part.apply(entry));
             let seen = &entries[from..until];
-            let ended = |glance: &Glance| glance.ended().cloned().collect::<Vec<_>>();
+            let ended = |monitor: &MonitorFold| monitor.ended().cloned().collect::<Vec<_>>();
             let (mut met, mut known) = (HashSet::new(), HashMap::new());
             for (n, entry) in (from..).zip(seen) {
                 if n == middle {
@@ -514,7 +514,7 @@ mod tests {
         #[test]
         fn nothing_that_was_taken_back_is_in_it(steps in steps_that_erase()) {
             let entries = history(&steps);
-            let glance = fold(&entries);
+            let monitor = fold(&entries);
             let (mut hidden, mut erased) = (BTreeSet::new(), BTreeSet::new());
             for entry in &entries {
                 match &entry.event {
@@ -523,16 +523,16 @@ mod tests {
                     _ => {}
                 }
             }
-            for ended in glance.ended() {
+            for ended in monitor.ended() {
                 prop_assert_eq!(ended.text.is_empty(), hidden.contains(&ended.message_id), "{:?}", ended);
                 prop_assert_eq!(&*ended.author == ERASED_AUTHOR, erased.contains(&ended.message_id));
                 if let (Some(id), Some(reply)) = (&ended.reply_id, &ended.reply) {
                     prop_assert_eq!(reply.is_empty(), hidden.contains(id));
                 }
             }
-            prop_assert!(glance.ended.len() <= ENDED_MAX);
-            let ids: BTreeSet<_> = glance.ended().map(|ended| ended.message_id).collect();
-            prop_assert_eq!(ids.len(), glance.ended.len(), "one for each id");
+            prop_assert!(monitor.ended.len() <= ENDED_MAX);
+            let ids: BTreeSet<_> = monitor.ended().map(|ended| ended.message_id).collect();
+            prop_assert_eq!(ids.len(), monitor.ended.len(), "one for each id");
         }
     }
 

@@ -71,7 +71,7 @@ export function actor(parts) {
     parts.note((await copyText(text)) === false ? 'This browser does not let the page copy.' : words);
   };
   /** @type {Record<string, (id: string, button?: HTMLElement) => void>} */
-  const acts = {
+  const actions = {
     stop: (id) => ask(api.cancel, id),
     retry: (id) => ask(api.retry, id),
     regenerate: (id) => ask(api.retry, id),
@@ -93,5 +93,5 @@ export function actor(parts) {
       composer.focus();
     },
   };
-  return (act, id, button) => acts[act]?.(id, button);
+  return (act, id, button) => actions[act]?.(id, button);
 }

@@ -1,6 +1,6 @@
 //! What the outbox holds, as a fold of its file log: pending posts in order, refused ones, and how much is neither.
 //!
-//! Promises: no clock, no I/O; the same entries give the same picture, whether read at open or applied as they come.
+//! Promises: no clock, no I/O; the same entries give the same pending set, whether read at open or applied as they come.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,7 +13,7 @@ const RECORD_BYTES: u64 = 150;
 
 /// See the module header.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Picture {
+pub(super) struct PendingSet {
     /// By the position of the entry that parked them.
     pending: BTreeMap<Seq, (Parked, u64)>,
     ids: HashMap<MessageId, Seq>,
@@ -24,7 +24,7 @@ pub(super) struct Picture {
     tail: Seq,
 }
 
-impl Picture {
+impl PendingSet {
     /// Folds the next entry in.
     ///
     /// # Errors
@@ -94,7 +94,7 @@ impl Picture {
         self.tail
     }
 
-    /// The entries that still say something, in order: what a smaller log must hold to give the same picture.
+    /// Positions of the entries that still count, in order: what a compacted log must hold to give the same pending set.
     pub(super) fn live(&self) -> Vec<Seq> {
         let refused = self.refused.iter().flat_map(|(at, (_, settled, _))| [*at, *settled]);
         let mut live: Vec<Seq> = self.pending.keys().copied().chain(refused).collect();
