@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use antiphon_schemas::{MessageId, Seq};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::{Duration, Instant, sleep_until, timeout},
 };
 use tracing::error;
@@ -37,6 +37,7 @@ pub(super) struct Driver {
     pub(super) core: Core,
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) words: mpsc::Receiver<WordRequest>,
+    pub(super) stops: mpsc::Receiver<oneshot::Sender<()>>,
     pub(super) outbox: Option<Outbox>,
 }
 
@@ -54,7 +55,7 @@ struct Outside<'a> {
 impl Driver {
     /// Runs until the node is stopped; then everything is closed.
     pub(super) async fn run(self) {
-        let Driver { inner, mut core, mut requests, mut words, outbox } = self;
+        let Driver { inner, mut core, mut requests, mut words, mut stops, outbox } = self;
         let log = inner.log.clone();
         let (log, shared) = (&*log, log.shared());
         let mut outside = Outside { inner: inner.clone(), log, outbox, indexer: None, rebuilt: Arc::default() };
@@ -73,7 +74,7 @@ impl Driver {
                 match effect {
                     Effect::Append(batch) => append = Some(log.append(batch).map(Input::Appended).boxed()),
                     Effect::Stop(done) => {
-                        (requests.close(), words.close());
+                        (requests.close(), words.close(), stops.close());
                         drop(others);
                         outside.close().await;
                         for done in done {
@@ -97,6 +98,7 @@ impl Driver {
                     ended
                 }
                 Some(WordRequest { held, word, answer }) = words.recv() => Input::Say { held, word, answer },
+                Some(done) = stops.recv() => Input::Requests(vec![Request::Stop { done }]),
                 Some(ended) = others.next(), if !others.is_empty() => {
                     outside.take_indexer();
                     ended

@@ -1,4 +1,4 @@
-//! Erasing: what a `message.erased` names is taken out of the log, by a task beside the conductor.
+//! Erasing: what a `message.erased` names is taken out of the log, by a task beside the core.
 //!
 //! The entry is the wish, and it is durable; the act comes after it and may take a while, and a crash may come between. So at
 //! each start, and each time that a shared log opens again, everything that was ever to be erased is looked at once more

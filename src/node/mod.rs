@@ -116,6 +116,8 @@ struct Inner {
     indexed: RwLock<Indexed>,
     requests: mpsc::Sender<Request>,
     words: mpsc::Sender<WordRequest>,
+    /// Those who wait for the end: a way of its own, so that a full queue of requests holds up no stop.
+    stops: mpsc::Sender<oneshot::Sender<()>>,
     incarnation: Uuid,
     /// Cancelled once everything is closed and the last snapshot written.
     stopped: CancellationToken,
@@ -133,8 +135,8 @@ struct WordRequest {
 pub struct Skew {
     /// This machine's wall clock. Only what people read of this node's own is wrong by it.
     pub wall_ms: i64,
-    /// The clock by which this node judges ages. Above a minute the log's clock has stepped, and this node gives up no
-    /// message for its age.
+    /// The clock by which this node judges ages. Above a minute the log's clock has stepped; on a log that others share this
+    /// node then gives up no message for its age.
     pub log_ms: i64,
 }
 
@@ -351,7 +353,7 @@ impl Node {
     /// closed. Twice is fine.
     pub async fn stop(&self) {
         let (done, stopped) = oneshot::channel();
-        if self.inner.requests.send(Request::Stop { done }).await.is_ok() {
+        if self.inner.stops.send(done).await.is_ok() {
             let _ = stopped.await;
         }
         self.inner.stopped.cancelled().await;

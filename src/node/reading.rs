@@ -6,7 +6,7 @@ use std::{ops::Deref, sync::RwLockReadGuard};
 
 use super::State;
 
-/// The state as of now, for as long as this lives. Hold it briefly: the conductor waits for it. Take what is needed, as
+/// The state as of now, for as long as this lives. Hold it briefly: the core waits for it. Take what is needed, as
 /// clones of `Arc`s where it is large, and encode afterwards.
 #[derive(Debug)]
 pub struct Reading<'a> {

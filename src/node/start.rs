@@ -1,4 +1,4 @@
-//! Starting a node: an empty state, then the conductor, which builds it from the log as soon as that is there.
+//! Starting a node: an empty state, then the core, which builds it from the log as soon as that is there.
 
 use std::{
     path::PathBuf,
@@ -73,6 +73,7 @@ pub async fn start(settings: Settings, tasks: &Tasks) -> Result<Node, Error> {
     let view = Arc::new(View::new(limits, clock.now_ms()));
     let (requests, requests_taken) = mpsc::channel(REQUESTS_MAX);
     let (words, words_taken) = mpsc::channel(WORDS_MAX);
+    let (stops, stops_taken) = mpsc::channel(1);
     let inner = Arc::new(Inner {
         view: view.clone(),
         indexed: RwLock::new(Indexed::empty()?),
@@ -84,6 +85,7 @@ pub async fn start(settings: Settings, tasks: &Tasks) -> Result<Node, Error> {
         data,
         requests,
         words,
+        stops,
         incarnation: Uuid::new_v4(),
         stopped: CancellationToken::new(),
     });
@@ -97,7 +99,7 @@ pub async fn start(settings: Settings, tasks: &Tasks) -> Result<Node, Error> {
     let pending = outbox.clone().map(|outbox| Arc::new(outbox) as Arc<dyn Pending>);
     let setup = Setup { view, policy, name, shared, outbox: pending, seed: rand::random(), ready };
     let core = Core::new(setup, Now { at: clock.instant(), wall_ms: clock.now_ms() });
-    let driver = Driver { inner, core, requests: requests_taken, words: words_taken, outbox };
+    let driver = Driver { inner, core, requests: requests_taken, words: words_taken, stops: stops_taken, outbox };
     let conductor = tasks.spawn("conductor", Kind::Critical, driver.run());
     tasks.spawn("erase", Kind::Owned, erase::run(node.clone()));
     tasks.spawn("heartbeats", Kind::Owned, heartbeats(node.clone()));
@@ -129,7 +131,7 @@ async fn heartbeats(node: Node) {
 }
 
 /// Writes a snapshot every so often, if there is something newer than the last one, and one at the end. None once the
-/// conductor has panicked: the state may be half of a change.
+/// core has panicked: the state may be half of a change.
 async fn snapshots(node: Node, conductor: JoinHandle<End>) {
     let _stopped = node.inner.stopped.clone().drop_guard();
     let mut conductor = conductor;

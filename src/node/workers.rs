@@ -2,7 +2,7 @@
 //!
 //! Promises: a wish counts as waiting for exactly as long as whoever made it waits; [`WORKERS_MAX`] are remembered, and one
 //! that holds nothing, waits for nothing and was not heard of for [`FORGOTTEN_MS`] is not.
-//! Not here: who gets what (`claimers`), leases (`conductor`).
+//! Not here: who gets what (`claimers`), leases (`core`).
 
 use std::{
     collections::{BTreeMap, HashMap},

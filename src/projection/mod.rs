@@ -116,7 +116,7 @@ impl Projections {
         self.position = entry.header.seq;
     }
 
-    /// What a snapshot holds, not sorted yet. Cost: a few `Arc`s and the counts, however much is open, since the conductor waits
+    /// What a snapshot holds, not sorted yet. Cost: a few `Arc`s and the counts, however much is open, since the core waits
     /// meanwhile.
     pub fn freeze(&self) -> Frozen {
         let (open, keys, counts) = (self.queue.all(), self.keys.freeze(), self.counts.clone());

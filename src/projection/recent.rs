@@ -119,7 +119,7 @@ impl Recent {
     }
 
     /// The newest messages of a room after a position, at most `limit` (the newest of them), oldest first. Cost: a copy of what
-    /// is known of each, which is made while the conductor waits; they are made into messages afterwards.
+    /// is known of each, which is made while the core waits; they are made into messages afterwards.
     pub fn part(&self, name: &RoomName, after: Seq, limit: usize) -> Part {
         let (mut shown, mut floor) = (Vec::new(), None);
         if let Some(room) = self.rooms.get(name) {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use antiphon_schemas::time::LogTime;
 
-/// What log and node may differ by before the difference is a step instead of drift. Above it the node gives up no
-/// message for its age: its idea of age, or the store's, is wrong by more than any network delay.
+/// What log and node may differ by before the difference is a step instead of drift. Above it a node of a shared log gives up
+/// no message for its age: its idea of age, or the store's, is wrong by more than any network delay.
 pub(crate) const SKEW_MAX: Duration = Duration::from_secs(60);
 
 /// See the module header.

@@ -14,7 +14,7 @@
 //! - live words are taken at once, whatever else is under way;
 //! - a pause of this process takes no claim away: leases are postponed by it.
 //!
-//! Not here: tokio, log, disk (`driver`), what may happen (`decide`).
+//! Not here: a runtime, log, disk (`driver`; of tokio only channels are used here), what may happen (`decide`).
 //! Start with [`Core::on`] (`turn`), then `sequencer` (deciding), `verdicts` (what the log said), `apply` (what is new); `speech`
 //! (live words), `timing` (deadlines), `own_work` (outbox, lost tail), `access` and `rebuild` (the log opens and closes). Parts with
 //! a state of their own: `claims`, `deadlines`, `drain`, `lane_sync`, `live`, `log_clock`, `positions`, `store`,

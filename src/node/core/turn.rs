@@ -1,6 +1,6 @@
 //! One turn: an input is taken, what follows from it is settled, what waits is decided.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use tracing::warn;
 
@@ -53,6 +53,7 @@ impl Core {
             Input::Access { access, log_ms } => {
                 if let Access::Open { .. } = access {
                     self.clock.read(log_ms, self.now.at);
+                    self.view.skew_ms.store(self.clock.skew_ms(), Ordering::Relaxed);
                 }
                 self.store.told(access);
             }

@@ -1,4 +1,4 @@
-//! Goal: nothing that reads the state holds up the conductor, however many messages wait.
+//! Goal: nothing that reads the state holds up the core, however many messages wait.
 //!
 //! Method: counts work (`projection::looks`), not time: within one hold of the state's lock, and of a whole post while a snapshot
 //! is being written. Everything runs on the test's thread, whose looks are counted.

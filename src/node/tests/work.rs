@@ -19,7 +19,7 @@ impl Rig {
         timeout(PATIENCE, self.node.claim_again(asked(key, wait))).await.expect("an answer within a minute")
     }
 
-    /// One that asks beside the test; its wish is with the conductor when this returns.
+    /// One that asks beside the test; its wish is with the core when this returns.
     async fn asking(&self, key: &str, wait: Duration) -> tokio::task::JoinHandle<Result<Option<Claimed>, Error>> {
         let (node, asked) = (self.node.clone(), asked(key, wait));
         let asking = tokio::spawn(async move { node.claim_again(asked).await });
