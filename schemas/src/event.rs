@@ -20,6 +20,9 @@
 //! Promises: kinds and fields are only ever added; new fields have defaults; an unknown kind is kept as its bytes.
 //! Not here: the room, the time and the subjects of an entry (`entry`).
 
+mod erased;
+mod log;
+
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
@@ -28,8 +31,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+pub use self::{
+    erased::{Erased, ErasedReply, MessageErased},
+    log::{KeyCreated, KeyRevoked, LogCheckpoint, LogRepaired, NotRepaired, REFUSED_MAX, REFUSED_REASON_BYTES_MAX},
+};
 use crate::{
-    id::{BotName, Epoch, MessageId, Seq, epoch_text},
+    id::{BotName, MessageId, Seq},
     met::Met,
     pack, quick,
     subjects::Subjects,
@@ -250,101 +257,6 @@ pub struct MessageCompleted {
     pub ms: u64,
 }
 
-/// `log.repaired`: the store had lost its end; what this node knew of it was offered again. No subjects, no room.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct LogRepaired {
-    /// The node that offered what it knew; each node that had seen the lost end writes an entry of its own.
-    pub node: Arc<str>,
-    /// The epoch that ended.
-    #[serde(with = "epoch_text")]
-    #[schemars(schema_with = "epoch_text::json_schema")]
-    pub before: Epoch,
-    /// The last position that the store and the node had in common.
-    pub after: Seq,
-    /// How much it offered: a message with its end counts one, a redaction one.
-    pub offered: u32,
-    /// Of these, what stands in the log again: appended anew, or there already by another node.
-    pub again: u32,
-    /// What was not brought back, and why; at most [`REFUSED_MAX`].
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub refused: Vec<NotRepaired>,
-    /// Further ones, which the list has no room for.
-    #[serde(default)]
-    pub refused_more: u32,
-}
-
-/// The longest list of a [`LogRepaired`]: with reasons of [`REFUSED_REASON_BYTES_MAX`] half of what a body may hold.
-pub const REFUSED_MAX: usize = 1_000;
-/// The longest reason in that list: room for a sentence with a name in it.
-pub const REFUSED_REASON_BYTES_MAX: usize = 256;
-
-/// A lost entry that was not brought back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct NotRepaired {
-    /// Its kind.
-    pub kind: Arc<str>,
-    /// The message that it was about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<MessageId>,
-    /// Why, as a sentence fragment.
-    pub reason: Arc<str>,
-}
-
-/// `key.created`: from here on whoever has the key may answer these bots' messages. No subjects, no room.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct KeyCreated {
-    /// What it is called in lists, and what revokes it: the first 12 hex digits of `key_sha256`.
-    pub key_id: Arc<str>,
-    /// The worker that it is for.
-    pub worker: Arc<str>,
-    /// The bots whose messages it may answer.
-    pub bots: Vec<BotName>,
-    /// SHA-256 of the key, in hex; the key itself is nowhere.
-    pub key_sha256: Arc<str>,
-}
-
-/// `key.revoked`: from here on the key opens nothing, and a `key.created` that comes later makes no difference. No
-/// subjects, no room.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct KeyRevoked {
-    /// The key.
-    pub key_id: Arc<str>,
-}
-
-/// `log.checkpoint`: a notary has signed what the log was before this entry. No subjects, no room.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct LogCheckpoint {
-    /// How many entries it covers: positions 1 to this.
-    pub size: u64,
-    /// The C2SP signed note: origin, size and root of the Merkle tree, and the signature.
-    pub note: Arc<str>,
-}
-
-/// `message.erased`: the bodies of the entries at these positions are replaced by their hashes, in every copy of the log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct MessageErased {
-    /// The message, or a reply; redacted before or in the same append.
-    pub message_id: MessageId,
-    /// The entries that held its text, all before this one.
-    pub positions: Vec<Seq>,
-    /// Of a reply: what of its entry is no text, so that who counts from here on comes to the same numbers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reply: Option<ErasedReply>,
-}
-
-/// What is left of a reply that was erased.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct ErasedReply {
-    /// Who gave it. Absent if its author's name was not a bot's, or was not known any more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bot: Option<BotName>,
-    /// As in its [`Made`].
-    pub total_ms: u64,
-    /// As in its [`Made`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub first_token_ms: Option<u64>,
-}
-
 /// A fact of a kind that this version does not know (or cannot read): kept as its bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unknown {
@@ -352,15 +264,6 @@ pub struct Unknown {
     pub kind: Arc<str>,
     /// The MessagePack as stored, without the salt.
     pub data: Bytes,
-    /// The subjects as stored.
-    pub subjects: Vec<MessageId>,
-}
-
-/// A fact whose body was erased: only what stands in the header is left.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Erased {
-    /// The kind as stored.
-    pub kind: Arc<str>,
     /// The subjects as stored.
     pub subjects: Vec<MessageId>,
 }

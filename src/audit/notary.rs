@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use antiphon_schemas::{Entry, Epoch, Event, Seq, Stored, event::LogCheckpoint};
+use antiphon_schemas::{Epoch, Seq, Stored, event::LogCheckpoint};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until},
@@ -32,6 +32,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+pub use self::schedule::Pace;
+use self::schedule::Schedule;
 use super::{
     book::{self, Book, Signed},
     note::{Signer, Verifier},
@@ -43,6 +45,7 @@ use crate::{
     tasks::{Kind, Tasks},
 };
 
+mod schedule;
 #[cfg(test)]
 mod tests;
 
@@ -56,30 +59,6 @@ const STOP_MAX: Duration = Duration::from_secs(2);
 const FAR: Duration = Duration::from_secs(24 * 3600);
 /// Posts do not wait for signatures, so they go on without them.
 const TASK: Kind = Kind::Helper { without: "nothing more of the log is signed" };
-/// Of the pause between checkpoints in the log, the part by which nodes differ at random: so that they seldom write at once.
-const SPREAD: u32 = 32;
-
-/// How often it does what; other than the default for tests only.
-#[derive(Debug, Clone, Copy)]
-pub struct Pace {
-    /// So long entries are gathered before they are taken together.
-    pub gather: Duration,
-    /// The shortest time between two checkpoints.
-    pub sign_every: Duration,
-    /// The shortest time between two checkpoints in the log, by whichever node, and in the history.
-    pub note_every: Duration,
-}
-
-impl Default for Pace {
-    fn default() -> Pace {
-        Pace {
-            gather: Duration::from_millis(50),
-            sign_every: Duration::from_secs(1),
-            note_every: Duration::from_secs(300),
-        }
-    }
-}
-
 /// A handle on the notary; cheap to clone.
 #[derive(Clone)]
 pub struct Notary {
@@ -138,61 +117,6 @@ impl Notary {
     pub async fn stop(&self) {
         self.shared.stop.cancel();
         self.shared.stopped.cancelled().await;
-    }
-}
-
-/// When what is due.
-struct Schedule {
-    pace: Pace,
-    /// The last entry that was not a checkpoint.
-    arrived: u64,
-    /// So many entries the newest checkpoint in the log covers.
-    noted: u64,
-    /// So many the newest in the history.
-    kept: u64,
-    sign_at: Instant,
-    note_at: Instant,
-    keep_at: Instant,
-}
-
-impl Schedule {
-    /// What was written into the log just before the start is not known, so the first checkpoint there takes its time.
-    fn new(pace: Pace, now: Instant) -> Schedule {
-        let first = now + pace.note_every;
-        let mut schedule =
-            Schedule { pace, arrived: 0, noted: 0, kept: 0, sign_at: now, note_at: first, keep_at: first };
-        schedule.put_off(now, Duration::ZERO);
-        schedule
-    }
-
-    /// For another tree, of which nothing has arrived.
-    fn begun(&self) -> Schedule {
-        Schedule { arrived: 0, noted: 0, kept: 0, ..*self }
-    }
-
-    fn see(&mut self, entry: &Entry, now: Instant, now_ms: u64) {
-        let seq = entry.header.seq.0;
-        match &entry.event {
-            Event::LogCheckpoint(checkpoint) => {
-                self.noted = self.noted.max(checkpoint.size.min(seq - 1));
-                self.put_off(now, Duration::from_millis(now_ms.saturating_sub(entry.header.at_ms)));
-            }
-            _ => self.arrived = self.arrived.max(seq),
-        }
-    }
-
-    /// Somebody wrote a checkpoint into the log so long ago.
-    fn put_off(&mut self, now: Instant, age: Duration) {
-        let spread = self.pace.note_every.mul_f32(rand::random::<f32>() / SPREAD as f32);
-        self.note_at = self.note_at.max(now + (self.pace.note_every + spread).saturating_sub(age));
-    }
-
-    /// The next time at which something is to be done with nothing new, given how many entries are signed.
-    fn next(&self, signed: u64) -> Option<Instant> {
-        let sign = (self.arrived > signed).then_some(self.sign_at);
-        let note = (self.arrived > self.noted && signed >= self.arrived).then_some(self.note_at);
-        let keep = (signed > self.kept).then_some(self.keep_at);
-        [sign, note, keep].into_iter().flatten().min()
     }
 }
 

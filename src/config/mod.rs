@@ -13,12 +13,13 @@ mod check;
 mod env;
 mod file;
 mod layer;
+mod secret;
 #[cfg(test)]
 mod tests;
 
 use std::{
     collections::BTreeMap,
-    fmt, fs, io,
+    fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -26,7 +27,7 @@ use std::{
 
 use antiphon_kit::Filters;
 use antiphon_schemas::{BotName, RoomName};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::log::redis::address::Address;
@@ -35,6 +36,7 @@ pub use env::{CONFIG_FILE, Env, SERVER, TRACE_FILTER, WORKER_KEY, variable};
 pub use file::BOT_KEYS;
 use file::FromFile;
 pub use layer::{Flags, Layer, LogText};
+pub use secret::Secret;
 
 /// The file that is read if it is there and none is named.
 pub const FILE: &str = "antiphon.toml";
@@ -231,35 +233,6 @@ pub struct Setting {
     pub from: String,
     /// Whether it differs from the default.
     pub differs: bool,
-}
-
-/// A text that is never printed, nor written anywhere.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Keeps `text`.
-    pub fn new(text: impl Into<String>) -> Secret {
-        Secret(text.into())
-    }
-
-    /// The text itself, for the one place that needs it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("***")
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
 }
 
 /// Why there is no configuration; each is one line that says what to do.

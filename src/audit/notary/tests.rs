@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use antiphon_schemas::RequestId;
+use antiphon_schemas::{Entry, Event, RequestId};
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::*;
+use super::{schedule::SPREAD, *};
 use crate::{
     audit::{
         checkpoint::Checkpoint,

@@ -6,6 +6,8 @@
 //!
 //! Not here: the log's own reader, which knows what is durable (`reader`), and mending (`recovery`).
 
+mod segment;
+
 use std::{
     fs, io,
     os::unix::fs::FileExt,
@@ -15,15 +17,14 @@ use std::{
 use antiphon_schemas::{Epoch, Seq, Stored};
 use bytes::Bytes;
 
+use self::segment::{Segment, header};
 use super::{
-    format::{Flaw, HEAD_BYTES, HEADER_BYTES, Seed, SegmentHeader, may_be_later, record_len, take_record},
+    format::{Flaw, HEAD_BYTES, HEADER_BYTES, may_be_later},
     meta::{FORMAT, Meta, MetaError},
     segment::{FOLDER, name},
 };
 use crate::log::Error;
 
-/// Read at once: larger is not faster.
-const WINDOW_BYTES: usize = 1 << 20;
 /// Entries in one answer, but for a batch that is larger.
 const PAGE_ENTRIES: usize = 4_096;
 /// A batch that is being written while we look is looked at again so often before it counts as damage.
@@ -37,28 +38,6 @@ pub struct History {
     next: Seq,
     last: Option<Stored>,
     segment: Option<Segment>,
-}
-
-/// The segment that is being read.
-#[derive(Debug)]
-struct Segment {
-    first: Seq,
-    path: PathBuf,
-    file: fs::File,
-    seed: Seed,
-    /// The position of the record at `offset`.
-    at: Seq,
-    offset: u64,
-    window: Bytes,
-    window_at: u64,
-}
-
-/// A record, and where it stands in its batch.
-struct Found {
-    stored: Stored,
-    seq: Seq,
-    bytes: u64,
-    ends_batch: bool,
 }
 
 impl History {
@@ -349,79 +328,5 @@ impl History {
         };
         let (window, offset) = (Bytes::new(), HEADER_BYTES);
         Ok(Some(Segment { first, path, file, seed, at: first, offset, window, window_at: 0 }))
-    }
-}
-
-fn header(file: &fs::File) -> io::Result<Result<(SegmentHeader, Seed), Flaw>> {
-    let mut bytes = [0; HEADER_BYTES as usize];
-    let mut read = 0;
-    while read < bytes.len() {
-        match file.read_at(&mut bytes[read..], read as u64)? {
-            0 => break,
-            n => read += n,
-        }
-    }
-    Ok(SegmentHeader::decode(&bytes[..read]))
-}
-
-impl Segment {
-    fn io(&self, error: &io::Error) -> Error {
-        Error::Io(format!("`{}`: {error}", self.path.display()))
-    }
-
-    /// The same place of the file as it is now.
-    fn again(&self) -> Result<Segment, Error> {
-        let file = self.file.try_clone().map_err(|error| self.io(&error))?;
-        let (first, seed, at, offset) = (self.first, self.seed, self.at, self.offset);
-        Ok(Segment { first, path: self.path.clone(), file, seed, at, offset, window: Bytes::new(), window_at: 0 })
-    }
-
-    /// Goes back, and forgets what was read.
-    fn back_to(&mut self, (at, offset): (Seq, u64)) {
-        (self.at, self.offset, self.window) = (at, offset, Bytes::new());
-    }
-
-    /// The file from `offset` on: at least `need` bytes, fewer only at its end.
-    fn bytes(&mut self, need: usize) -> Result<Bytes, Error> {
-        let end = self.window_at + self.window.len() as u64;
-        if self.offset < self.window_at || self.offset + need as u64 > end {
-            let mut window = vec![0; need.max(WINDOW_BYTES)];
-            let mut read = 0;
-            while read < window.len() {
-                match self.file.read_at(&mut window[read..], self.offset + read as u64).map_err(|e| self.io(&e))? {
-                    0 => break,
-                    n => read += n,
-                }
-            }
-            window.truncate(read);
-            (self.window, self.window_at) = (window.into(), self.offset);
-        }
-        let skip = usize::try_from(self.offset - self.window_at).expect("the offset is within the window");
-        Ok(self.window.slice(skip.min(self.window.len())..))
-    }
-
-    /// The record at the offset, or why there is none.
-    fn record(&mut self) -> Result<Result<Found, Flaw>, Error> {
-        let len = match record_len(&self.bytes(HEAD_BYTES)?) {
-            Ok(len) => len,
-            Err(flaw) => return Ok(Err(flaw)),
-        };
-        let bytes = self.bytes(len)?;
-        Ok(take_record(&bytes, self.seed).map(|record| Found {
-            stored: Stored { header: bytes.slice_ref(record.header), body: bytes.slice_ref(record.body) },
-            seq: record.seq(),
-            bytes: record.len(),
-            ends_batch: record.ends_batch(),
-        }))
-    }
-
-    /// The record at the offset, if it is the one that belongs there.
-    fn next(&mut self) -> Result<Result<Found, Flaw>, Error> {
-        let found =
-            self.record()?.and_then(|found| if found.seq == self.at { Ok(found) } else { Err(Flaw::OutOfPlace) });
-        if let Ok(found) = &found {
-            (self.at, self.offset) = (found.seq.next(), self.offset + found.bytes);
-        }
-        Ok(found)
     }
 }

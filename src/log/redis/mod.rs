@@ -31,7 +31,9 @@ mod filling;
 #[cfg(test)]
 mod fuzz;
 mod history;
+mod inner;
 mod keeper;
+mod keys;
 mod lanes;
 mod lineage;
 mod link;
@@ -55,13 +57,13 @@ pub mod trouble;
 use std::{
     future::Future,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize},
     },
     time::Duration,
 };
 
-use antiphon_schemas::{Entry, Epoch, Seq, event::Ask};
+use antiphon_schemas::{Entry, Epoch, Seq};
 use tokio::{
     runtime::Handle,
     sync::{Notify, watch},
@@ -69,14 +71,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    address::Address,
-    cache::Cache,
-    facts::{Finding, Level},
-    link::Link,
-    live::Live,
-    time::StoreTime,
-};
+use self::{address::Address, cache::Cache, inner::Inner, keys::Keys, link::Link, live::Live};
 pub use self::{filling::Filling, history::History};
 use super::{
     Access, Append, Error, Info, Log, Pending, Shared, Verdict, check_ascending, check_base, check_batch,
@@ -125,86 +120,6 @@ pub struct RedisLog {
     inner: Arc<Inner>,
 }
 
-/// What the tasks of a log share.
-struct Inner {
-    address: Address,
-    node: Arc<str>,
-    stamp: Stamp,
-    known: Option<(Epoch, Seq, [u8; 32])>,
-    keys: Keys,
-    cache: Cache,
-    live: Live,
-    access: watch::Sender<Access>,
-    /// The first position that the store has, as far as is known.
-    base: AtomicU64,
-    /// A lane command failed: nothing is taken from a lane until they are resynced.
-    lanes_doubtful: AtomicBool,
-    /// The number of this node's last canary.
-    canary: AtomicU64,
-    /// Entries that make about [`READ_BYTES_MAX`](super::READ_BYTES_MAX), by the last page read.
-    read_entries: AtomicUsize,
-    closing: CancellationToken,
-    /// Wakes the keeper before its pause is over.
-    hurry: Notify,
-    /// Held while this node erases.
-    erasing: tokio::sync::Mutex<()>,
-    // A std mutex: held to look or set, never across an await.
-    state: Mutex<State>,
-    runtime: Handle,
-}
-
-#[derive(Default)]
-struct State {
-    /// While open.
-    link: Option<Arc<Link>>,
-    /// Of the last session that was open.
-    epoch: Option<Epoch>,
-    /// Of what is in the cache; earlier than `epoch` by the last steps of a beginning.
-    cached: Option<Epoch>,
-    durability: String,
-    /// The store's clock, once a session has begun.
-    time: Option<StoreTime>,
-    lost: Vec<Arc<Entry>>,
-    /// What was said of the server last, so that it is said once.
-    findings: Vec<Finding>,
-}
-
-/// The names of the keys.
-struct Keys {
-    log: String,
-    live: String,
-    meta: String,
-    lanes: String,
-    /// The log without what is erased, while that is made.
-    copy: String,
-    /// The log before that, until it is freed.
-    old: String,
-    /// Who makes it.
-    erasing: String,
-    /// What a lane's name begins with.
-    work: String,
-}
-
-impl Keys {
-    fn of(address: &Address) -> Keys {
-        let key = |rest| address.key(0, rest);
-        Keys {
-            log: key("log"),
-            live: key("live"),
-            meta: key("meta"),
-            lanes: key("lanes"),
-            copy: key("log.erasing"),
-            old: key("log.erased"),
-            erasing: key("erasing"),
-            work: key("work:"),
-        }
-    }
-
-    fn lane(&self, ask: &Ask) -> String {
-        format!("{}{}:{}{}", self.work, ask.bot, ask.priority, if ask.second { "b" } else { "" })
-    }
-}
-
 impl RedisLog {
     /// Opens the log; returns at once, and [`Shared::access`] tells when it can be used.
     ///
@@ -249,95 +164,6 @@ impl RedisLog {
             }
         });
         RedisLog { inner }
-    }
-}
-
-impl Inner {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The session, while the log is open.
-    fn link(&self) -> Option<Arc<Link>> {
-        self.state().link.clone()
-    }
-
-    /// The session, or why there is none.
-    fn session(&self) -> Result<Arc<Link>, Error> {
-        if self.closing.is_cancelled() {
-            return Err(Error::Closed);
-        }
-        self.link().ok_or_else(|| match &*self.access.borrow() {
-            Access::Away { why } => Error::Away(why.clone()),
-            Access::Empty => Error::Away("the store is empty; put the data back, or begin anew".into()),
-            Access::Open { .. } => Error::Away("it is opening".into()),
-        })
-    }
-
-    /// The epoch of what is in the cache, once it was compared with a store.
-    fn cached(&self) -> Option<Epoch> {
-        self.state().cached
-    }
-
-    /// Epoch and last position of the history that this node knows, if it knows one.
-    fn history(&self) -> Option<(Epoch, Seq)> {
-        let history = match self.cached() {
-            Some(epoch) => Some((epoch, self.cache.tail())),
-            None => self.known.map(|(epoch, seq, _)| (epoch, seq)),
-        };
-        history.filter(|(_, seq)| *seq > Seq::ZERO)
-    }
-
-    /// Says how the log is, if that is news.
-    fn publish(&self, access: Access) {
-        self.access.send_if_modified(|last| {
-            let news = *last != access;
-            if news {
-                match &access {
-                    Access::Open { epoch } => tracing::info!(%epoch, tail = self.cache.tail().0, "the log is open"),
-                    Access::Away { why } if !self.closing.is_cancelled() => tracing::warn!("the log is away: {why}"),
-                    Access::Away { .. } => {}
-                    Access::Empty => tracing::error!(
-                        "the store is empty, but this node knows a history of the log; put the data back, or begin anew"
-                    ),
-                }
-                *last = access;
-            }
-            news
-        });
-    }
-
-    fn open(&self, link: Arc<Link>, durability: String, time: StoreTime) {
-        let epoch = link.epoch;
-        let mut state = self.state();
-        state.epoch = Some(epoch);
-        state.durability = durability;
-        state.time = Some(time);
-        state.link = Some(link);
-        // Under the lock: nobody can use the session, and so end it, before it is said to be open.
-        self.publish(Access::Open { epoch });
-    }
-
-    /// Tells the operator what the server says of itself, if that is news.
-    fn tell(&self, findings: Vec<Finding>) {
-        let before = std::mem::replace(&mut self.state().findings, findings.clone());
-        for finding in findings.iter().filter(|finding| before.iter().all(|before| before.code != finding.code)) {
-            match finding.level {
-                Level::Note => tracing::info!(code = finding.code, "{finding}"),
-                Level::Warn | Level::Refuse => tracing::warn!(code = finding.code, "{finding}"),
-            }
-        }
-    }
-
-    fn shut(&self) {
-        self.state().link = None;
-    }
-
-    fn keep_lost(&self, entries: Vec<Arc<Entry>>) {
-        let lost = &mut self.state().lost;
-        lost.extend(entries);
-        let too_many = lost.len().saturating_sub(cache::ENTRIES_MAX);
-        lost.drain(..too_many);
     }
 }
 

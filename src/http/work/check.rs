@@ -1,0 +1,101 @@
+//! What a worker says, looked at before anything is done with it: bounded, of the right form, and its own.
+
+use std::sync::Arc;
+
+use antiphon_schemas::{BotName, wire::work::CompleteWork};
+
+use super::{App, Caller, Problem};
+use crate::node::{Error, REPLY_BYTES_MAX};
+
+/// Bots of one claim.
+const BOTS_MAX: usize = 64;
+/// Longest name of a worker; it stands in every claim.
+const WORKER_BYTES_MAX: usize = 128;
+/// Longest name of a model.
+pub(super) const MODEL_BYTES_MAX: usize = 256;
+/// Longest name of a stage.
+pub(super) const STAGE_BYTES_MAX: usize = 32;
+/// Options of a reply, as JSON: they stand in the log with every reply.
+const OPTIONS_BYTES_MAX: usize = 16 * 1024;
+/// Messages that stood in a prompt.
+const CONTEXT_MAX: usize = 500;
+
+/// The name of a worker, if the caller may use it.
+pub(in crate::http) fn worker(caller: &Caller, name: &str) -> Result<Arc<str>, Problem> {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"._~-/".contains(&b);
+    if name.is_empty() || name.len() > WORKER_BYTES_MAX || !name.bytes().all(fits) {
+        let detail = format!("`worker` has 1 to {WORKER_BYTES_MAX} of A-Z a-z 0-9 . _ ~ - /");
+        return Err(Problem::bad("bad-worker", detail));
+    }
+    caller.check_name(name)?;
+    Ok(name.into())
+}
+
+pub(super) fn bots(app: &App, caller: &Caller, names: &[String]) -> Result<Arc<[BotName]>, Problem> {
+    if names.is_empty() || names.len() > BOTS_MAX {
+        return Err(Problem::bad("bad-bots", format!("`bots` has 1 to {BOTS_MAX} names of bots")));
+    }
+    let bot = |name: &String| {
+        let bot = BotName::new(name).map_err(|_| unknown_bot(name))?;
+        caller.check_bot(&bot)?;
+        app.bot(&bot).map(|_| bot).ok_or_else(|| unknown_bot(name))
+    };
+    names.iter().map(bot).collect()
+}
+
+pub(super) fn unknown_bot(name: &str) -> Problem {
+    Problem::bad(
+        "unknown-bot",
+        format!("there is no bot `{name}`; GET /api/work/bots lists those that you may answer for"),
+    )
+}
+
+pub(super) fn is_model(name: &str) -> bool {
+    (1..=MODEL_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
+pub(super) fn is_stage(stage: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=STAGE_BYTES_MAX).contains(&stage.len()) && stage.bytes().all(fits)
+}
+
+pub(super) fn check_text(text: &str) -> Result<(), Problem> {
+    if text.is_empty() {
+        return Err(Problem::bad("empty-text", "`text` is empty; if there is no answer, say `fail` with the reason"));
+    }
+    check_characters(text)
+}
+
+pub(super) fn check_characters(text: &str) -> Result<(), Problem> {
+    if text.len() > REPLY_BYTES_MAX {
+        return Err(Error::ReplyTooLong.into());
+    }
+    if text.contains('\0') {
+        return Err(Problem::bad("bad-text", "the text holds a NUL character; take it out"));
+    }
+    Ok(())
+}
+
+/// What a worker says about how it made an answer: bounded, and of the right form.
+pub(super) fn check_made(body: &CompleteWork) -> Result<(), Problem> {
+    if !matches!(body.finish.as_str(), "stop" | "length") {
+        let detail = "`finish` is `stop` or `length`; an answer that ended otherwise is not whole, so say `fail` with the reason";
+        return Err(Problem::bad("bad-finish", detail));
+    }
+    let options =
+        body.options.as_ref().map_or(0, |options| serde_json::to_vec(options).map_or(usize::MAX, |o| o.len()));
+    let is_hash = |hash: &String| hash.len() == 64 && hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let context = body.context.as_ref().map_or(0, Vec::len);
+    if body.model.as_deref().is_some_and(|model| !is_model(model))
+        || options > OPTIONS_BYTES_MAX
+        || body.prompt_sha256.as_ref().is_some_and(|hash| !is_hash(hash))
+        || context > CONTEXT_MAX
+    {
+        let detail = format!(
+            "of what the answer was made of something is too long or of another form: `model` has 1 to {MODEL_BYTES_MAX} bytes, \
+             `options` {OPTIONS_BYTES_MAX} at most, `prompt_sha256` 64 of 0-9 a-f, `context` {CONTEXT_MAX} ids at most"
+        );
+        return Err(Problem::bad("bad-made", detail));
+    }
+    Ok(())
+}
