@@ -34,6 +34,8 @@ mod rebuild;
 mod sequencer;
 mod store;
 mod tail_repair;
+#[cfg(test)]
+mod tests;
 mod turn;
 mod verdicts;
 
@@ -51,6 +53,7 @@ pub(super) use self::{
     claimers::{Claimer, Told},
     drain::Pending,
     io::{Answer, Answered, Command, Effect, IndexProgress, Input, Now, Rebuilt, Request, To},
+    log_clock::SKEW_MAX,
 };
 use self::{
     claims::Claims,

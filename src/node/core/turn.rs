@@ -64,6 +64,7 @@ impl Core {
             Input::Access { access, log_ms } => {
                 if let Access::Open { .. } = access {
                     self.clock.read(log_ms, self.now.at);
+                    self.show_skew();
                 }
                 self.store.told(access);
             }
@@ -94,6 +95,10 @@ impl Core {
         }
         (self.now, self.turned_at) = (now, Some(now.at));
         self.unsettled = true;
+    }
+
+    pub(super) fn show_skew(&self) {
+        self.view.skew_ms.store(self.clock.skew_ms(), std::sync::atomic::Ordering::Relaxed);
     }
 
     pub(super) fn times(&self) -> Times {
