@@ -114,6 +114,13 @@ impl Collector for FromState {
         gauge("outbox_refused", "Posts from there that the log refused", refused as u64)?;
         gauge("subscribers", "Open event streams", app.0.subscribers.load(Ordering::Relaxed) as u64)?;
         gauge("replies_in_flight", "Replies being written", writing as u64)?;
+        let help = "How far the log's clock is ahead of this machine's";
+        let metric = encoder.encode_descriptor("clock_skew_seconds", help, None, MetricType::Gauge)?;
+        ConstGauge::new(node.skew().wall_ms as f64 / 1_000.0).encode(metric)?;
+        let mut gauge = |name: &str, help: &str, value: u64| {
+            let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            ConstGauge::new(value as i64).encode(metric)
+        };
         if let Some(notary) = &app.0.notary {
             let shown = notary.shown().borrow().clone();
             gauge("notary_refuses", "1 if the log is not what the notary signed, else 0", u64::from(shown.refuses))?;

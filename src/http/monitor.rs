@@ -104,6 +104,11 @@ pub(super) struct Health {
     parked_refused: u64,
     /// The last position of what this node shows.
     position: Position,
+    /// How far the log's clock is ahead of this machine's, in ms; negative if it is behind.
+    clock_skew_ms: i64,
+    /// What an operator should mend although the node works, as a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
 }
 
 /// The last probe's answer.
@@ -169,6 +174,7 @@ pub(super) async fn accept_empty(
 }
 
 fn health(app: &App, status: &'static str, reason: Option<String>) -> Health {
+    let skew = app.node().skew();
     let shown = app.node().state();
     let trouble = shown.condition.trouble();
     Health {
@@ -180,5 +186,7 @@ fn health(app: &App, status: &'static str, reason: Option<String>) -> Health {
         parked: shown.parked as u64,
         parked_refused: shown.refused as u64,
         position: view::position(shown.epoch, shown.projections.position),
+        clock_skew_ms: skew.wall_ms,
+        warning: skew.finding().map(|(says, mend)| format!("{says}; {mend}")),
     }
 }

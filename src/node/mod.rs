@@ -66,7 +66,7 @@ pub use snapshot::remembered;
 pub use start::{Settings, start};
 pub use text::Text;
 pub use then::Moment;
-pub use types::{Claimed, Condition, Error, Heard, Placed, REPLY_BYTES_MAX, Stage, State, Word, Writing};
+pub use types::{Claimed, Condition, Error, Heard, Placed, REPLY_BYTES_MAX, Skew, Stage, State, Word, Writing};
 pub use work::{Asked, Ended, Following};
 
 use self::{
@@ -128,16 +128,6 @@ struct WordRequest {
     held: Held,
     word: Word,
     answer: oneshot::Sender<Result<Heard, Error>>,
-}
-
-/// How far clocks differ from the log's, in ms; positive: the log's is ahead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Skew {
-    /// This machine's wall clock. Only what people read of this node's own is wrong by it.
-    pub wall_ms: i64,
-    /// The clock by which this node judges ages. Above a minute the log's clock has stepped; on a log that others share this
-    /// node then gives up no message for its age.
-    pub log_ms: i64,
 }
 
 impl Node {

@@ -4,6 +4,7 @@
 
 pub(crate) mod away;
 mod claims;
+mod clocks;
 mod erase;
 mod keys;
 mod lock;

@@ -1,4 +1,4 @@
-//! What a node shows and answers: its state, where a post went, a claim, a live word, why not.
+//! What a node shows and answers: its state, its skew, where a post went, a claim, a live word, why not.
 //!
 //! Not here: how any of it changes (`core`).
 
@@ -14,7 +14,7 @@ use antiphon_schemas::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::text::Text;
+use super::{core::SKEW_MAX, text::Text};
 use crate::{
     decide::{Refusal, work::Held},
     log,
@@ -122,6 +122,38 @@ impl Condition {
     }
 }
 
+/// How far clocks differ from the log's, in ms; positive: the log's is ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Skew {
+    /// This machine's wall clock. Only what people read of this node's own is wrong by it.
+    pub wall_ms: i64,
+    /// The clock by which this node judges ages. Above a minute the log's clock has stepped, and this node gives up no
+    /// message for its age.
+    pub log_ms: i64,
+}
+
+impl Skew {
+    /// What an operator should know of it, and what to do; `None` up to a minute.
+    pub fn finding(&self) -> Option<(String, &'static str)> {
+        let too_far = |ms: i64| u128::from(ms.unsigned_abs()) > SKEW_MAX.as_millis();
+        let seconds = |ms: i64| ms.unsigned_abs() / 1_000;
+        if too_far(self.log_ms) {
+            let says = format!(
+                "the log's clock has jumped by {} s, so this node gives up no message for its age",
+                seconds(self.log_ms)
+            );
+            return Some((says, "set the clock of the machine that has the log, then restart this node"));
+        }
+        let side = if self.wall_ms > 0 { "behind" } else { "ahead of" };
+        let says = format!(
+            "this machine's clock is {} s {side} the log's; leases, retries and ages follow the log's, but times shown here are wrong",
+            seconds(self.wall_ms)
+        );
+        too_far(self.wall_ms)
+            .then_some((says, "set the clock that is wrong and keep it right by NTP (see `timedatectl`)"))
+    }
+}
+
 /// Where a post went.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Placed {
@@ -216,4 +248,20 @@ pub struct Heard {
     pub next_index: u32,
     /// How long the claim lives from now.
     pub lease: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE_MS: i64 = 60_000;
+
+    #[test]
+    fn a_skew_of_more_than_a_minute_is_said_with_its_side_and_what_to_do() {
+        let says = |wall_ms, log_ms| Skew { wall_ms, log_ms }.finding().map_or(String::new(), |(says, _)| says);
+        assert_eq!([says(MINUTE_MS, -MINUTE_MS), says(-MINUTE_MS, MINUTE_MS)], ["", ""]);
+        assert!(says(3_700_000, 0).contains("3700 s behind the log's"));
+        assert!(says(-3_700_000, 0).contains("3700 s ahead of the log's"));
+        assert!(says(3_700_000, 3_600_000).contains("jumped by 3600 s"), "the one that changes what is done");
+    }
 }

@@ -70,11 +70,15 @@ impl Log for Panicking {
 
 /// A server whose log takes `appends` batches, with its data in a folder.
 async fn server(appends: usize) -> (Server, tempfile::TempDir) {
+    server_of(appends, Clock::system(), Clock::system()).await
+}
+
+/// The same; the log has another clock than the machine.
+async fn server_of(appends: usize, clock: Clock, of_log: Clock) -> (Server, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let layer = Layer { listen: Some("127.0.0.1:0".into()), model: Some("builtin".into()), ..Layer::default() };
     let config = Config::of_models(layer, &Default::default()).unwrap();
-    let clock = Clock::system();
-    let inner = MemoryLog::new(Epoch(7), clock.clone());
+    let inner = MemoryLog::new(Epoch(7), of_log);
     let log = Arc::new(Panicking { inner, left: AtomicUsize::new(appends) });
     let store = Store { name: "here".into(), log, outbox: None, data: Some(dir.path().into()) };
     let listening = Listening::bind(config.listen).await.unwrap();
@@ -88,9 +92,13 @@ async fn post(address: SocketAddr) -> Result<reqwest::Response, reqwest::Error> 
     request.header("content-type", "application/json").body(body).send().await
 }
 
-async fn live(address: SocketAddr) -> (u16, String) {
-    let answer = antiphon_bot::http_client().get(format!("http://{address}/health/live")).send().await.unwrap();
+async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let answer = antiphon_bot::http_client().get(format!("http://{address}{path}")).send().await.unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+async fn live(address: SocketAddr) -> (u16, String) {
+    get(address, "/health/live").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,4 +157,23 @@ async fn no_snapshot_is_written_once_the_conductor_has_panicked() {
     timeout(PATIENCE, server.node.stop()).await.unwrap();
     assert!(begun.elapsed() < PATIENCE);
     assert_eq!(snapshots(&dir), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_an_hour_off_is_said_by_health_and_metrics_and_the_server_stays_ready() {
+    const NOW_MS: u64 = 1_700_000_000_000;
+    for (log_ms, words) in [(NOW_MS + 3_700_000, "3700 s behind the log's"), (NOW_MS, "")] {
+        let (clock, of_log) = (Clock::manual(NOW_MS).0, Clock::manual(log_ms).0);
+        let (server, _dir) = server_of(usize::MAX, clock, of_log).await;
+        for path in ["/health/live", "/health/ready"] {
+            let (status, body) = get(server.address, path).await;
+            let health: serde_json::Value = serde_json::from_str(&body).unwrap();
+            assert_eq!((status, &health["clock_skew_ms"]), (200, &json!(log_ms - NOW_MS)), "{path}");
+            let warning = health["warning"].as_str().unwrap_or_default();
+            assert!(warning.contains(words) && words.is_empty() == warning.is_empty(), "{path}: {warning}");
+        }
+        let (_, metrics) = get(server.address, "/metrics").await;
+        let sample = metrics.lines().find_map(|line| line.strip_prefix("antiphon_clock_skew_seconds "));
+        assert_eq!(sample.unwrap().parse(), Ok((log_ms - NOW_MS) as f64 / 1_000.0), "{sample:?}");
+    }
 }

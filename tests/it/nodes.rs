@@ -10,6 +10,7 @@ mod cluster;
 mod load;
 mod names;
 mod others;
+mod pauses;
 mod sentinel;
 mod together;
 

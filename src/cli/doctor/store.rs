@@ -1,14 +1,16 @@
-//! The Redis that has the log: reached, new enough, and set up so that it keeps what it is given.
+//! The Redis that has the log: reached, new enough, set up so that it keeps what it is given, and of the same time.
 
 use std::time::Duration;
 
 use super::Check;
 use crate::{
+    clock::Clock,
     config::{Config, LogKind},
     log::redis::{
         connect::connect,
-        facts::{Level, durability, judge, look},
+        facts::{Level, clock_ahead_ms, durability, judge, look},
     },
+    node::Skew,
 };
 
 const WHAT: &str = "redis";
@@ -38,5 +40,14 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
         Level::Warn => Check::warn(WHAT, finding.text, finding.mend),
         Level::Note => Check::ok(WHAT, format!("{}; {}", finding.text, finding.mend)),
     }));
+    checks.extend(clock_ahead_ms(&connected.connection, &Clock::system()).await.ok().flatten().map(clock));
     checks
+}
+
+/// How far its clock is ahead of this machine's.
+pub(super) fn clock(ahead_ms: i64) -> Check {
+    match (Skew { wall_ms: ahead_ms, log_ms: 0 }).finding() {
+        None => Check::ok("clock", format!("this machine and Redis are {} ms apart", ahead_ms.unsigned_abs())),
+        Some((says, mend)) => Check::warn("clock", says, mend),
+    }
 }

@@ -145,6 +145,7 @@ async fn a_redis_is_shown_with_what_is_wrong_with_it_and_without_its_password() 
     let (state, text) = ask(&url).await;
     // Some newer servers have a hole that is known; that and a slow machine are warnings.
     assert!(state != State::Fail && text.contains("an acknowledged entry is on the disk of Redis"), "{text}");
+    assert!(text.contains("this machine and Redis are"), "{text}");
     let (state, text) = ask(&url.replace("hush", "hushed")).await;
     assert!(state == State::Fail && text.contains("redis://USER:PASSWORD@HOST"), "{text}");
     redis.kill();
@@ -153,4 +154,14 @@ async fn a_redis_is_shown_with_what_is_wrong_with_it_and_without_its_password() 
         state == State::Fail && text.contains("cannot be reached") && text.contains("see whether it runs"),
         "{text}"
     );
+}
+
+#[test]
+fn a_clock_that_is_an_hour_off_is_a_warning_that_says_which_side_and_what_to_do() {
+    let check = store::clock(40);
+    assert_eq!((check.state, &*check.mend), (State::Ok, ""));
+    for (ahead_ms, words) in [(3_700_000, "3700 s behind the log's"), (-3_700_000, "3700 s ahead of the log's")] {
+        let check = store::clock(ahead_ms);
+        assert!(check.state == State::Warn && check.says.contains(words) && check.mend.contains("NTP"), "{check:?}");
+    }
 }

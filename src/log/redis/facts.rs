@@ -12,6 +12,7 @@ use std::{
 use redis::{FromRedisValue, aio::MultiplexedConnection, cmd};
 
 use super::trouble::{Kind, Trouble, classify};
+use crate::clock::Clock;
 
 /// The median of so many is not moved by one hiccup.
 const PINGS: usize = 5;
@@ -129,6 +130,18 @@ pub async fn look(connection: &MultiplexedConnection) -> Result<Facts, Trouble> 
     }
     pings.sort();
     Ok(Facts { ping: pings[PINGS / 2], ..facts(&info.unwrap_or_default(), &settings) })
+}
+
+/// How far the server's clock is ahead of this machine's, in ms; negative if it is behind. `None`: it does not say.
+///
+/// # Errors
+/// As [`look`].
+pub async fn clock_ahead_ms(connection: &MultiplexedConnection, clock: &Clock) -> Result<Option<i64>, Trouble> {
+    let asked_ms = clock.now_ms();
+    let time: Option<(u64, u64)> = ask(&mut connection.clone(), &cmd("TIME")).await?;
+    // It was said in the middle of the round trip, as far as anybody knows.
+    let here_ms = asked_ms.midpoint(clock.now_ms());
+    Ok(time.map(|(seconds, micros)| (seconds * 1_000 + micros / 1_000) as i64 - here_ms as i64))
 }
 
 /// The answer; `None` if the server refuses to give one.

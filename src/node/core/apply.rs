@@ -56,7 +56,7 @@ impl Core {
         let at = self.now.at;
         if let Some(last) = batch.last() {
             self.clock.observe(last.header.at_ms, at);
-            self.view.skew_ms.store(self.clock.skew_ms(), std::sync::atomic::Ordering::Relaxed);
+            self.show_skew();
         }
         self.publish(&batch).into_iter().for_each(Wake::wake);
         let position = batch.last().map(|entry| entry.header.seq);

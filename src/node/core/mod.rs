@@ -38,6 +38,8 @@ mod sequencer;
 mod speech;
 mod store;
 mod tail_repair;
+#[cfg(test)]
+mod tests;
 mod timing;
 mod turn;
 mod verdicts;
@@ -56,6 +58,7 @@ pub(super) use self::{
     claimers::{Claimer, Told},
     drain::Pending,
     io::{Answer, Answered, Command, Effect, IndexProgress, Input, Now, Rebuilt, Request, To},
+    log_clock::SKEW_MAX,
 };
 use self::{
     claims::Claims,

@@ -53,7 +53,7 @@ impl Core {
             Input::Access { access, log_ms } => {
                 if let Access::Open { .. } = access {
                     self.clock.read(log_ms, self.now.at);
-                    self.view.skew_ms.store(self.clock.skew_ms(), Ordering::Relaxed);
+                    self.show_skew();
                 }
                 self.store.told(access);
             }
@@ -84,6 +84,10 @@ impl Core {
         }
         (self.now, self.turned_at) = (now, Some(now.at));
         self.unsettled = true;
+    }
+
+    pub(super) fn show_skew(&self) {
+        self.view.skew_ms.store(self.clock.skew_ms(), Ordering::Relaxed);
     }
 
     fn take(&mut self, request: Request) {

@@ -4,7 +4,10 @@ use antiphon_schemas::{event::release, wire::Status};
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::decide::{Refusal, change::Change};
+use crate::{
+    decide::{Refusal, change::Change},
+    log,
+};
 
 const LEASE: Duration = Duration::from_millis(LEASE_MS);
 
@@ -248,4 +251,49 @@ async fn a_message_that_waited_too_long_is_given_up() {
     assert_eq!(view.until("message.dead").await, ["message.posted", "message.dead"]);
     assert!(!claiming.is_finished());
     assert_eq!(rig.node.record(id).await.unwrap().unwrap().reason.as_deref(), Some("too-old"));
+}
+
+/// Why claims were given back, in order.
+async fn reasons(rig: &Rig) -> Vec<String> {
+    let reason = |entry: &Arc<Entry>| match &entry.event {
+        Event::MessageReleased(e) => Some(e.reason.to_string()),
+        _ => None,
+    };
+    rig.entries().await.iter().filter_map(reason).collect()
+}
+
+fn full() -> Trick {
+    Trick::Fails(log::Error::Full("no space".into()))
+}
+
+#[tokio::test]
+async fn a_restart_on_a_full_disk_gives_back_what_was_held_once_there_is_space_and_counts_nothing() {
+    let rig = Rig::with(Policy { attempts_max: 1, ..policy() }).await;
+    let id = rig.ask("hello").await;
+    let held = rig.node.claim(&bot(), &"in-process".into(), Some(rig.node.incarnation())).await.unwrap();
+    rig.log.next(full());
+    let node = node_on(rig.log.clone(), rig.clock.clone(), Policy { attempts_max: 1, ..policy() }).await;
+    timeout(PATIENCE, held.over.cancelled()).await.expect("it is given back");
+    assert!(rig.log.tricks.lock().unwrap().is_empty(), "the first try failed");
+    let again = timeout(PATIENCE, node.claim(&bot(), &"in-process".into(), None)).await.unwrap().unwrap();
+    assert_eq!((again.held.message_id, again.attempt), (id, 1));
+    assert_eq!(reasons(&rig).await, [release::RESTARTED]);
+}
+
+#[tokio::test]
+async fn a_goodbye_on_a_full_disk_is_said_once_there_is_space_and_counts_nothing() {
+    let rig = Rig::with(Policy { attempts_max: 1, ..policy() }).await;
+    let id = rig.ask("hello").await;
+    let (there, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    rig.log.next(Trick::Held { there: there.clone(), go: go.clone() });
+    let gone = rig.claiming("a");
+    let (gone, ()) = tokio::join!(gone, there.notified());
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+    rig.log.next(full());
+    go.notify_one();
+    let b = rig.claim("b").await;
+    assert!(rig.log.tricks.lock().unwrap().is_empty(), "the first try failed");
+    assert_eq!((b.held.message_id, b.attempt), (id, 1));
+    assert_eq!(reasons(&rig).await, [release::GOODBYE]);
 }

@@ -18,17 +18,22 @@ use shared::{
 
 /// A node named `name` on the Redis at `url`.
 pub(super) async fn node(url: &str, name: &str, dir: &tempfile::TempDir) -> Node {
-    let clock = Clock::system();
+    let policy = Policy { retry_base_ms: LONG_MS, retry_max_ms: LONG_MS, ..policy() };
+    node_with(url, name, dir, Clock::system(), policy).await
+}
+
+/// The same, with the clock of its machine and a policy.
+pub(super) async fn node_with(url: &str, name: &str, dir: &tempfile::TempDir, clock: Clock, policy: Policy) -> Node {
     let address = Address::parse(url).unwrap();
     let log = RedisLog::open(Options { address, node: name.into(), stamp: Stamp::Store, known: None });
     let outbox = Outbox::open(dir.path().join(name), clock.clone(), &Tasks::new()).await.unwrap();
     let limits = Limits { recent_messages: 100, rooms: 10 };
     let (name, log, outbox) = (name.into(), Arc::new(log), Some(outbox));
-    let policy = Policy { queue_max: 100_000, retry_base_ms: LONG_MS, retry_max_ms: LONG_MS, ..policy() };
+    let policy = Policy { queue_max: 100_000, ..policy };
     start(Settings { name, log, outbox, clock, policy, limits, data: None }, &Tasks::new()).await.unwrap()
 }
 
-async fn entries(node: &Node) -> Vec<Arc<Entry>> {
+pub(super) async fn entries(node: &Node) -> Vec<Arc<Entry>> {
     let (mut all, mut after) = (Vec::new(), Seq::ZERO);
     loop {
         let more = node.inner.log.read(after, 1_000).await.unwrap();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::{
     decide::Refusal,
-    node::{Answer, Answered, Command, Request},
+    node::{Answer, Answered, Command, REQUESTS_MAX, Request},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -116,4 +116,36 @@ async fn an_old_message_that_is_touched_again_keeps_its_whole_story() {
     rig.claim("a").await;
     let steps = rig.node.timeline(id).await.unwrap().unwrap().steps;
     assert_eq!(steps.iter().map(|s| &*s.event).collect::<Vec<_>>(), ["message.posted", "message.claimed"]);
+}
+
+#[tokio::test]
+async fn words_are_answered_while_an_append_is_held_and_thousands_of_posts_wait() {
+    let rig = Rig::new().await;
+    rig.ask("hello").await;
+    let claimed = rig.claim("a").await;
+    let (there, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    rig.log.next(Trick::Held { there: there.clone(), go: go.clone() });
+    // What is being appended, what the core has taken, what it takes at once, and more than the way to it holds.
+    let mut posts = tokio::task::JoinSet::new();
+    for n in 0..4 * REQUESTS_MAX {
+        let (node, text) = (rig.node.clone(), format!("number {n}"));
+        posts.spawn(async move { node.post(Post { fresh: true, to: Some(vec![]), ..question(&text) }).await });
+    }
+    let all_wait = async {
+        there.notified().await;
+        while rig.node.inner.requests.capacity() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, all_wait).await.expect("the way to the core is full");
+    let words = async {
+        rig.node.say(claimed.held, Word::Heartbeat).await.unwrap();
+        rig.delta(claimed.held, 0, "words").await.unwrap();
+    };
+    timeout(PATIENCE, words).await.expect("words do not wait for posts");
+    assert!(posts.try_join_next().is_none(), "all of them still wait");
+    go.notify_one();
+    while let Some(posted) = posts.join_next().await {
+        posted.unwrap().unwrap();
+    }
 }
