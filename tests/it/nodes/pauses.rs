@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Place;
 use crate::harness::{Server, signal};
@@ -30,10 +30,7 @@ async fn keeps_its_claim(server: &Server, pause: impl AsyncFnOnce()) {
     assert_eq!(status, StatusCode::OK, "{timeline}");
     let steps = timeline["steps"].as_array().unwrap();
     let of = |event: &str| steps.iter().filter(|step| step["event"] == event).collect::<Vec<_>>();
-    let released: Vec<&Value> = of("message.released");
-    assert!(released.is_empty(), "{released:?}");
-    let claimed = of("message.claimed");
-    assert_eq!((claimed.len(), &claimed[0]["data"]["attempt"]), (1, &json!(1)), "{claimed:?}");
+    assert!(of("message.released").is_empty() && of("message.claimed").len() == 1, "{timeline}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
