@@ -21,6 +21,8 @@ use crate::{
 
 const LIMITS: Limits = Limits { recent_messages: 100, rooms: 10 };
 const WALL_MS: u64 = 1_700_000_000_000;
+/// More effects than anything here comes to.
+const STEPS_MAX: usize = 1_000;
 
 /// An outbox whose disk can fail: what is on it stays readable.
 #[derive(Default)]
@@ -136,7 +138,9 @@ impl Bench {
 
     /// Carries out every effect until nothing more follows.
     fn run(&mut self) {
-        while let Some(effect) = self.effects.pop_front() {
+        for step in 0.. {
+            let Some(effect) = self.effects.pop_front() else { return };
+            assert!(step < STEPS_MAX, "it never comes to rest: {effect:?}");
             if let Some(input) = self.carry_out(effect) {
                 self.on(input);
             }

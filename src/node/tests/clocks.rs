@@ -7,7 +7,8 @@ use super::{
     on_redis::{entries, node_with},
     *,
 };
-use crate::log::redis::server::Redis;
+use crate::log::redis as shared;
+use shared::server::Redis;
 
 /// More than the age at which messages are given up here.
 const OFF_MS: i64 = 3_700_000;

@@ -2,9 +2,10 @@
 
 use super::{on_redis::node, *};
 use crate::{
-    log::{Access, BATCH_MAX, Draft, conformance, redis::server::Redis},
+    log::{Access, BATCH_MAX, Draft, conformance, redis as shared},
     node::Range,
 };
+use shared::server::Redis;
 
 /// Rooms that talk at the same time.
 const ROOMS: usize = 16;

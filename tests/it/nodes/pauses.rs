@@ -1,12 +1,12 @@
-//! A server or its Redis does not run for three leases, as under a closed lid or on a stalled machine: a bot that is
-//! answering keeps its claim, and its first attempt is its last.
+//! A server or its Redis does not run for three leases, as under a closed lid or on a stalled machine: bots that
+//! are answering keep their claims, and their first attempt is their last.
 
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::Place;
+use super::{BOTS, Place};
 use crate::harness::{Server, signal};
 
 const LEASE_MS: u64 = 1_000;
@@ -15,32 +15,36 @@ const THREE_LEASES: Duration = Duration::from_millis(3 * LEASE_MS);
 const PACE: [&str; 2] = ["--pace", "300"];
 
 fn settings() -> String {
-    format!("lease_ms = {LEASE_MS}\n[[bots]]\nname = \"ada\"\nmodel = \"builtin\"\nanswers = \"addressed\"\n")
+    let bots = BOTS.map(|bot| format!("[[bots]]\nname = \"{bot}\"\nmodel = \"builtin\"\nanswers = \"addressed\"\n"));
+    format!("lease_ms = {LEASE_MS}\n{}", bots.concat())
 }
 
-/// Asks ada; once her first word is there, `pause` happens, which lasts three leases. Then the answer comes, of the first
-/// attempt.
-async fn keeps_its_claim(server: &Server, pause: impl AsyncFnOnce()) {
-    let mut events = server.events("lobby").await;
-    let id = server.post("lobby", "Tell me something long", json!({"to": ["ada"]})).await["id"].clone();
-    events.until("reply.delta").await;
+/// Asks every bot; once each has said its first word, `pause` happens, which lasts three leases. Then the answers come, each
+/// of the first attempt.
+async fn keep_their_claims(server: &Server, pause: impl AsyncFnOnce()) {
+    let mut asked = Vec::new();
+    for bot in BOTS {
+        let mut events = server.events(bot).await;
+        let posted = server.post(bot, "Tell me something long", json!({"to": [bot]})).await;
+        asked.push((bot, posted["id"].as_str().unwrap().to_owned()));
+        events.until("reply.delta").await;
+    }
     pause().await;
-    server.until_status("lobby", id.as_str().unwrap(), "answered").await;
-    let (status, timeline) = server.get(&format!("/api/messages/{}/timeline", id.as_str().unwrap())).await;
-    assert_eq!(status, StatusCode::OK, "{timeline}");
-    let steps = timeline["steps"].as_array().unwrap();
-    let of = |event: &str| steps.iter().filter(|step| step["event"] == event).collect::<Vec<_>>();
-    let released: Vec<&Value> = of("message.released");
-    assert!(released.is_empty(), "{released:?}");
-    let claimed = of("message.claimed");
-    assert_eq!((claimed.len(), &claimed[0]["data"]["attempt"]), (1, &json!(1)), "{claimed:?}");
+    for (room, id) in asked {
+        server.until_status(room, &id, "answered").await;
+        let (status, timeline) = server.get(&format!("/api/messages/{id}/timeline")).await;
+        assert_eq!(status, StatusCode::OK, "{timeline}");
+        let steps = timeline["steps"].as_array().unwrap();
+        let count = |event: &str| steps.iter().filter(|step| step["event"] == event).count();
+        assert_eq!((count("message.claimed"), count("message.released")), (1, 0), "{timeline}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_was_stopped_for_three_leases_finishes_the_answer_that_it_had_begun() {
+async fn a_server_that_was_stopped_for_three_leases_finishes_the_answers_that_it_had_begun() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::configured(dir.path(), &settings(), &PACE);
-    keeps_its_claim(&server, async || {
+    keep_their_claims(&server, async || {
         signal(server.pid(), "STOP");
         tokio::time::sleep(THREE_LEASES).await;
         signal(server.pid(), "CONT");
@@ -49,11 +53,11 @@ async fn a_server_that_was_stopped_for_three_leases_finishes_the_answer_that_it_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_on_redis_that_was_stopped_for_three_leases_finishes_the_answer_that_it_had_begun() {
+async fn a_node_on_redis_that_was_stopped_for_three_leases_finishes_the_answers_that_it_had_begun() {
     let place = Place::new(1, &PACE);
     std::fs::write(place.dir.path().join("antiphon.toml"), settings()).unwrap();
     let server = place.start(0);
-    keeps_its_claim(&server, async || {
+    keep_their_claims(&server, async || {
         signal(server.pid(), "STOP");
         tokio::time::sleep(THREE_LEASES).await;
         signal(server.pid(), "CONT");
@@ -66,7 +70,7 @@ async fn a_redis_that_was_stopped_for_three_leases_costs_no_answer_its_claim() {
     let place = Place::new(1, &PACE);
     std::fs::write(place.dir.path().join("antiphon.toml"), settings()).unwrap();
     let server = place.start(0);
-    keeps_its_claim(&server, async || {
+    keep_their_claims(&server, async || {
         place.redis.stop();
         tokio::time::sleep(THREE_LEASES).await;
         place.redis.go_on();
