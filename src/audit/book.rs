@@ -37,7 +37,7 @@ pub struct Signed {
 /// Why the book cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// What stands there contradicts itself or the log: only a person can say what is right.
+    /// What is there contradicts itself or the log: only a person can say what is right.
     #[error("{0}")]
     Refused(String),
     /// A file cannot be read or written: the same may do later.

@@ -47,7 +47,7 @@ impl CompactRange {
         CompactRange::default()
     }
 
-    /// So many leaves it has.
+    /// How many leaves it has.
     pub fn size(&self) -> u64 {
         self.size
     }
@@ -200,7 +200,7 @@ pub fn consistency_proof<E>(old: u64, new: u64, mut leaf: impl FnMut(u64) -> Res
         }
     }
     if start > 0 {
-        // Else it is the old root itself, which whoever verifies has.
+        // Else it is the old root itself, which the verifier has.
         proof.push(subtree(start, end, &mut leaf)?);
     }
     proof.reverse();

@@ -343,7 +343,7 @@ impl Task {
         }
     }
 
-    /// Rests as long as it worked, since whoever posts comes first. Whether it is to go on.
+    /// Rests as long as it worked, since posts come first. False: it is to stop.
     async fn rest(&self, began: Instant) -> bool {
         self.shared.stop.run_until_cancelled(sleep(began.elapsed())).await.is_some()
     }

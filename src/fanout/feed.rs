@@ -112,7 +112,7 @@ impl Feed {
         if ring.wake_is_due {
             return Wake::Now(Vec::new());
         }
-        // Whoever holds the feed follows it, but for its owner.
+        // Every holder of the feed but its owner follows it.
         let (crowd, now) = (Arc::strong_count(self) - 1, Instant::now());
         let pause = WAKE_PAUSE_EACH * u32::try_from(crowd).unwrap_or(u32::MAX);
         match ring.woken {
