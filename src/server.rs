@@ -241,7 +241,7 @@ impl Server {
         self.pool.stop(drain).await;
         self.node.end_feeds();
         self.drained.cancel();
-        // How it ended is known to whoever waits for a death.
+        // `died` reports how it ended.
         let _end = self.serving.await;
         if let Some(notary) = self.notary {
             notary.stop().await;
