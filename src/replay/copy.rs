@@ -32,7 +32,7 @@ const BATCH_BYTES: usize = 4 << 20;
 pub enum Speed {
     /// As fast as they can be written.
     Max,
-    /// So many times as fast as they came.
+    /// This many times as fast as they came.
     Times(f64),
 }
 

@@ -68,7 +68,7 @@ impl<'a> Fresh<'a> {
         self.projections.position
     }
 
-    /// Folds on, up to a position. `progress` is told how many entries more.
+    /// Folds on, up to a position. `progress` gets the number of entries since its last call.
     ///
     /// # Errors
     /// [`Error`] of the source, also when it ends before the position: then the server knows more than this log.

@@ -74,7 +74,7 @@ impl Target {
         source::open(&self.place, &self.runtime)
     }
 
-    /// Adds entries that go on where it ends, once those before are written. They are there after [`Target::settle`].
+    /// Adds entries that continue where it ends, once those before are written. They are there after [`Target::settle`].
     ///
     /// # Errors
     /// Why those before were not written, or these do not follow.
@@ -132,7 +132,7 @@ impl Target {
     }
 }
 
-/// Why a folder cannot be filled, for whoever named it.
+/// Why a folder cannot be filled, for the person who named it.
 fn refusal(error: &OpenError) -> String {
     match error {
         OpenError::Locked { folder, pid } => {
