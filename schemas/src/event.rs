@@ -69,7 +69,7 @@ pub enum AuthorKind {
 /// What a post wants: an answer from one bot, and the lane on which it waits for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ask {
-    /// Who shall answer.
+    /// Who is asked to answer.
     pub bot: BotName,
     /// 0-9, higher first.
     pub priority: u8,
@@ -112,7 +112,7 @@ pub struct MessageClaimed {
     pub bot: BotName,
     /// Who works on it, e.g. `node-1/echo`.
     pub worker: Arc<str>,
-    /// The process that claimed for itself; its claims are released when it starts anew. Absent for remote workers.
+    /// The process that claimed for itself; its claims are released when it restarts. Absent for remote workers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<Uuid>,
     /// 1 for the first try since the post, or since a person asked for a retry.
@@ -143,7 +143,7 @@ pub mod release {
     pub const RETRY_DUE: &str = "retry-due";
     /// A person asked for another try; attempts count from one again.
     pub const RETRY_ASKED: &str = "retry-asked";
-    /// The process that held it has started anew.
+    /// The process that held it has restarted.
     pub const RESTARTED: &str = "restarted";
     /// The worker gave it back.
     pub const GOODBYE: &str = "goodbye";

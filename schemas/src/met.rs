@@ -1,7 +1,7 @@
 //! Names that this thread has met lately, so that reading a log makes each of them once and not once an entry.
 //!
-//! Promises: what is given is what would have been made; memory is bounded by [`MET`]; whoever chooses names so that they
-//! share a place makes them cost what they cost without this.
+//! Promises: what is given is what would have been made; memory is bounded by [`MET`]; names chosen to
+//! collide cost what they cost without this.
 //! Not here: anything that people said or are called. What is erased from the log must not live on here.
 
 /// Names of one sort that a thread remembers. More rooms than this are rarely spoken in at the same time.

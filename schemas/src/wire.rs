@@ -35,7 +35,7 @@ pub struct PostMessage {
     /// A UUID of the client's choice; the same id and content again is the same message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<MessageId>,
-    /// Who shall answer: absent = the room's rule, empty = nobody, or one bot.
+    /// Who is asked to answer: absent = the room's rule, empty = nobody, or one bot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Vec<String>>,
     /// 0-9, higher is answered first; 5 if absent.
@@ -104,7 +104,7 @@ pub struct Parked {
     pub at: String,
 }
 
-/// Whether a node reaches its store, and what that means for whoever asks it.
+/// Whether a node reaches its store, and what that means for its clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum StoreState {

@@ -122,7 +122,7 @@ fn decoded(bytes: &[u8]) -> Entry {
     Entry::decode(header, Bytes::copy_from_slice(body)).unwrap()
 }
 
-/// The entry with its body made anew from the decoded event: what this version would write.
+/// The entry with its body re-encoded from the decoded event: what this version would write.
 fn reencoded(entry: &Entry) -> Entry {
     let salt = entry.body[..SALT_BYTES].try_into().unwrap();
     Entry { body: Entry::body_of(&entry.event, salt).unwrap(), ..entry.clone() }

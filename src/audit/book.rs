@@ -37,7 +37,7 @@ pub struct Signed {
 /// Why the book cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// What stands there contradicts itself or the log: only a person can say what is right.
+    /// What is there contradicts itself or the log: only a person can say what is right.
     #[error("{0}")]
     Refused(String),
     /// A file cannot be read or written: the same may do later.
@@ -107,7 +107,7 @@ impl Book {
             Ok(signed) => Ok(Some(signed)),
             // A power cut may leave a file of nothing, or of zeros.
             Err(checkpoint::Error::Note(note::Error::Malformed(why))) => {
-                warn!(file = %paths.latest.display(), why, "the newest checkpoint is not whole; going on from the history");
+                warn!(file = %paths.latest.display(), why, "the newest checkpoint is not whole; continuing from the history");
                 self.last_kept()
             }
             Err(why) => {

@@ -73,7 +73,7 @@ impl Checkpoint {
     /// As a note, signed.
     ///
     /// # Errors
-    /// [`note::Error::Text`] if the origin cannot stand in one.
+    /// [`note::Error::Text`] if the origin cannot be part of one.
     pub fn signed(&self, key: &Signer) -> Result<String, note::Error> {
         key.sign(&self.text())
     }

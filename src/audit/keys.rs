@@ -28,7 +28,7 @@ pub enum Error {
     /// The folder or a file in it cannot be read or written.
     #[error("cannot use `{}`: {}; make it readable for the user who runs antiphon", .0.display(), .1)]
     Io(PathBuf, io::Error),
-    /// What stands there is no key.
+    /// What is there is no key.
     #[error(
         "`{}` is not the notary's key: {}; restore it from a backup, or move the folder away to begin with a new key and a new history of checkpoints", .0.display(), .1
     )]

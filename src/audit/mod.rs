@@ -4,8 +4,8 @@
 //! entries ─ Stored::leaf ─▶ merkle ─ root ─▶ checkpoint ─ notary.key ─▶ note ─▶ <data>/checkpoints, log.checkpoint
 //! ```
 //!
-//! Promises: whoever has the verifier key and a checkpoint that was kept elsewhere finds any entry that was altered, removed,
-//! added or moved since, in the log or in a copy of it; nothing here is on the way of an append.
+//! Promises: the verifier key and a checkpoint that was kept elsewhere are enough to find any entry that was altered, removed,
+//! added or moved since, in the log or in a copy of it; appends never wait for anything here.
 //! Not here: going through a log and naming what is wrong (`replay verify`).
 //! Start with `merkle` and `note`, then `checkpoint`; `store` and `keys` are the files, `notary` is the task of a
 //! server and `book` what it writes.

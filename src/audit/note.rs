@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 pub const NOTE_BYTES_MAX: usize = 64 << 10;
 /// The most signatures of one note; the specification asks for 16.
 pub const SIGNATURES_MAX: usize = 100;
-/// The longest name of a key: it stands in each checkpoint.
+/// The longest name of a key: each checkpoint contains it.
 pub const NAME_BYTES_MAX: usize = 255;
 
 /// Ed25519, in the table of the specification.
@@ -176,7 +176,7 @@ impl Verifier {
     }
 }
 
-/// The verifier key, as it is given to whoever shall verify.
+/// The verifier key, as it is given to verifiers.
 impl fmt::Display for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}+{:08x}+{}", self.name, self.id, encoded(&self.key))
@@ -222,7 +222,7 @@ impl Signer {
     /// The key that [`Signer::secret_text`] has written.
     ///
     /// # Errors
-    /// [`Error::Key`]; says nothing of what stands there.
+    /// [`Error::Key`]; reveals nothing of the content.
     pub fn from_secret_text(text: &str) -> Result<Signer, Error> {
         let rest = text.strip_prefix(PRIVATE).ok_or(Error::Key("it does not begin with PRIVATE+KEY+"))?;
         let (name, id, seed) = decoded(rest)?;

@@ -11,7 +11,7 @@
 //! Promises: `latest` is written aside and renamed, so a reader beside a live server sees a whole one, the old or the new; a
 //! torn end of `history` or `leaves` is passed over, and cut by the next writer. Nothing is synced but at a clean stop, so
 //! that no append ever waits for it: after a power cut `leaves` may be short or wrong, and is made again from the log.
-//! Not here: whether what stands there is true (`notary`, `replay verify`).
+//! Not here: whether the content is true (`notary`, `replay verify`).
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -93,7 +93,7 @@ fn whole_notes(paths: &Paths) -> io::Result<(Vec<String>, u64)> {
     };
     let (mut notes, mut start, mut at, mut is_signed) = (Vec::new(), 0, 0, false);
     for line in bytes.split_inclusive(|b| *b == b'\n') {
-        // A text has empty lines of its own; the one that ends a note stands behind a signature.
+        // A text has empty lines of its own; the one that ends a note follows a signature.
         if line == b"\n" && is_signed {
             let Ok(note) = std::str::from_utf8(&bytes[start..at]) else { break };
             notes.push(note.to_owned());
@@ -131,7 +131,7 @@ impl Leaves {
         }
     }
 
-    /// So many whole ones it had when it was opened.
+    /// How many whole ones it had when it was opened.
     pub fn len(&self) -> u64 {
         self.len
     }
@@ -163,7 +163,7 @@ impl Leaves {
     }
 }
 
-/// Leaves that are made again from the log, beside those that stand there.
+/// Leaves that are made again from the log, beside the present ones.
 #[derive(Debug)]
 pub struct Rebuilt {
     file: File,
@@ -216,15 +216,15 @@ impl Store {
         &self.paths
     }
 
-    /// Writes leaves from this index on, over what stands there. One write.
+    /// Writes leaves from this index on, over what is there. One write.
     ///
     /// # Errors
-    /// What the system says; what stands there then is to be written again.
+    /// What the system says; what is there then must be written again.
     pub fn write_leaves(&self, index: u64, leaves: &[Hash]) -> io::Result<()> {
         self.leaves.write_all_at(leaves.as_flattened(), index * LEAF_BYTES)
     }
 
-    /// Keeps so many leaves.
+    /// Keeps this many leaves.
     ///
     /// # Errors
     /// What the system says.
@@ -232,7 +232,7 @@ impl Store {
         self.leaves.set_len(count * LEAF_BYTES)
     }
 
-    /// Begins to make the leaves again; those that stand there stay until [`Store::adopt`].
+    /// Begins to make the leaves again; the present ones stay until [`Store::adopt`].
     ///
     /// # Errors
     /// What the system says.
@@ -242,7 +242,7 @@ impl Store {
         Ok(Rebuilt { file, path })
     }
 
-    /// Puts leaves that were made again in the place of those that stand there.
+    /// Puts leaves that were made again in the place of the present ones.
     ///
     /// # Errors
     /// What the system says.
@@ -255,7 +255,7 @@ impl Store {
     /// Makes this the newest note.
     ///
     /// # Errors
-    /// What the system says; then the one before stands.
+    /// What the system says; then the previous one is still valid.
     pub fn write_latest(&self, note: &str) -> io::Result<()> {
         let aside = self.paths.folder.join("latest.new");
         fs::write(&aside, note)?;
@@ -265,14 +265,14 @@ impl Store {
     /// Adds a note to the history.
     ///
     /// # Errors
-    /// What the system says; a part of it may stand there, and is passed over.
+    /// What the system says; a part of it may be there, and is ignored.
     pub fn add_history(&self, note: &str) -> io::Result<()> {
         let mut history = OpenOptions::new().append(true).create(true).open(&self.paths.history)?;
         history.write_all(format!("{note}\n").as_bytes())
     }
 
-    /// Puts away what was signed in an epoch that has ended, and begins anew. What was put away before is written over by
-    /// files of the same names only: after a crash in mid-way the rest follows.
+    /// Puts away what was signed in an epoch that has ended, and starts over. Only files of the same names
+    /// overwrite what was set aside before: after a crash midway, calling it again moves the rest.
     ///
     /// # Errors
     /// What the system says; call it again.

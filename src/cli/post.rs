@@ -46,7 +46,7 @@ pub(super) struct Post {
     /// Who says it [default: the user's name]
     #[arg(long)]
     name: Option<String>,
-    /// The bot that shall answer [default: the room's rule]
+    /// The bot to ask [default: the room's rule]
     #[arg(long, value_name = "BOT")]
     to: Option<BotName>,
     /// 0-9, higher is answered first [default: 5]

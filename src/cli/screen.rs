@@ -1,6 +1,6 @@
 //! What a room's events look like in a terminal, or in a file.
 //!
-//! Pure: an event in, text out. On a terminal answers grow word by word, and what happens to a question is told; else
+//! Pure: an event in, text out. On a terminal answers grow word by word, and what happens to a question is shown; else
 //! there is one message a line (further lines of its text are indented), and nothing else.
 //! Promise: no control character of a message reaches the terminal, so nobody can move the cursor or fake a line.
 
@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 const GROWING_MAX: usize = 256;
 const INDENT: &str = "\n    ";
 
-/// What stands on the screen already.
+/// What is on the screen already.
 #[derive(Debug, Default)]
 pub(super) struct Screen {
     /// Answers may grow, and notes are wanted.
@@ -24,7 +24,7 @@ pub(super) struct Screen {
     /// The newest message shown.
     newest: Option<Position>,
     growing: HashMap<MessageId, Growing>,
-    /// The reply in whose line the cursor stands.
+    /// The reply in whose line the cursor is.
     open: Option<MessageId>,
 }
 

@@ -1,4 +1,4 @@
-//! `antiphon serve`: runs the server until somebody ends it.
+//! `antiphon serve`: runs the server until it is stopped.
 
 use std::path::Path;
 

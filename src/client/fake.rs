@@ -1,4 +1,4 @@
-//! A server for tests that answers as it is told and remembers what it was asked.
+//! A scripted server for tests that remembers what it was asked.
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 

@@ -6,7 +6,7 @@
 //!   says 503, and, for the call after, when an answer was lost;
 //! - the key is sent to these servers only and never printed.
 //!
-//! Not here: how long to try (whoever calls), rooms' feeds (`cli`), what a worker makes of an answer (`worker`).
+//! Not here: how long to try (the caller), rooms' feeds (`cli`), what a worker makes of an answer (`worker`).
 //! Start with [`Client`]; `work` are the calls of workers, `stream` reads events.
 
 mod backoff;
@@ -78,7 +78,7 @@ pub(crate) struct Client {
 impl Client {
     /// For the servers at these addresses; connects when first used.
     pub(crate) fn new(servers: impl Into<Servers>) -> anyhow::Result<Client> {
-        // Whoever was first has installed the same; that is no error.
+        // An earlier call has installed the same one; that is no error.
         let _first = rustls::crypto::ring::default_provider().install_default();
         let connection = |server: Url| {
             let http = reqwest::Client::builder()
@@ -108,7 +108,7 @@ impl Client {
         }
     }
 
-    /// One message as it stands now.
+    /// One message as it is now.
     pub(crate) async fn message(&self, id: MessageId) -> Result<Message, Failure> {
         let path = ["api", "messages", &id.to_string()];
         let response = self.send(&path, |http, url| http.get(url).timeout(ANSWER_MAX)).await?;

@@ -56,7 +56,7 @@ impl Client {
         self.about::<serde::de::IgnoredAny>(id, "fail", failed, ANSWER_MAX).await.map(drop)
     }
 
-    /// Gives a message back. Bounded as a word is: whoever gives back is about to go.
+    /// Gives a message back. Bounded as a word is: a worker that gives back is about to exit.
     pub(crate) async fn release(&self, id: MessageId, released: &ReleaseWork) -> Result<(), Failure> {
         self.about::<serde::de::IgnoredAny>(id, "release", released, WORD_MAX).await.map(drop)
     }

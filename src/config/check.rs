@@ -1,6 +1,6 @@
 //! Makes a [`Config`] of the layers: defaults where they are silent, and a sentence where they make no sense.
 //!
-//! Pure. Each bound stands with its reason.
+//! Pure. Each bound comes with its reason.
 
 use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 
@@ -20,7 +20,7 @@ const OLLAMA_URL: &str = "http://127.0.0.1:11434";
 const HEARTBEATS_PER_LEASE: u32 = 3;
 /// Longer leases need no rarer renewal: 3 s is cheap.
 const HEARTBEAT_MAX: Duration = Duration::from_secs(3);
-/// It stands in names of consumers and in live events.
+/// It is part of consumers' names and of live events.
 const NODE_BYTES_MAX: usize = 40;
 /// As DNS has it.
 const HOST_BYTES_MAX: usize = 253;
@@ -31,7 +31,7 @@ const PERSONA: &str = "You are antiphon, a friendly companion in a chat room. An
     spoken to, briefly and plainly, like a person in a chat: one to three sentences unless more is asked for. If you do \
     not know something, say so.";
 
-/// What may stand in each numeric setting, and what stands there if nobody says.
+/// The range of each numeric setting, and its default.
 struct Bound {
     key: &'static str,
     default: u64,

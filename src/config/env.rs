@@ -1,4 +1,4 @@
-//! The layer of settings that stands in the environment.
+//! The layer of settings from the environment.
 //!
 //! Promises: a variable is read exactly like the flag of the same setting; an empty one counts as absent; a variable
 //! `ANTIPHON_*` that means nothing is a warning and not an error, since Kubernetes and Compose make up such names.

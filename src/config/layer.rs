@@ -43,7 +43,7 @@ pub struct Flags {
     /// Configuration file [default: ./antiphon.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Open a log that is corrupt in the middle, going on after the last entry that can be read
+    /// Open a log that is corrupt in the middle, continuing after the last entry that can be read
     #[arg(long)]
     pub salvage: bool,
     /// The other settings.
@@ -134,7 +134,7 @@ layer! {
     /// Rooms that are kept in memory [default: 1024]
     #[arg(long, value_name = "N", help_heading = "Limits")]
     rooms_in_memory: u64,
-    /// Open event streams; further ones are told to come back [default: 10000]
+    /// Open event streams; further ones are turned away for now [default: 10000]
     #[arg(long, value_name = "N", help_heading = "Limits")]
     subscribers_max: u64,
     /// Model of the bots that name none: builtin, ollama:NAME, openai:NAME, or remote for workers only [default: what is

@@ -4,7 +4,7 @@
 //! - an unknown key in the file is an error that names it, its line and the nearest known key;
 //! - a value or a combination that makes no sense is refused with a sentence that says what to do;
 //! - the key for a model server ([`Secret`]) and the password in the log's [`Address`] are never printed;
-//! - every setting stands in docs/configuration.md and antiphon.example.toml with its default (checked by a test).
+//! - every setting is in docs/configuration.md and antiphon.example.toml with its default (checked by a test).
 //!
 //! Not here: reading the process's arguments and environment (`cli`), asking a model server whether it is there.
 //! Start with [`Config`]; [`Layer`] is what one source says, `check` holds defaults and bounds.
@@ -70,7 +70,7 @@ pub struct Config {
     pub log: LogKind,
     /// This node's name among several, if somebody gave one: 1-40 of `a-z 0-9 -`.
     pub node: Option<String>,
-    /// Open a corrupt log and go on.
+    /// Open a corrupt log and continue.
     pub salvage: bool,
     /// Size of a log segment: 1 MiB to 1 GiB.
     pub segment_bytes: u64,

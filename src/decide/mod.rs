@@ -101,7 +101,7 @@ impl Facts {
         Facts { as_of: Seq::MAX, known: Vec::new() }
     }
 
-    /// Nothing could be read: whoever decides with these is asked to read again.
+    /// Nothing could be read: a decision on these asks to read again.
     pub fn unknown() -> Facts {
         Facts { as_of: Seq::ZERO, known: Vec::new() }
     }

@@ -24,7 +24,7 @@ pub struct Post {
     pub fresh: bool,
     /// Who says it.
     pub author: Author,
-    /// What is said; checked by whoever took it from outside.
+    /// What is said; checked where it came in from outside.
     pub text: Arc<str>,
     /// Absent: the room's rule. Empty: nobody.
     pub to: Option<Vec<BotName>>,
@@ -50,8 +50,8 @@ pub fn post(state: &Projections, facts: &Facts, policy: &Policy, post: &Post) ->
     if !post.fresh
         && let Some(known) = facts.look(state, &post.id)
     {
-        // What was said under an erased id nobody knows any more: whoever keeps posts until they are in the log need not
-        // keep this one, and whoever asks is told that the id is taken (`node`).
+        // Nobody knows any more what was said under an erased id: the outbox need not keep this post, and a caller that
+        // repeats it learns that the id is taken (`node`).
         let erased =
             matches!(known.posted.event, Event::Erased(_)) && known.posted.header.room.as_ref() == Some(&post.room);
         return if erased || same(&known.posted, post) {

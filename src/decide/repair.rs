@@ -2,7 +2,7 @@
 //!
 //! Brought back are what somebody was told: posts, answers, cancellations, messages given up, redactions, a person's wish
 //! for another try, keys and above all their revocations. Not brought back is how it was worked on: claims, other releases and failures that were to be
-//! retried. Such work is done anew, under new claims.
+//! retried. Such work is redone under new claims.
 //!
 //! Promises:
 //! - a message that was answered has that answer again, or another one that it got meanwhile, and never two for one

@@ -112,7 +112,7 @@ impl Feed {
         if ring.wake_is_due {
             return Wake::Now(Vec::new());
         }
-        // Whoever holds the feed follows it, but for its owner.
+        // Every holder of the feed but its owner follows it.
         let (crowd, now) = (Arc::strong_count(self) - 1, Instant::now());
         let pause = WAKE_PAUSE_EACH * u32::try_from(crowd).unwrap_or(u32::MAX);
         match ring.woken {
@@ -163,7 +163,7 @@ impl Feed {
     }
 
     /// Lets everything up to the last frame that shows this message fall off, so that nobody behind reads its text
-    /// any more: they go on with the log, where it is hidden.
+    /// any more: they continue with the log, where it is hidden.
     pub fn forget(&self, message: MessageId) {
         let mut ring = self.ring();
         ring.chunk = None;

@@ -1,6 +1,6 @@
-//! Who calls the work API: this machine itself, or whoever has a key; and what each may do.
+//! Who calls the work API: this machine itself, or the holder of a key; and what each may do.
 //!
-//! Promises: a key that is shown is always checked, on this machine too; nobody is told that a key is bad while it is not
+//! Promises: a key that is shown is always checked, on this machine too; no key is called bad while it is not
 //! known which are good (503 instead); a refusal says nothing about the message that was asked for.
 //! Not here: making keys (`keys`), what is done with a message (`node`).
 
@@ -17,7 +17,7 @@ use crate::{node, projection::keys::Key};
 pub(super) enum Caller {
     /// A program on the machine of the server: may answer for every bot, under every name.
     Local,
-    /// Whoever has this key.
+    /// The holder of this key.
     Key(Arc<Key>),
 }
 
@@ -135,7 +135,7 @@ pub(super) mod tests {
     };
     use tokio_util::sync::CancellationToken;
 
-    /// No test waits so long for something that happens.
+    /// A test that waits longer has failed.
     const PATIENCE: Duration = Duration::from_secs(60);
 
     fn bot(name: &str) -> BotName {
@@ -267,7 +267,7 @@ pub(super) mod tests {
         app.node().revoke_key(&other.id).await.unwrap();
         assert!(is_pending(&mut waiting).await, "that was another one");
         app.node().revoke_key(&mine.id).await.unwrap();
-        tokio::time::timeout(PATIENCE, waiting).await.expect("it is told");
+        tokio::time::timeout(PATIENCE, waiting).await.expect("it ends");
         tokio::time::timeout(PATIENCE, caller.revoked(&app)).await.expect("who comes later, too");
         assert!(is_pending(&mut local).await, "this machine has no key that could be revoked");
         app.node().stop().await;

@@ -1,4 +1,4 @@
-//! What the notary has signed, for whoever keeps it elsewhere: monitors, witnesses, auditors.
+//! What the notary has signed, for those who keep it elsewhere: monitors, witnesses, auditors.
 //!
 //! Not here: how it is made and what it proves (`audit`).
 

@@ -26,7 +26,7 @@ use crate::projection::keys::Key;
 const WORKER_BYTES_MAX: usize = 64;
 /// Bots of one key.
 const BOTS_MAX: usize = 64;
-/// As many names as that, and what stands around them.
+/// As many names as that, and what surrounds them.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
 /// `POST /api/keys`

@@ -54,7 +54,7 @@ impl Listening {
 
 /// Serves until `stop`: takes no new connections then. Requests under way may finish; from `drained` on within `grace`.
 ///
-/// Streams to subscribers must be ended by whoever stops the server, before `drained`, or they use up the grace.
+/// End the subscribers' streams before `drained`, or they use up the grace.
 pub async fn serve(
     listening: Listening,
     router: Router,

@@ -1,7 +1,7 @@
 //! `GET /metrics`: numbers for Prometheus.
 //!
 //! What is counted from the log (entries, answers, latencies) comes from the projection, so it survives restarts and
-//! is the same whoever folds the log; what belongs to this process (requests, subscribers) is counted here.
+//! is the same on every node; what belongs to this process (requests, subscribers) is counted here.
 //! No room or author names as labels: their number has no bound.
 
 use std::{fmt, sync::atomic::Ordering, time::Instant};

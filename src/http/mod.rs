@@ -99,7 +99,7 @@ struct Shared {
 pub struct Peer(pub SocketAddr);
 
 impl App {
-    /// The surface of a node; whoever waits for work is sent away when `stop` is cancelled. Once a critical one of `tasks`
+    /// The surface of a node; claims that wait for work are sent away when `stop` is cancelled. Once a critical one of `tasks`
     /// has died, the health routes say so.
     pub fn new(
         node: Node,

@@ -1,4 +1,4 @@
-//! A handler that panics: its request is answered with a problem, and the connection lives on.
+//! A handler that panics: its request is answered with a problem, and the connection stays open.
 //!
 //! Not here: panics while a body is being sent, which cut that connection; tasks of the server (`tasks`).
 

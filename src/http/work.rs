@@ -1,8 +1,8 @@
 //! `/api/work/…`: claims, words and ends of workers on other machines.
 //!
 //! Promises: any call may go to any node; what was answered and got lost may be said again (a claim by its key, a piece by
-//! its index, an end by its fence); a worker whose claim is over is told so, and what became of the message, by whatever
-//! it says next; nobody learns or does anything about a bot that is not theirs (`auth`).
+//! its index, an end by its fence); a worker whose claim is over learns that, and what became of the message, from the answer to
+//! its next call; nobody learns or does anything about a bot that is not theirs (`auth`).
 //!
 //! Not here: the worker's news (`work_events`), what may happen (`decide::work`), who may call (`auth`).
 

@@ -15,13 +15,11 @@ pub enum Error {
         /// What the system said.
         why: String,
     },
-    /// Stored bytes are not what was written. The file has been deleted; a restart builds it anew.
-    #[error("the index is damaged and will be built anew at the next start: {0}")]
+    /// Stored bytes are not what was written. The file has been deleted; a restart rebuilds it.
+    #[error("the index is damaged and will be rebuilt at the next start: {0}")]
     Damaged(String),
-    /// Entries are missing between what was applied and what came. The file has been deleted; a restart builds it anew.
-    #[error(
-        "the index stands at position {applied} and was given entry {got}; it will be built anew at the next start"
-    )]
+    /// Entries are missing between what was applied and what came. The file has been deleted; a restart rebuilds it.
+    #[error("the index is at position {applied} and was given entry {got}; it will be rebuilt at the next start")]
     Gap {
         /// The last position applied.
         applied: Seq,

@@ -2,7 +2,7 @@
 //!
 //! Promises: batches are applied in the order in which they came; entries already applied are skipped; readers see a
 //! batch before it is durable; [`Indexer::close`] leaves everything durable.
-//! A gap, damage, or a failing disk stops it for good ([`Index::failed`]) and nothing else: the node goes on without,
+//! A gap, damage, or a failing disk stops it for good ([`Index::failed`]) and nothing else: the node continues without,
 //! readers keep the last moment (what of it is no longer in memory may answer [`Error::Io`]).
 //! Not here: where the entries come from.
 
@@ -23,7 +23,7 @@ use super::{Error, Index};
 
 /// Entries that may wait to be indexed: some 100 ms of work, and bounded memory, before [`Indexer::apply`] waits.
 pub const QUEUE_ENTRIES_MAX: usize = 16_384;
-/// Queued batches are merged into one commit until it holds so many entries; bounds how long readers wait for it.
+/// Queued batches are merged into one commit until it holds this many entries; bounds how long readers wait for it.
 pub const MERGE_ENTRIES_MAX: usize = 4_096;
 /// Commits of a busy index lie at least this far apart: a commit costs as much as some 50 entries. The node covers what
 /// the index lacks, so nobody waits for it but readers of old pages.
@@ -140,7 +140,7 @@ impl Writer {
     fn run(mut self) {
         let result = catch_unwind(AssertUnwindSafe(|| self.work()));
         if let Err(error) = result.unwrap_or_else(|_| Err(Error::Damaged("writing it panicked".into()))) {
-            tracing::error!(%error, position = %self.position, "the index stands still until a restart");
+            tracing::error!(%error, position = %self.position, "the index is stopped until a restart");
             if error.condemns() {
                 self.index.shared.store.condemn();
             }

@@ -1,11 +1,11 @@
-//! The index: where in the log something stands, as a projection on the node's own disk.
+//! The index: where in the log something is, as a projection on the node's own disk.
 //!
 //! Promises (checked in `tests`):
 //! - the index is the fold of entries 1..=[`Index::position`], as [`Record`](crate::projection::record::Record) folds
 //!   them, however the entries were cut into batches and however often the process died in between;
 //! - a [`Reader`] is one moment: everything that it answers belongs to its position;
-//! - it is disposable: a file that is damaged, of another epoch or version, or ahead of the log is deleted and built
-//!   anew from position 0. Only a folder that cannot be written keeps a server from starting.
+//! - it is disposable: a file that is damaged, of another epoch or version, or ahead of the log is deleted and rebuilt
+//!   from position 0. Only a folder that cannot be written keeps a server from starting.
 //!
 //! ```text
 //! messages   id 16 B                             → status and flags u8 │ positions as varints │ reason
@@ -59,7 +59,7 @@ struct Shared {
 impl Index {
     /// Opens the index in the file `path`, or one in memory for `None`, for the log with this epoch and tail.
     ///
-    /// Guarantee: it stands at some position at or before `tail`, 0 if it had to be built anew (a warning says why).
+    /// Guarantee: it is at some position at or before `tail`, 0 if it had to be rebuilt (a warning says why).
     /// Go on with the log's entries after [`Index::position`]; compare the entry there first: [`Index::checked`].
     /// Cost: reads the whole file once to verify its checksums.
     ///
@@ -89,7 +89,7 @@ impl Index {
             return Ok(self);
         }
         let why = format!("the log's entry at position {} is not the one that it applied", meta.position);
-        Index::over(self.shared.store.anew(&why)?)
+        Index::over(self.shared.store.start_over(&why)?)
     }
 
     /// How far readers see.
@@ -104,7 +104,7 @@ impl Index {
         self.shared.reader.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Why the indexer stopped for good, if it did. [`Index::position`] stands still from then on.
+    /// Why the indexer stopped for good, if it did. [`Index::position`] no longer moves from then on.
     pub fn failed(&self) -> Option<&Error> {
         self.shared.failed.get()
     }

@@ -23,7 +23,7 @@ pub struct Page {
     pub after: Option<Seq>,
     /// Only earlier ones than this position.
     pub before: Option<Seq>,
-    /// At most so many.
+    /// At most this many.
     pub limit: usize,
     /// If there are more, the newest of them instead of the oldest.
     pub newest: bool,
@@ -157,7 +157,7 @@ impl Reader {
         })
     }
 
-    /// What was erased after a position: where each `message.erased` stands, and what it names, oldest first.
+    /// What was erased after a position: where each `message.erased` is, and what it names, oldest first.
     ///
     /// # Errors
     /// As [`Reader::record`].

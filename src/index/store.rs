@@ -1,4 +1,4 @@
-//! The tables on disk: opening what is there or starting anew, and the fold of a batch of entries into them.
+//! The tables on disk: opening what is there or starting over, and the fold of a batch of entries into them.
 //!
 //! Not here: when to commit (`indexer`), reading (`reader`), the bytes of keys and values (`codec`).
 
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::projection::record::{Change, Record};
 
-/// Raised with every change of what the tables mean; an index of another version is built anew.
+/// Raised with every change of what the tables mean; an index of another version is rebuilt.
 /// 2: with the erasures.
 const VERSION: u64 = 2;
 /// Pages that redb keeps in memory, read and not yet written ones: the hot end of an index of millions of messages.
@@ -52,7 +52,7 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// What stands at `path` if it can be used, else a new one.
+    /// What is at `path` if it can be used, else a new one.
     pub(super) fn open(path: &Path, epoch: Epoch, tail: Seq) -> Result<Store, Error> {
         if !path.exists() {
             return Store::create(path, epoch);
@@ -78,14 +78,14 @@ impl Store {
     }
 
     /// A new one in the place of this one, which is worth nothing because of `why`.
-    pub(super) fn anew(&self, why: &str) -> Result<Store, Error> {
+    pub(super) fn start_over(&self, why: &str) -> Result<Store, Error> {
         match &self.path {
             Some(path) => Store::replace(path, self.epoch, why),
             None => Store::in_memory(self.epoch),
         }
     }
 
-    /// Deletes the file, so that the next start builds it anew; readers keep what they have open.
+    /// Deletes the file, so that the next start rebuilds it; readers keep what they have open.
     pub(super) fn condemn(&self) {
         if let Some(path) = &self.path
             && let Err(error) = remove(path)
@@ -95,7 +95,7 @@ impl Store {
     }
 
     fn replace(path: &Path, epoch: Epoch, why: &str) -> Result<Store, Error> {
-        tracing::warn!(path = %path.display(), why, "the index is built anew");
+        tracing::warn!(path = %path.display(), why, "rebuilding the index");
         remove(path).map_err(|error| unwritable(path, &error))?;
         Store::create(path, epoch)
     }
@@ -131,14 +131,14 @@ impl Store {
             return Err(format!("it belongs to the log of epoch {}, not {epoch}", meta.epoch));
         }
         if meta.position > tail {
-            return Err(format!("it stands at position {}, beyond the log's tail {tail}", meta.position));
+            return Err(format!("it is at position {}, beyond the log's tail {tail}", meta.position));
         }
         Ok(db)
     }
 
     /// Folds entries in, in one commit that is visible at once and durable with the next [`Store::flush`].
     ///
-    /// The entries must go on where the last ones ended. Cost: one read and one write for each message touched.
+    /// The entries must continue where the last ones ended. Cost: one read and one write for each message touched.
     pub(super) fn apply(&self, entries: &[Arc<Entry>]) -> Result<(), Error> {
         let Some(last) = entries.last() else { return Ok(()) };
         let mut write = self.db.begin_write()?;
@@ -197,7 +197,7 @@ fn fold_runs(write: &WriteTransaction, entries: &[Arc<Entry>]) -> Result<(), Err
         codec::run_key(&mut key, room, class, seq);
         table.insert(key.as_slice(), ())?;
     }
-    // Whoever folds the log after this finds nothing that says who posted it.
+    // A later fold of the log finds nothing that says who posted it.
     for (room, erased) in entries.iter().filter_map(erasure).filter(|(_, erased)| erased.reply.is_none()) {
         for seq in &erased.positions {
             codec::run_key(&mut key, room.as_str(), Class::Bot, *seq);

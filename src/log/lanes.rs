@@ -1,4 +1,4 @@
-//! Lanes as a log may keep them: what an append moves on them, and the picture that they are compared with.
+//! Lanes as a log may keep them: what an append moves on them, and the state of the queue that they are compared with.
 //!
 //! A lane is named by the [`Ask`] of the messages on it: bot, priority, first or second. A message stands on it under
 //! the position of the entry that put it there. The queue projection *is* the lanes of the memory and the file log,
@@ -55,10 +55,10 @@ pub struct Lane {
 /// What became of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resynced {
-    /// The lanes were as the picture has them.
+    /// The lanes already matched.
     InStep,
-    /// So many lanes were rebuilt.
+    /// How many lanes were rebuilt.
     Resynced(usize),
-    /// The log has moved on since the picture was taken: take a new one.
+    /// The log has moved on since the lanes to compare with were read: read them again.
     Moved,
 }

@@ -8,7 +8,7 @@
 //! - the time of an entry is never earlier than that of the entry before;
 //! - entries read are byte for byte the entries appended, of unknown kinds too, until their bodies are erased: from then on
 //!   every read gives what [`entry::erased`](antiphon_schemas::entry::erased) makes of them, and nothing else has changed;
-//! - a log has a beginning, which only moves up ([`Log::trim`]); what lies below is told to be gone, never to be damaged;
+//! - a log has a beginning, which only moves up ([`Log::trim`]); reading below it reports that the entries are gone, never that they are damaged;
 //! - after [`Error::Poisoned`] nothing is ever acknowledged again until the process restarts;
 //! - after [`Error::Away`] an append has happened or never will: nothing of it is written once the log is open again.
 //!
@@ -256,7 +256,7 @@ pub trait Log: Send + Sync + 'static {
     /// [`Error::Closed`] when it will never be.
     fn beyond(&self, seq: Seq) -> Pending<'_, ()>;
 
-    /// Takes entries over verbatim, position and time included; they must go on where the log ends.
+    /// Takes entries over verbatim, position and time included; they must continue where the log ends.
     ///
     /// # Errors
     /// [`Error::Invalid`] on a gap or a time that runs backwards: nothing is written.

@@ -1,4 +1,4 @@
-//! The sequencer of appends for the logs of one process: the last position and the newest entries, and the verdict they give.
+//! Sequences the appends of one process: from the last position and the newest entries it gives each append its verdict.
 //!
 //! Pure. Not here: whether what was judged is durable (the backends).
 
@@ -84,7 +84,7 @@ impl Sequencer {
         erase_among(&mut self.recent, positions);
     }
 
-    /// Takes over entries that must go on where the log ends.
+    /// Takes over entries that must continue where the log ends.
     pub(crate) fn load(&mut self, entries: &[Arc<Entry>]) -> Result<(), Error> {
         let (mut tail, mut at_ms) = (self.tail, self.tail_at_ms);
         for entry in entries {
@@ -100,7 +100,7 @@ impl Sequencer {
         Ok(())
     }
 
-    /// Counts an entry that is known to go on where the log ends.
+    /// Counts an entry that is known to continue where the log ends.
     pub(crate) fn push(&mut self, entry: Arc<Entry>) {
         self.tail = entry.header.seq;
         self.tail_at_ms = entry.header.at_ms;

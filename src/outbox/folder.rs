@@ -1,10 +1,10 @@
-//! The folder of the outbox: its lock, the two file logs, and how the one is made small into the other.
+//! The folder of the outbox: its lock, the two file logs, and compaction: live entries are copied into the other folder.
 //!
-//! Making small, in this order; a crash between any two steps leaves a `current` whose folder has everything:
+//! Compaction, in this order; a crash between any two steps leaves a `current` whose folder has everything:
 //! 1. the other folder is emptied of what an earlier try may have left;
 //! 2. a new file log there gets all entries that still say something, as they are but for their positions;
-//! 3. `current` is written anew, aside, and renamed: from here on the other folder counts;
-//! 4. the old folder is emptied (or at the next open, if that does not come about).
+//! 3. `current` is written aside and renamed: from here on the other folder counts;
+//! 4. the old folder is emptied (or at the next open, if that fails).
 //!
 //! Not here: what the entries say (`record`), when to do this (`worker`).
 
@@ -68,7 +68,7 @@ pub(super) struct Folder {
     _lock: Lock,
 }
 
-/// Why a folder was not made small.
+/// Why a folder was not compacted.
 pub(super) enum NotCompacted {
     /// Everything is as it was: try again later.
     Later(String),
@@ -124,7 +124,7 @@ impl Folder {
         self.path.join(self.half.name())
     }
 
-    /// Goes on in the other folder, which holds only what still says something; returns the pending set of that.
+    /// Continues in the other folder, which holds only live entries; returns their pending set.
     pub(super) async fn compact(&mut self, pending_set: &PendingSet) -> Result<PendingSet, NotCompacted> {
         let later = |error: &dyn std::fmt::Display| NotCompacted::Later(error.to_string());
         let (disk, options, clock) = (self.disk.clone(), self.options.clone(), self.clock.clone());
@@ -188,7 +188,7 @@ fn load_current(disk: &dyn Disk, path: &Path) -> Result<Half, OpenError> {
     let current = match disk.open(&file) {
         Ok(current) => current,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // Never made small; or somebody removed it, and then the first folder has been emptied long ago.
+            // Never compacted; or somebody removed it, and then the first folder has been emptied long ago.
             let (a, b) = (has_log(disk, path, Half::A).map_err(io)?, has_log(disk, path, Half::B).map_err(io)?);
             return if b && !a { Err(bad("is missing, but there is a folder `b`")) } else { Ok(Half::A) };
         }

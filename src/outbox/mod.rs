@@ -3,7 +3,7 @@
 //! ```text
 //! <data>/outbox/  lock        held while a process uses the data folder
 //!                 current     which of the two folders counts
-//!                 a/, b/      a file log each (`log::file`); the other one is what this one is made small into
+//!                 a/, b/      a file log each (`log::file`); the other one is where this one is compacted to
 //!
 //! outbox.parked   subjects [id], body: the post            outbox.settled   subjects [id], body: appended, or refused and why
 //! ```
@@ -15,8 +15,8 @@
 //! - a call that was made happens, even if its future is dropped; calls happen in the order in which they were made;
 //! - in memory a post is pending once it is on the disk, not before.
 //!
-//! Bounds: [`PARKED_MAX`] posts, [`PARKED_BYTES_MAX`] bytes; beyond that [`log::Error::Full`]. The folder is made small
-//! again when what is settled takes more than [`SETTLED_BYTES_MAX`].
+//! Bounds: [`PARKED_MAX`] posts, [`PARKED_BYTES_MAX`] bytes; beyond that [`log::Error::Full`]. The folder is compacted
+//! when what is settled takes more than [`SETTLED_BYTES_MAX`].
 //! Not here: when the store is away, and offering the posts to `decide` once it is back (`node`).
 //! Start with [`Outbox`], then `pending_set` (the fold) and `worker`; `folder` is the part to be careful with.
 
@@ -53,12 +53,12 @@ use crate::{
     tasks::{Kind, Tasks},
 };
 
-/// Posts that an outbox holds, pending or refused: an hour of 28 posts a second. When the store is back whoever posts then
-/// waits behind all of them.
+/// Posts that an outbox holds, pending or refused: an hour of 28 posts a second. Once the store is back, new posts
+/// wait behind all of them.
 pub const PARKED_MAX: usize = 100_000;
 /// Bytes of their records: they are in memory too, and a node must have that to spare.
 pub const PARKED_BYTES_MAX: u64 = 256 << 20;
-/// Bytes of settled records before the folder is made small again (and not before they outweigh what it holds): large
+/// Bytes of settled records before the folder is compacted (and not before they outweigh what it holds): large
 /// enough to be rare, small enough for any disk.
 pub const SETTLED_BYTES_MAX: u64 = 16 << 20;
 /// Posts of one [`Outbox::park`], and ids of one [`Outbox::settle`]: one write of the file log.
@@ -204,7 +204,7 @@ impl Shared {
 impl Outbox {
     /// Opens the outbox in a folder, or makes one, and takes the lock that keeps other processes from the data folder.
     ///
-    /// Cost: everything in it is read; it is made small if nothing is pending. Starts a task that ends with the last
+    /// Cost: everything in it is read; it is compacted if nothing is pending. Starts a task that ends with the last
     /// handle or with [`Outbox::close`], and is among `tasks`.
     ///
     /// # Errors
@@ -301,7 +301,7 @@ impl Outbox {
     }
 
     /// Takes what is settled off the disk: among it may be a text that was erased since. Waits for nothing; if it fails, what
-    /// is settled goes with the next time that the folder is made small, at the latest when it is opened with nothing pending.
+    /// is settled goes with the next compaction, at the latest when it is opened with nothing pending.
     pub fn purge(&self) {
         self.send(Call::Purge);
     }
@@ -323,7 +323,7 @@ impl Outbox {
     }
 
     fn send(&self, call: Call) {
-        // If the task has ended, the call is dropped with whoever would answer it: `answered` tells.
+        // If the task has ended, the call is dropped, and its answer with it: `answered` reports that.
         let _ = self.calls.send(call);
     }
 }

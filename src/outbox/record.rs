@@ -1,4 +1,4 @@
-//! What stands in the outbox's file log: two kinds of entries, stored as MessagePack maps by field name.
+//! The entries of the outbox's file log: two kinds, stored as MessagePack maps by field name.
 //!
 //! Promises: as for events: kinds and fields are only ever added, and what is not there has a default.
 

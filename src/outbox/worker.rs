@@ -38,7 +38,7 @@ pub(super) struct Worker {
     folder: Folder,
     /// Nobody knows what is on the disk: the answer to everything that comes later.
     broken: Option<Error>,
-    /// After a try that failed: not again before so many dead bytes.
+    /// After a failed compaction: not again before this many dead bytes.
     compact_again_at: u64,
 }
 
@@ -64,7 +64,7 @@ impl Worker {
                 Call::Close(answer) => {
                     calls.close();
                     let closed = self.folder.log.close().await;
-                    // The lock goes before the answer: whoever has it may open the folder.
+                    // Release the lock before answering: the caller may open the folder at once.
                     drop(self);
                     drop(answer.send(closed));
                     return;
@@ -171,7 +171,7 @@ impl Worker {
                 *self.shared.pending_set() = compacted;
             }
             Err(NotCompacted::Later(why)) => {
-                tracing::warn!(%why, "the outbox could not be made small; it is tried again later");
+                tracing::warn!(%why, "the outbox could not be compacted; it is tried again later");
                 self.compact_again_at = pending_set.dead_bytes() + self.shared.settings.settled_bytes_max;
             }
             Err(NotCompacted::Broken(error)) => {

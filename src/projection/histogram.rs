@@ -19,7 +19,7 @@ pub struct Histogram {
     max: u64,
 }
 
-/// What is told of a histogram, in ms.
+/// Summary of a histogram, in ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// How many there were.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::trie::Trie;
 
-/// So many revoked keys are remembered by id, the newest: as many as entries of a lost tail can be brought back.
+/// How many revoked keys are remembered by id, newest first: as many as entries of a lost tail can be restored.
 const REVOKED_MAX: usize = 100_000;
 
 /// A key that is good.

@@ -1,6 +1,6 @@
 //! How one bot's answers went, minute by minute of the log's time.
 //!
-//! Promises: the last [`MINUTES_MAX`] minutes in which something happened; what is told of all of them together is made of
+//! Promises: the last [`MINUTES_MAX`] minutes in which something happened; the totals over all of them are made of
 //! exactly these. Time runs as the log's does, never backwards.
 //! Not here: which entry counts as what (`monitor`), longer times (`replay::stats`).
 
@@ -13,7 +13,7 @@ use antiphon_schemas::{
 
 use super::histogram::{Histogram, Summary};
 
-/// So many are kept: as wide as a picture of them is on a page.
+/// How many are kept: the width of their plot on a page.
 pub const MINUTES_MAX: usize = 60;
 
 /// What happened within a time.
@@ -62,7 +62,7 @@ impl Tally {
     }
 }
 
-/// What is told of a histogram; `None` if there is nothing in it.
+/// Summary of a histogram; `None` if it is empty.
 pub fn spread(histogram: &Histogram) -> Option<Spread> {
     let Summary { p50_ms: p50, p95_ms: p95, p99_ms: p99, max_ms: max, .. } = histogram.summary()?;
     Some(Spread { p50, p95, p99, max })

@@ -1,7 +1,7 @@
 //! Pure folds over entries: everything that a node knows, as a function of the log.
 //!
 //! Promises: `apply` is synchronous, takes no clock, does no I/O and cannot fail; folding the same entries again
-//! gives the same value; any projection can be thrown away and folded anew.
+//! gives the same value; any projection can be thrown away and refolded.
 //! Not here: reading the log, disk (`index`), who waits for what (`node`).
 
 pub mod counts;
@@ -35,7 +35,7 @@ use self::{
     recent::Recent,
 };
 
-/// What [`SnapshotData`] holds: 1 since it holds keys. One of another version lacks something, or holds it in another way.
+/// What [`SnapshotData`] holds: 1 since it holds keys. Other versions lack something or store it differently.
 pub const SNAPSHOT_VERSION: u32 = 1;
 
 /// How much the recent view keeps.
@@ -67,7 +67,7 @@ pub struct Projections {
 /// The part of the projections that a restart cannot read back from index and log: what a snapshot holds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SnapshotData {
-    /// [`SNAPSHOT_VERSION`] of whoever wrote it; 0 before there were versions.
+    /// [`SNAPSHOT_VERSION`] of the program that wrote it; 0 before there were versions.
     #[serde(default)]
     pub version: u32,
     /// The last entry folded in.
@@ -82,7 +82,7 @@ pub struct SnapshotData {
 }
 
 impl Projections {
-    /// Projections that stand where `data` does; the beginning is `SnapshotData::default()`.
+    /// Projections at the position of `data`; at the beginning of a log that is `SnapshotData::default()`.
     pub fn resume(epoch: Epoch, limits: Limits, data: SnapshotData) -> Projections {
         Projections {
             position: data.position,

@@ -1,7 +1,7 @@
 //! What a monitor shows of the log: what the open messages say, how the last ones ended, how answers go.
 //!
 //! It may begin anywhere in a log. What it cannot know then (what a message says that was posted before, and when) it names
-//! ([`MonitorFold::lacking`]), and is told by whoever can look it up ([`MonitorFold::learn`]). Ended messages that were neither asked nor
+//! ([`MonitorFold::lacking`]), so that the caller can look it up ([`MonitorFold::learn`]). Ended messages that were neither asked nor
 //! claimed nor taken in since it began are not listed. Counted in minutes is only what was asked since, as `replay::stats` counts it.
 //!
 //! Promises: a text that was taken back is in nothing that it gives out; [`ENDED_MAX`] ended messages, one for each id, texts of

@@ -39,7 +39,7 @@ pub struct Newest {
 #[derive(Debug, Clone)]
 struct Message {
     posted: Option<Arc<Entry>>,
-    /// The newest change of it: the how-manieth that ever was.
+    /// Sequence number of its latest change, counted since the projection began.
     last: u64,
 }
 

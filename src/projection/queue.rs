@@ -31,7 +31,7 @@ const PRIORITY_UNKNOWN: u8 = 5;
 pub struct Open {
     /// Its room.
     pub room: RoomName,
-    /// Who shall answer, and how urgently.
+    /// Who is asked, and how urgently.
     pub ask: Ask,
     /// When the answer was asked for: by the post, or by a person's retry. Its age counts from here.
     pub asked_at_ms: u64,
@@ -246,7 +246,7 @@ impl Queue {
         self.places.waiting()
     }
 
-    /// The messages that wait in `room`, whoever shall answer, the longest waiting first.
+    /// The messages that wait in `room` for any bot, the longest waiting first.
     pub fn waiting_in<'a>(&'a self, room: &RoomName) -> impl Iterator<Item = MessageId> + use<'a> {
         self.places.waiting_in(room)
     }
@@ -285,7 +285,7 @@ impl Queue {
         self.places.depth(bot)
     }
 
-    /// How many messages of `room` wait at this priority, whoever shall answer.
+    /// How many messages of `room` wait at this priority for any bot.
     pub fn waiting_in_room(&self, room: &RoomName, priority: u8) -> u32 {
         self.places.waiting_in_room(room, priority)
     }

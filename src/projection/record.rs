@@ -1,4 +1,4 @@
-//! One message's record: where the log speaks of it, and where it stands on the way to its answer.
+//! One message's record: where the log mentions it, and how far it is on the way to its answer.
 //!
 //! Shared by the index (on disk, a little behind) and by what a node keeps of the newest entries (in memory), so that
 //! the two cannot disagree about what an entry means.

@@ -52,7 +52,7 @@ proptest! {
             resumed.apply(entry);
         }
         prop_assert_eq!(live.snapshot(), resumed.snapshot());
-        // The lanes are made anew from the open messages; they must be the same, too.
+        // The lanes are rebuilt from the open messages; they must be the same, too.
         for bot in ["ann-bot", "bob-bot"].map(|name| antiphon_schemas::BotName::new(name).unwrap()) {
             prop_assert!(live.queue.waiting(&bot).eq(resumed.queue.waiting(&bot)));
             prop_assert!(live.queue.lanes(&bot).eq(resumed.queue.lanes(&bot)));
@@ -69,7 +69,7 @@ proptest! {
 proptest! {
     #![proptest_config(config())]
 
-    /// Goal: whoever folds the log after texts were erased comes to what everybody has who folded it before, wherever that
+    /// Goal: folding the log after texts were erased gives the same state as folding it before, wherever that
     /// was kept and resumed, and however many of the texts are still there.
     #[test]
     fn an_erased_log_folds_to_what_a_living_node_has(

@@ -168,7 +168,7 @@ pub fn erased(entry: &Arc<Entry>) -> Arc<Entry> {
     if matches!(entry.event, Event::Erased(_)) {
         return entry.clone();
     }
-    // Whoever appends keeps to the length; the last resort is an entry without a body that could be read.
+    // Appends keep to the length; the last resort is an entry without a body that could be read.
     Arc::new(entry.erased().unwrap_or_else(|| Entry {
         header: entry.header.clone(),
         body: Bytes::new(),

@@ -1,7 +1,7 @@
 //! A file that is written aside and gets its name when it is whole.
 //!
 //! Promises: until [`Aside::publish`] nothing has the name; what broke off is removed, or after a crash called
-//! `….unfinished`; a file that is there is replaced only by whoever says so.
+//! `….unfinished`; an existing file is replaced only on request.
 
 use std::{
     ffi::OsString,

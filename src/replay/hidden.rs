@@ -1,4 +1,4 @@
-//! Which texts were taken back: whoever looks back must not bring to light again what somebody has hidden since.
+//! Which texts were taken back: looking back must not bring to light what has been hidden since.
 //!
 //! Promise: found by headers alone, in one walk from the first entry that is shown to the log's end.
 //! Not here: erased texts, which are no longer in the log at all.
@@ -15,7 +15,7 @@ pub struct Hidden(HashMap<MessageId, Seq>);
 
 impl Hidden {
     /// What is hidden now of the messages after a position: a text is always taken back later than it was posted. The
-    /// source stands at its end then. `each` is told how many entries were looked at.
+    /// source stands at its end then. `each` gets the number of entries looked at.
     ///
     /// # Errors
     /// [`Error`] of the source.

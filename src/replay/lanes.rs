@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::projection::queue::Queue;
 
-/// So many of those before a message are named; the number tells the rest.
+/// How many of those before a message are named; a number stands for the rest.
 const NAMED_MAX: usize = 10;
 
 /// The queue at a position.

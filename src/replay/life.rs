@@ -30,7 +30,7 @@ impl Search {
         Search { question: id, ids: vec![id], found: Vec::new(), hidden: Hidden::default() }
     }
 
-    /// Looks at the next entry. If it says that the id is that of a reply, the question is returned: begin anew with that,
+    /// Looks at the next entry. If it says that the id is that of a reply, the question is returned: start over with that,
     /// since the question's own entries came before.
     pub fn take(&mut self, stored: &Stored) -> Option<MessageId> {
         if !stored.subjects().any(|id| self.ids.contains(&id)) {

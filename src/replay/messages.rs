@@ -1,4 +1,4 @@
-//! Where the messages of a part of a log stand at its end.
+//! The state of a log's messages at the end of a part of it.
 //!
 //! Memory: some 60 bytes for each message that was asked of a bot.
 //! Not here: which texts were taken back (`hidden`), messages as a server shows them (`projection`).

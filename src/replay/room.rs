@@ -33,7 +33,7 @@ pub struct RoomThen {
 pub struct Unanswered {
     /// Which.
     pub message_id: MessageId,
-    /// Who shall answer.
+    /// Who is asked.
     pub bot: BotName,
     /// 0-9, higher first.
     pub priority: u8,

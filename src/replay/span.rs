@@ -1,6 +1,6 @@
 //! Which part of a log is meant: from a time or position to another, and what of it.
 //!
-//! Times are RFC 3339, a day or a minute (`2026-11-25`, `2026-11-25T10:00`, UTC), or so long ago (`90s`, `15m`, `2h`, `3d`);
+//! Times are RFC 3339, a day or a minute (`2026-11-25`, `2026-11-25T10:00`, UTC), or an age (`90s`, `15m`, `2h`, `3d`);
 //! positions are numbers, or as a server gives them out (`17a71cc4a21de623-00-0000000000000004`).
 //!
 //! Promise: the first position of a time is found by halving, so that a long log costs no more than a short one.
@@ -20,7 +20,7 @@ pub enum Moment {
     Cursor(Cursor),
     /// In ms since 1970.
     Time(u64),
-    /// So many ms before now.
+    /// This many ms before now.
     Ago(u64),
 }
 

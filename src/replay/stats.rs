@@ -15,9 +15,9 @@ use antiphon_schemas::{Entry, Event, MessageId, Stored, entry::Malformed, event:
 
 use super::{histogram::Histogram, lanes::Lanes};
 
-/// So many series are told apart: a year of hours. What belongs to further ones is counted as [`OTHERS`].
+/// How many series are kept apart: a year of hours. Further ones are counted as [`OTHERS`].
 const SERIES_MAX: usize = 10_000;
-/// So many codes of failures are told apart in a series.
+/// How many failure codes are kept apart in a series.
 const CODES_MAX: usize = 100;
 /// Where the rest is counted.
 const OTHERS: &str = "(others)";

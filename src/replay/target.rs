@@ -34,7 +34,7 @@ enum Filling {
 }
 
 impl Target {
-    /// Makes an empty log with an epoch at a place, or opens one there to go on with.
+    /// Makes an empty log with an epoch at a place, or opens one there to continue it.
     ///
     /// # Errors
     /// [`Error::Io`] says what is there that may not be added to.
@@ -74,7 +74,7 @@ impl Target {
         source::open(&self.place, &self.runtime)
     }
 
-    /// Adds entries that go on where it ends, once those before are written. They are there after [`Target::settle`].
+    /// Adds entries that continue where it ends, once those before are written. They are there after [`Target::settle`].
     ///
     /// # Errors
     /// Why those before were not written, or these do not follow.
@@ -132,7 +132,7 @@ impl Target {
     }
 }
 
-/// Why a folder cannot be filled, for whoever named it.
+/// Why a folder cannot be filled, for the person who named it.
 fn refusal(error: &OpenError) -> String {
     match error {
         OpenError::Locked { folder, pid } => {

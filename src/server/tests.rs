@@ -18,7 +18,7 @@ use crate::{
 /// A test that waits longer has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A log in memory whose appends panic once so many are done.
+/// A log in memory whose appends panic after this many.
 struct Panicking {
     inner: MemoryLog,
     left: AtomicUsize,

@@ -9,7 +9,7 @@
 //! - a slot claims only when it is free and a consumer is ready; nothing is claimed that nobody works on;
 //! - the lease is renewed by a task of its own, however long the consumer is silent;
 //! - work stops within the same turn in which its claim ends (cancel, takeover): the future is dropped;
-//! - an outcome is handed in, again and again while nobody takes it, before the claim is let go of;
+//! - an outcome is handed in, and retried until it is taken, before the claim is let go;
 //! - on stop, replies under way may finish within the grace; what is left is released at once.
 //!
 //! Not here: models and prompts (`antiphon-bot`), leases and fences (`node`), work from another machine's node (`worker`).
@@ -64,7 +64,7 @@ pub trait Lease: Send + Sync + 'static {
     /// How the claim ends instead.
     fn delivery(&self) -> impl Future<Output = Result<Delivery, End>> + Send;
 
-    /// Says the piece `text` of the reply, which stands after `before`: all that was said so far.
+    /// Sends the piece `text` of the reply, which follows `before`: all that was sent so far.
     ///
     /// # Errors
     /// [`Trouble`]; nothing more can be said.
@@ -85,7 +85,7 @@ pub trait Lease: Send + Sync + 'static {
     /// [`Trouble::Passing`]: the same again, after a [pause](Lease::pause).
     fn end(&self, end: &End) -> impl Future<Output = Result<(), Trouble>> + Send;
 
-    /// How long to wait after so many failures in a row, at least one.
+    /// How long to wait after this many failures in a row, at least one.
     fn pause(failures: u32) -> Duration;
 }
 
@@ -204,7 +204,7 @@ async fn run<D: WorkSource>(source: &mut D, stop: &CancellationToken, give_up: &
                 let span = lease.span();
                 answer(&lease, give_up).instrument(span).await;
             }
-            // The claim could not be written or asked for, or whoever hands out work stops.
+            // The claim could not be written or asked for, or the node that hands out work is stopping.
             Some(Err(trouble)) => {
                 failures += 1;
                 debug!(error = %trouble, "no claim");

@@ -1,4 +1,4 @@
-//! A claim: what is said about it goes over HTTP, again while nobody takes it.
+//! A claim over HTTP: what is said about it is resent until the server takes it.
 //!
 //! Promises: a delta is repeated until it is taken or the claim is over, with all that came before it where the server has
 //! lost that; heartbeats have a task of their own, which also tells stages; whatever says that the claim is over ends it.

@@ -8,10 +8,10 @@
 //!
 //! Promises, beside those of the runtime (`work`), which is the same as in the server:
 //! - as many claims as free slots, for bots whose model is well; a claim whose answer was lost is asked for again;
-//! - a finished answer is handed in until the server takes or refuses it, however long that is away;
+//! - a finished answer is resent until the server takes or refuses it, however long the server is away;
 //! - what is no longer wanted is dropped at once, and with it the model's connection;
 //! - a model is loaded ahead by a request of its own, and loaded once, whatever its bots would have;
-//! - it goes on through every trouble but a refusal of its key, its name or its bots.
+//! - it survives every failure but a refusal of its key, its name or its bots.
 //!
 //! Not here: the command (`cli`), the calls (`client`), models (`antiphon-bot`).
 //! Start with [`run`], then `shared` (bots, models), `source` (claiming), `lease` (a claim), `claims` (which are over), `events` (who says so).
@@ -61,7 +61,7 @@ pub(crate) struct Settings {
     pub(crate) bots: Vec<Chosen>,
     /// How long a model may take.
     pub(crate) clocks: Clocks,
-    /// Options that stand over those of every bot.
+    /// Options that override those of every bot.
     pub(crate) options: BTreeMap<String, Value>,
     /// Replies side by side.
     pub(crate) slots: usize,
@@ -162,7 +162,7 @@ async fn work(shared: &Arc<Shared>, slots: usize, grace: Duration, signals: &mut
     Ok(())
 }
 
-/// The wait after so many failures in a row.
+/// The wait after this many failures in a row.
 fn pause(failures: u32) -> Duration {
     let whole = WAIT_FIRST.saturating_mul(1 << (failures.saturating_sub(1)).min(16)).min(WAIT_MAX);
     Backoff::new(whole, whole).wait()

@@ -1,6 +1,6 @@
 //! What the parts of a worker share: its bots and their models, its claims, and what the server thinks of it.
 //!
-//! Promise: what one part learns (the server is away, the key is revoked) is told once.
+//! Promise: what one part learns (the server is away, the key is revoked) is reported once.
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +31,7 @@ use tracing::{info, warn};
 use super::{Chosen, Error, Settings, claims::Claims};
 use crate::client::{Client, Failure};
 
-/// What a model's server says about what is loaded is believed for so long.
+/// How long a model server's answer about what is loaded is trusted.
 const WARMTH_MAX: Duration = Duration::from_secs(5);
 
 /// What the parts of a worker share.

@@ -79,7 +79,7 @@ impl WorkSource for RemoteSource {
                 if !failure.retryable() {
                     self.open = None;
                 }
-                // Its answer is posted already, and was seen by whoever held it: the next claim is another.
+                // Its answer is posted already, and its holder has seen it: the next claim gets another message.
                 if failure.code() == Some("claim-over") {
                     continue;
                 }

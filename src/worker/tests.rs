@@ -1,4 +1,4 @@
-//! A worker against a server that answers as it is told: lost answers, ends in every order, stops.
+//! A worker against a scripted server: lost answers, ends in every order, stops.
 
 mod server;
 

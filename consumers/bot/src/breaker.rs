@@ -1,4 +1,4 @@
-//! Leaves a model alone that keeps failing: a circuit breaker.
+//! A circuit breaker: leaves a model that keeps failing alone.
 //!
 //! ```text
 //! well ── FAILURES_MAX failures in a row ──▶ paused (30 s, doubling to 5 min, less up to a quarter of jitter)
@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// So many failures in a row are no accident.
+/// This many failures in a row are no accident.
 pub const FAILURES_MAX: u32 = 5;
 /// The first pause: time for a server to start again.
 pub const PAUSE_FIRST: Duration = Duration::from_secs(30);

@@ -167,7 +167,7 @@ const CLOCK_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Clocks {
-    /// Until the model is loaded, counted anew whenever the load moves on. 300 s: Ollama's own limit for a stalled load.
+    /// Until the model is loaded, restarted whenever the load makes progress. 300 s: Ollama's own limit for a stalled load.
     #[serde(rename = "load_ms", with = "millis")]
     pub load: Duration,
     /// From there to the first sign of an answer, a thought included. 120 s: a long prompt read on a slow processor.

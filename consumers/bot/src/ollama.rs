@@ -3,7 +3,7 @@
 //! Promises:
 //! - the model is loaded by a request of its own that no reply owns, since Ollama gives up a load when the client that
 //!   asked for it goes away. One load at a time per set of options; all replies wait for the same one;
-//! - the load and the answer carry the same options, as others would load the model anew;
+//! - the load and the answer carry the same options, since other options would reload the model;
 //! - the answer ends well only with `done: true` and a known `done_reason`; a repeat guard inside Ollama ends streams
 //!   without either.
 //!
@@ -41,7 +41,7 @@ const LOADING_SHOWN_AFTER: Duration = Duration::from_millis(200);
 const LOAD_MAX: Duration = Duration::from_secs(30 * 60);
 /// How long to wait for the end of the response after `done`, so that the connection can be used again.
 const END_WAIT: Duration = Duration::from_millis(20);
-/// Which models are loaded is known at once; whoever asks is about to take work and shall not wait for it.
+/// Asking which models are loaded is quick; the caller is about to take work and must not wait for it.
 const WARM_MAX: Duration = Duration::from_millis(500);
 /// A probe is for a person who waits.
 const PROBE_MAX: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! Options that stay the same for all bots on one model, since another value would load the model anew.
+//! Options that stay the same for all bots on one model, since another value would reload the model.
 //!
 //! Ollama compares the options with which a model was loaded ([`RUNNER_OPTIONS`]) with those of each request, and loads it
 //! again when they differ: two bots on one model that disagree about `num_ctx` would have it loaded for every answer.
@@ -31,7 +31,7 @@ pub const RUNNER_OPTIONS: [&str; 12] = [
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Pins {
     options: BTreeMap<String, Value>,
-    /// The model would be loaded anew by any other runner option, so none is let through.
+    /// Any other runner option would reload the model, so none is let through.
     runner: bool,
 }
 

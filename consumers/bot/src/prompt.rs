@@ -62,7 +62,7 @@ impl Serialize for Turn {
     }
 }
 
-/// All that a model is told.
+/// The whole prompt of a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prompt {
     /// As whom to answer.

@@ -1,6 +1,6 @@
 //! Whole deliveries against the fake model server, in both dialects: every way in which an answer ends.
 //!
-//! Clocks are set to milliseconds where one shall run out; where none shall, they are seconds that never pass.
+//! Clocks are set to milliseconds where one is meant to run out; elsewhere they are seconds that never pass.
 
 mod loads;
 
@@ -21,7 +21,7 @@ use crate::{
 
 /// Far longer than any step of these tests.
 const LONG: Duration = Duration::from_secs(20);
-/// A clock that shall run out.
+/// A clock that is meant to run out.
 const SHORT: Duration = Duration::from_millis(60);
 /// Both dialects.
 const BOTH: [&str; 2] = ["ollama:m", "openai:m"];

@@ -9,7 +9,7 @@ pub struct MessageErased {
     pub message_id: MessageId,
     /// The entries that held its text, all before this one.
     pub positions: Vec<Seq>,
-    /// Of a reply: what of its entry is no text, so that who counts from here on comes to the same numbers.
+    /// Of a reply: what of its entry is no text, so that later counts come to the same numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<ErasedReply>,
 }

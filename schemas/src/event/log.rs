@@ -1,4 +1,4 @@
-//! What is said of the log itself and of who may answer from outside: no message, no room.
+//! Events about the log itself and about worker keys: no message, no room.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub struct LogRepaired {
     pub after: Seq,
     /// How much it offered: a message with its end counts one, a redaction one.
     pub offered: u32,
-    /// Of these, what stands in the log again: appended anew, or there already by another node.
+    /// Of these, what is in the log again: appended by this node, or already there from another.
     pub again: u32,
     /// What was not brought back, and why; at most [`REFUSED_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -47,7 +47,7 @@ pub struct NotRepaired {
     pub reason: Arc<str>,
 }
 
-/// `key.created`: from here on whoever has the key may answer these bots' messages. No subjects, no room.
+/// `key.created`: from here on the holder of the key may answer these bots' messages. No subjects, no room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyCreated {
     /// What it is called in lists, and what revokes it: the first 12 hex digits of `key_sha256`.

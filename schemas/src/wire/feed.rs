@@ -153,7 +153,7 @@ pub struct Heartbeat {
     pub at: String,
 }
 
-/// `state` (live): whether this node reaches its store; sent on every change, and first to whoever comes meanwhile.
+/// `state` (live): whether this node reaches its store; sent on every change, and first to clients that join meanwhile.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct State {
     /// How it is now.

@@ -6,7 +6,7 @@
 //!
 //! Promises: as the rest of `wire`; a snapshot with every later update laid over it is the next snapshot: items of `queues` are
 //! replaced by `bot` (and their minutes by `at`), of `open` and `ended` by `message_id`, of `workers` by `worker`.
-//! Ages are not told, but since when: whoever shows them counts from `at`, the server's time.
+//! No ages, but times: a client that shows ages counts from `at`, the server's time.
 //! Not here: what it is made of (`projection::monitor`, `node::monitor`).
 
 use super::*;
@@ -59,7 +59,7 @@ pub struct MonitorUpdate {
     pub gone: Vec<MessageId>,
     /// Those that ended since, newest last, and those of which something changed, e.g. that their text is hidden.
     pub ended: Vec<Arc<EndedMessage>>,
-    /// So many ended since that are not told, because more did than are listed.
+    /// How many ended since that are not reported, because more did than are listed.
     pub missed: u64,
     /// Those that came or changed.
     pub workers: Vec<Worker>,
@@ -175,7 +175,7 @@ pub struct OpenMessage {
     pub author: Arc<str>,
     /// Its first 160 characters; empty if it is hidden.
     pub text: Arc<str>,
-    /// Who shall answer.
+    /// Who is asked to answer.
     pub bot: BotName,
     /// 0-9, higher is answered first.
     pub priority: u8,
@@ -192,7 +192,7 @@ pub struct OpenMessage {
     pub since_at: Option<String>,
     /// The entry that made it wait or gave it to its worker: what it is sorted by.
     pub since: Option<Position>,
-    /// Waiting: how many were before it when this was told. Afterwards it is so many as stand before it in the list.
+    /// Waiting: how many were before it when this was sent. Afterwards it is as many as stand before it in the list.
     pub ahead: Option<u64>,
     /// Retrying: when it is put on its lane again, RFC 3339.
     pub retry_at: Option<String>,

@@ -1,4 +1,4 @@
-//! What a server has folded from the log, for whoever folds it afresh and compares: `antiphon replay diff`.
+//! What a server has folded from the log, for a client that refolds it and compares: `antiphon replay diff`.
 //!
 //! Every answer says at which position it stands. Not here: what people see (the rest of `wire`).
 

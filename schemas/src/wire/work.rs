@@ -228,7 +228,7 @@ pub struct HeldClaims {
     pub claims: Vec<HeldClaim>,
 }
 
-/// `ended` of `GET /api/work/events`: one of the worker's claims is over, whoever ended it: stop working on it.
+/// `ended` of `GET /api/work/events`: one of the worker's claims is over, however it ended: stop working on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClaimEnded {
     /// The message.

@@ -11,7 +11,7 @@ pub(super) const SPREAD: u32 = 32;
 /// How often it does what; other than the default for tests only.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
-    /// So long entries are gathered before they are taken together.
+    /// How long entries are gathered before they are taken together.
     pub gather: Duration,
     /// The shortest time between two checkpoints.
     pub sign_every: Duration,
@@ -29,14 +29,14 @@ impl Default for Pace {
     }
 }
 
-/// When what is due.
+/// What is due when.
 pub(super) struct Schedule {
     pub(super) pace: Pace,
     /// The last entry that was not a checkpoint.
     pub(super) arrived: u64,
-    /// So many entries the newest checkpoint in the log covers.
+    /// How many entries the newest checkpoint in the log covers.
     pub(super) noted: u64,
-    /// So many the newest in the history.
+    /// How many the newest one in the history covers.
     pub(super) kept: u64,
     pub(super) sign_at: Instant,
     pub(super) note_at: Instant,
@@ -69,7 +69,7 @@ impl Schedule {
         }
     }
 
-    /// Somebody wrote a checkpoint into the log so long ago.
+    /// A node wrote a checkpoint into the log `age` ago.
     pub(super) fn put_off(&mut self, now: Instant, age: Duration) {
         let spread = self.pace.note_every.mul_f32(rand::random::<f32>() / SPREAD as f32);
         self.note_at = self.note_at.max(now + (self.pace.note_every + spread).saturating_sub(age));

@@ -18,7 +18,7 @@ pub(super) fn total(file: &Path, limit: Option<u64>) -> io::Result<Option<u64>> 
         return Ok(None);
     }
     let rows = source::count(source::open(file)?);
-    // A file that breaks off is told of when its end is reached.
+    // A truncated file is reported when its end is reached.
     Ok(rows.ok().map(|rows| limit.map_or(rows, |limit| rows.min(limit))))
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Row {
     pub(super) reply_to: Option<u64>,
 }
 
-/// As written. Other fields are passed over: whoever wrote the file may have had more to say.
+/// As written. Other fields are ignored: the file may hold more than a post needs.
 #[derive(Deserialize)]
 struct Written {
     room: RoomName,

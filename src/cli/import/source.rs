@@ -1,4 +1,4 @@
-//! Reads the lines of a file or of stdin, plain or gzip, ahead of whoever posts them.
+//! Reads the lines of a file or of stdin, plain or gzip, ahead of the posting.
 //!
 //! Promises: a line is at most [`LINE_BYTES_MAX`] long; at most [`CHUNKS_AHEAD`] chunks are read that nobody took.
 //! Not here: what a line says (`row`).
@@ -86,7 +86,7 @@ pub(super) fn read(mut input: impl BufRead + Send + 'static) -> mpsc::Receiver<C
             }
         }
     };
-    // A thread and not the runtime's: a read of stdin may never return, and the process shall end all the same.
+    // A thread and not the runtime's: a read of stdin may never return, and the process must end all the same.
     thread::Builder::new().name("import-read".into()).spawn(read_all).expect("a process can have two threads");
     rx
 }

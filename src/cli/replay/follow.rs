@@ -16,7 +16,7 @@ use crate::{
     replay::source::{self, Source},
 };
 
-/// After so long without news the source is asked again; it wakes us before if there are any.
+/// How long to wait without news before the source is asked again; it wakes us earlier if there are any.
 const WAIT: Duration = Duration::from_secs(2);
 /// Until a log that went away is asked for again, at first; each time twice as long.
 const AGAIN_FIRST: Duration = Duration::from_millis(250);
@@ -59,7 +59,7 @@ enum News {
 pub(super) struct Follow(mpsc::Receiver<Result<News, source::Error>>);
 
 impl Follow {
-    /// Goes on where the source stands. Ends with the source, if that does not grow.
+    /// Continues at the source's position. Ends with the source, if that does not grow.
     pub(super) fn new(runtime: &Runtime, mut source: Box<dyn Source>) -> Follow {
         let (tx, pages) = mpsc::channel(AHEAD);
         runtime.spawn_blocking(move || {

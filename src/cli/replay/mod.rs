@@ -185,7 +185,7 @@ impl Progress {
         Progress::of(source, span)
     }
 
-    /// So many entries more are done.
+    /// This many more entries are done.
     fn more(&self, entries: usize) {
         self.0.inc(entries as u64);
     }

@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// From so many entries on it is said how fast they were verified.
+/// From this many entries on the report says how fast they were verified.
 const RATED_MIN: u64 = 100_000;
 
 const EXAMPLES: &str = "\

@@ -34,7 +34,7 @@ const WHOLE: &str =
 
 /// Columns of the picture of the legs.
 const BAR: usize = 40;
-/// So many ids of a list are written; the number tells the rest.
+/// How many ids of a list are written; a number stands for the rest.
 const IDS_MAX: usize = 3;
 
 /// One message's life: what it waited behind, who answered it, with which model, and how long each part took

@@ -1,8 +1,8 @@
 //! `GET /api/events?rooms=lobby,dev@CURSOR`: several rooms' feeds in one stream, since browsers allow six connections a host.
 //!
-//! Promises: before events of another room than the last one's stands `event: room`; what is in between is exactly the room's
-//! own feed; a room with a cursor goes on there, one without begins with a snapshot; a quiet room costs a busy one nothing.
-//! `Last-Event-ID` says nothing here, because the ids are of several rooms: whoever comes back makes a new address of them.
+//! Promises: `event: room` precedes events of another room than the last one's; what is in between is exactly the room's
+//! own feed; a room with a cursor resumes there, one without begins with a snapshot; a quiet room costs a busy one nothing.
+//! `Last-Event-ID` says nothing here, because the ids are of several rooms: a client that reconnects puts its positions into the URL.
 
 use std::{
     convert::Infallible,

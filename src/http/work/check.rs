@@ -1,4 +1,4 @@
-//! What a worker says, looked at before anything is done with it: bounded, of the right form, and its own.
+//! Validates what a worker sends: bounded, well formed, and about its own bots.
 
 use std::sync::Arc;
 
@@ -9,15 +9,15 @@ use crate::node::{Error, REPLY_BYTES_MAX};
 
 /// Bots of one claim.
 const BOTS_MAX: usize = 64;
-/// Longest name of a worker; it stands in every claim.
+/// Longest name of a worker; every claim contains it.
 const WORKER_BYTES_MAX: usize = 128;
 /// Longest name of a model.
 pub(super) const MODEL_BYTES_MAX: usize = 256;
 /// Longest name of a stage.
 pub(super) const STAGE_BYTES_MAX: usize = 32;
-/// Options of a reply, as JSON: they stand in the log with every reply.
+/// Options of a reply, as JSON: they are in the log with every reply.
 const OPTIONS_BYTES_MAX: usize = 16 * 1024;
-/// Messages that stood in a prompt.
+/// Messages in a prompt.
 const CONTEXT_MAX: usize = 500;
 
 /// The name of a worker, if the caller may use it.

@@ -16,7 +16,7 @@ async fn indexed(path: &Path, log: &[Arc<Entry>]) {
     apply_durably(&Index::open(Some(path), EPOCH, Seq::ZERO).unwrap(), log).await;
 }
 
-/// Asserts that the index at `path` begins anew and can be built again.
+/// Asserts that the index at `path` starts over and can be rebuilt.
 async fn assert_rebuilt(path: &Path, log: &[Arc<Entry>]) {
     let index = Index::open(Some(path), EPOCH, TAIL).unwrap();
     model::assert_is_fold_of(&index.reader(), &[]);
@@ -94,7 +94,7 @@ async fn a_file_that_is_no_index_is_built_anew() {
     assert_rebuilt(&path, &log).await;
 }
 
-/// Every so often a byte of a good file is turned over, or the file ends there. What opens must be whole, or empty.
+/// Every so often a byte of a good file is flipped, or the file ends there. What opens must be whole, or empty.
 #[tokio::test]
 async fn a_damaged_file_is_noticed_and_built_anew() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Erasing in place: a record's body is replaced by one of the same length, in the segment where it stands.
+//! Erasing in place: a record's body is replaced by one of the same length, in its segment.
 //!
 //! ```text
 //! erasing (in the data folder, while it is done):
@@ -178,7 +178,7 @@ pub(super) fn redo(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
     };
     if let Some(intent) = Intent::decode(&read_all(&*file)?) {
         if intent.fits(disk, folder)? {
-            // Whoever wrote it may have been broken off before its name was safe.
+            // The process that wrote it may have crashed before its name was durable.
             file.sync_data()?;
             disk.sync_folder(folder)?;
             intent.write(disk, folder)?;

@@ -66,7 +66,7 @@ impl Filling {
         self.was_whole
     }
 
-    /// Adds entries that go on where it ends; they are on the disk when this returns.
+    /// Adds entries that continue where it ends; they are on the disk when this returns.
     ///
     /// # Errors
     /// As [`Log::load`].

@@ -12,7 +12,7 @@
 //!
 //! Checksums are CRC-32C. `head_crc` covers everything of the record from `body_crc` to the end of the entry header,
 //! `body_crc` the body alone. A body that is erased is replaced in place by one of the same length: both checksums are
-//! written anew, and nothing moves (`erasing`). Both start from
+//! rewritten, and nothing moves (`erasing`). Both start from
 //! the segment header's own crc: a record is valid in its segment only. The header holds a random salt that is given to
 //! nobody, so no text that somebody posts can look like a record.
 //!
@@ -98,7 +98,7 @@ impl Flaw {
             Flaw::Body => "the checksum of a record's body is wrong".into(),
             Flaw::OutOfPlace => "the record here belongs somewhere else".into(),
             Flaw::Header => "the segment's header is not sound".into(),
-            Flaw::OtherSegment => "the segment does not go on where the one before it ends".into(),
+            Flaw::OtherSegment => "the segment does not continue the one before it".into(),
             Flaw::Version(found) => format!("format version {found} instead of {VERSION}"),
         }
     }

@@ -27,7 +27,7 @@ use crate::log::Error;
 
 /// Entries in one answer, but for a batch that is larger.
 const PAGE_ENTRIES: usize = 4_096;
-/// A batch that is being written while we look is looked at again so often before it counts as damage.
+/// How often a batch that is being written is looked at again before it counts as damage.
 const LOOKS: u32 = 3;
 
 /// A folder's log, and how far it was read.
@@ -165,7 +165,7 @@ impl History {
                             self.segment = Some(later);
                             continue;
                         }
-                        // What is sound comes first; whoever asks again is told.
+                        // Return what is sound first; the next read reports the damage.
                         Err(_) if whole > 0 => break,
                         Err(why) => return Err(why),
                         Ok(None) => {}

@@ -93,7 +93,7 @@ impl Default for Options {
 /// What opening found and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recovery {
-    /// Bytes of a write that a crash tore, and that were cut: nobody had been told of them. 0 after an orderly stop.
+    /// Bytes of a write that a crash tore, and that were cut: they were never acknowledged. 0 after an orderly stop.
     pub cut_bytes: u64,
     /// What `--salvage` found and set aside, as a sentence for the operator.
     pub salvaged: Option<String>,
@@ -161,7 +161,7 @@ impl FileLog {
         if recovery.cut_bytes > 0 {
             tracing::warn!(
                 bytes = recovery.cut_bytes,
-                "cut a write that the last stop had torn; nobody was told of it"
+                "cut a write that the last stop had torn; it was never acknowledged"
             );
         }
         if let Some(salvaged) = &recovery.salvaged {

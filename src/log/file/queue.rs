@@ -1,10 +1,10 @@
 //! The queue before the commit thread: calls are judged as they arrive, and taken out in groups.
 //!
 //! Callers judge for themselves, under the queue's lock: that work is done while the disk is busy with the group before.
-//! A verdict may rest on entries that are not durable yet; it is told only after they are, because calls are written in
+//! A verdict may rest on entries that are not durable yet; it is returned only once they are, because calls are written in
 //! the order in which they were judged.
 //!
-//! Promises: whoever was let in gets an answer, at the latest when the thread ends; letting in never waits for the disk.
+//! Promises: every admitted call gets an answer, at the latest when the thread ends; admission never waits for the disk.
 //! Bounds: [`CALLS_MAX`] calls, [`BYTES_MAX`] bytes; beyond that [`Error::Full`].
 
 use std::{
@@ -27,7 +27,7 @@ const CALLS_MAX: usize = 4_096;
 const BYTES_MAX: u64 = 64 << 20;
 /// Entries that one write may hold (or one call's, if that has more).
 const GROUP_ENTRIES_MAX: usize = 1_024;
-/// Bytes that one write may hold (or one call's): large enough to be fast, small enough not to delay whoever waits.
+/// Bytes that one write may hold (or one call's): large enough to be fast, small enough not to delay the calls behind it.
 const GROUP_BYTES_MAX: u64 = 1 << 20;
 
 /// Where the answer to a call goes. A caller that went away needs none, so a failed send is no error.
@@ -142,7 +142,7 @@ impl Queue {
         self.enter(state, Call::Append(answer, verdicts), size);
     }
 
-    /// Lets in entries that go on where the log ends, or answers at once.
+    /// Admits entries that continue where the log ends, or answers at once.
     pub(super) fn load(&self, entries: Vec<Arc<Entry>>, size: Size, answer: Answer<()>) {
         let mut state = self.state();
         if let Err(error) = state.may_enter(size).and_then(|()| state.sequencer.load(&entries)) {

@@ -120,7 +120,7 @@ fn find_meta(disk: &dyn Disk, folder: &Path, may_salvage: bool, fresh: Epoch) ->
     let unusable = |why| OpenError::Folder { folder: folder.into(), why };
     match Meta::load(disk, folder) {
         Ok(Some(meta)) => {
-            // Whoever made it may have been broken off just before these.
+            // The process that made it may have crashed just before these syncs.
             disk.sync_folder(folder).and_then(|()| sync_parent(disk, folder)).map_err(unusable)?;
             return Ok(meta);
         }
@@ -171,7 +171,7 @@ fn list(disk: &dyn Disk, folder: &Path) -> Result<Vec<Seq>, OpenError> {
 }
 
 /// Drops last segments that never got a record: their making was broken off, by a crash or a full disk, and the log may
-/// have gone on in the segment before. They are made anew when needed.
+/// have gone on in the segment before. They are recreated when needed.
 fn drop_blank(disk: &dyn Disk, folder: &Path, segments: &mut Vec<Seq>) -> Result<(), OpenError> {
     while let [.., _, last] = segments[..] {
         if !is_blank(disk, folder, last)? {

@@ -2,7 +2,7 @@
 //!
 //! Promises: a crash at any point leaves the old beginning or the new one, and what segments were left behind goes when the
 //! log is opened. Segments go oldest first; the one that holds the beginning stays whole.
-//! Not here: which thread does it (`writer`), what readers are told (`reader`).
+//! Not here: which thread does it (`writer`), what readers get (`reader`).
 
 use std::{io, path::Path};
 

@@ -1,4 +1,4 @@
-//! The commit thread: writes and syncs group after group of judged calls, then tells everybody.
+//! The commit thread: writes and syncs group after group of judged calls, then answers them.
 //!
 //! For each group, in this order:
 //! 1. room for all of it (a new segment, zeros ahead); if the disk is full, nothing has happened yet: [`Error::Full`];
@@ -101,7 +101,7 @@ impl Writer {
         queue.end(Error::Closed);
     }
 
-    /// Erases and trims what these calls want, one after the other; an error ends the thread, and everybody is told.
+    /// Erases and trims what these calls want, one after the other; an error ends the thread, and every caller gets it.
     fn remove_all(&mut self, calls: Vec<Call>, queue: &Queue) -> Result<(), ()> {
         let mut calls = calls.into_iter();
         while let Some(call) = calls.next() {
@@ -249,7 +249,7 @@ impl Writer {
     }
 }
 
-/// Answers. What ends the thread ends the queue first, so that whoever is told finds it so, and is an error.
+/// Answers. A result that ends the thread ends the queue first, so that the caller finds it ended; it is returned as an error.
 fn tell<T>(queue: &Queue, answer: Answer<T>, result: Result<T, Error>) -> Result<(), Error> {
     let poisoned = result.as_ref().err().filter(|error| matches!(error, Error::Poisoned(_))).cloned();
     if let Some(error) = &poisoned {

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::log::{answer_of, erase_among};
 
-/// So many entries can be given back if the store loses its tail: some minutes of a busy log.
+/// How many entries can be restored if the store loses its tail: some minutes of a busy log.
 pub(super) const ENTRIES_MAX: usize = 100_000;
 /// Bodies that are kept; decoded they take about three times as much.
 const BYTES_MAX: usize = 64 << 20;
@@ -68,7 +68,7 @@ impl Cache {
         self.tail.subscribe()
     }
 
-    /// Adds what goes on where the cache ends; passes over what it has; stops at a hole.
+    /// Adds what continues the cache; skips what it has; stops at a gap.
     pub(super) fn feed(&self, entries: impl IntoIterator<Item = Arc<Entry>>) {
         let mut state = self.state();
         let before = state.tail();

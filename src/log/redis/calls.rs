@@ -30,7 +30,7 @@ const CALL_BYTES_MAX: usize = 4 << 20;
 pub(super) const LOAD_ENTRIES_MAX: usize = 512;
 
 impl Inner {
-    /// What a script is told about the time.
+    /// What a script learns about the time.
     fn stamp_ms(&self) -> u64 {
         match &self.stamp {
             Stamp::Store => 0,

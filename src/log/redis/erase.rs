@@ -3,14 +3,14 @@
 //!
 //! ```text
 //! {ns:0}:log.erasing   the copy, while it is made
-//! {ns:0}:erasing       the token of whoever makes it; goes by itself if it is not renewed
+//! {ns:0}:erasing       the token of the node that makes it; expires unless it is renewed
 //! ```
 //!
 //! Promises:
 //! - the store is held up for a page at a time, some milliseconds; appends go on between the pages, and the page that reaches
 //!   the end puts the copy in place in the same step, so that none is lost;
 //! - at most one node makes a copy: a step of anybody else, or of an earlier session, changes nothing;
-//! - broken off anywhere the log is what it was, and the next one begins anew;
+//! - interrupted anywhere, the log is unchanged, and the next attempt starts over;
 //! - what the store lacks for it (room, a right of its ACL) ends the erasing, not the session.
 //!
 //! Room: for a second log while it is made; where the store says how much it has, that is looked at first.
@@ -36,7 +36,7 @@ use crate::log::{Error, too_short};
 
 /// One step; a page takes some milliseconds.
 const STEP_MAX: Duration = Duration::from_secs(5);
-/// Whoever makes a copy renews its token with each page; after so long it counts as gone.
+/// How long a copier's token lives. It is renewed with each page; a node that stops renewing counts as gone.
 const HOLDS: Duration = Duration::from_secs(30);
 /// Entries of one page …
 const PAGE_ENTRIES: u64 = 256;
@@ -201,7 +201,9 @@ fn refused(link: &Link, mut values: Vec<Value>) -> Error {
         Some(3) if said.is_empty() => Error::Full("the copy took too long between two pages".into()),
         Some(3) => {
             let node = said.split('/').next().unwrap_or_default();
-            Error::Full(format!("node `{node}` is copying the log to erase something; it goes on when that is done"))
+            Error::Full(format!(
+                "node `{node}` is copying the log to erase something; this one starts when that is done"
+            ))
         }
         Some(4) => Error::Io(format!("the log cannot be copied to erase something: {said}")),
         _ => Error::Io("an erase script answered what it cannot answer".into()),

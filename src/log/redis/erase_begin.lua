@@ -1,7 +1,7 @@
 #!lua
 -- Begins to copy the log without some bodies, unless somebody else does.
 --
--- KEYS: log, meta, copy, lock.  ARGV: node, session, epoch, a token for whoever begins, for how many ms it holds.
+-- KEYS: log, meta, copy, lock.  ARGV: node, session, epoch, a token for this attempt, how many ms it holds.
 -- Answer: {0, this server's ms since 1970, the position before the first entry}, {1, epoch} or {2, session} as append.lua, {3, the token that holds} or
 --   {4, why not}: nothing was changed.
 local log, meta, copy, lock = KEYS[1], KEYS[2], KEYS[3], KEYS[4]

@@ -14,7 +14,7 @@ use redis::{FromRedisValue, aio::MultiplexedConnection, cmd};
 use super::trouble::{Kind, Trouble, classify};
 use crate::clock::Clock;
 
-/// The median of so many is not moved by one hiccup.
+/// The median of this many is not moved by one hiccup.
 const PINGS: usize = 5;
 /// Each append is one round trip; beyond this people see it.
 const PING_WARN: Duration = Duration::from_millis(5);

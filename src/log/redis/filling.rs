@@ -79,7 +79,7 @@ impl Filling {
         self.was_whole
     }
 
-    /// Adds entries that go on where it ends. After an error those of a first part may be there.
+    /// Adds entries that continue where it ends. After an error those of a first part may be there.
     ///
     /// # Errors
     /// [`Error`]; what is there is sound, and can be gone on with.

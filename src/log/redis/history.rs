@@ -29,7 +29,7 @@ pub struct History {
     epoch: Epoch,
     next: Seq,
     pages: Pages,
-    /// It went away: before anything else is asked it is looked for anew.
+    /// The store went away: reconnect before the next request.
     away: bool,
 }
 
@@ -80,7 +80,7 @@ impl History {
         Ok(self.look().await?.tail)
     }
 
-    /// Waits until there is more, woken by the store, at most so long.
+    /// Waits until there is more, woken by the store, for at most `at_most`.
     ///
     /// # Errors
     /// As [`History::read`].
@@ -93,7 +93,7 @@ impl History {
         let answer = command.query_async::<Value>(&mut self.connection).await;
         let answer = answer.map_err(|error| broken(&self.at, &classify(&error)));
         if self.noted(answer)? == Value::Nil && self.look().await?.epoch != Some(self.epoch) {
-            return Err(self.anew());
+            return Err(self.other_epoch());
         }
         Ok(())
     }
@@ -101,7 +101,7 @@ impl History {
     /// The entries that come next, some thousand at once; none: there are no more for now.
     ///
     /// # Errors
-    /// [`Error::Damaged`] at [`History::next`]. [`Error::Away`]: asked again it looks for the log and goes on where it was.
+    /// [`Error::Damaged`] at [`History::next`]. [`Error::Away`]: the next call looks for the log and resumes where it left off.
     /// [`Error::Io`], also when the log has begun a new epoch meanwhile, or ends before what was read: its positions may mean others
     /// since.
     pub async fn read(&mut self) -> Result<Vec<Stored>, Error> {
@@ -115,7 +115,7 @@ impl History {
         }
         match (page.last(), wrong) {
             (None, Some(why)) => return Err(why),
-            // What is sound comes first; whoever asks again is told.
+            // Return what is sound first; the next read reports the damage.
             (Some(last), _) => self.next = last.seq().next(),
             (None, None) => {}
         }
@@ -127,7 +127,7 @@ impl History {
         self.noted(store)
     }
 
-    /// Connects anew if it went away; the log must be the one that was read so far.
+    /// Reconnects if the store went away; the log must be the one that was read so far.
     async fn find_again(&mut self) -> Result<(), Error> {
         if !self.away {
             return Ok(());
@@ -135,12 +135,12 @@ impl History {
         let mut found = History::open(&self.address).await?;
         let tail = found.look().await?.tail;
         if found.epoch != self.epoch {
-            return Err(self.anew());
+            return Err(self.other_epoch());
         }
         if tail.next() < self.next {
             let (at, read) = (&self.at, self.next.0 - 1);
             let why = format!(
-                "the log at {at} has lost its end: position {read} was read, and now it ends with {tail}; begin anew"
+                "the log at {at} has lost its end: position {read} was read, and now it ends with {tail}; start over"
             );
             return Err(Error::Io(why));
         }
@@ -154,8 +154,8 @@ impl History {
         answer
     }
 
-    fn anew(&self) -> Error {
-        Error::Io(format!("the log at {} has begun a new epoch; begin anew", self.at))
+    fn other_epoch(&self) -> Error {
+        Error::Io(format!("the log at {} has begun a new epoch; start over", self.at))
     }
 }
 

@@ -85,7 +85,7 @@ impl Inner {
         }
         self.link().ok_or_else(|| match &*self.access.borrow() {
             Access::Away { why } => Error::Away(why.clone()),
-            Access::Empty => Error::Away("the store is empty; put the data back, or begin anew".into()),
+            Access::Empty => Error::Away("the store is empty; put the data back, or accept the empty store".into()),
             Access::Open { .. } => Error::Away("it is opening".into()),
         })
     }
@@ -114,7 +114,7 @@ impl Inner {
                     Access::Away { why } if !self.closing.is_cancelled() => tracing::warn!("the log is away: {why}"),
                     Access::Away { .. } => {}
                     Access::Empty => tracing::error!(
-                        "the store is empty, but this node knows a history of the log; put the data back, or begin anew"
+                        "the store is empty, but this node knows a history of the log; put the data back, or accept the empty store"
                     ),
                 }
                 *last = access;

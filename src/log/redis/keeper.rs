@@ -31,11 +31,11 @@ const CLOSING: &str = "the log is closing";
 pub(super) const ASK_MAX: Duration = Duration::from_millis(1_500);
 /// Everything that beginning a session takes, reading what was missed included.
 const BEGIN_MAX: Duration = Duration::from_secs(60);
-/// The first try comes so soon after something went wrong …
+/// How soon after a failure the first retry comes …
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
-/// … and later ones at least so often: what waits is delivered within seconds of the store's return.
+/// … and the longest pause between later ones: what waits is delivered within seconds of the store's return.
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
-/// A session that lasted so long was a good one: the next begins soon after it.
+/// A session that lasted this long was a good one: the next begins soon after it.
 const GOOD: Duration = Duration::from_secs(1);
 /// How often consumers that nobody uses are removed from the lanes, and the store's clock is read again: two clocks that
 /// are 100 ppm apart are 0.4 s apart by then.
@@ -105,7 +105,7 @@ async fn begin(inner: &Inner) -> Result<Session, NotYet> {
     {
         return Err(NotYet::Empty);
     }
-    // Before the epoch is looked at: a later one is told of in live words.
+    // Before the epoch is looked at: live updates report a later one.
     let live_at = lineage::live_end(&mut appends.connection, keys).await?;
     script::send(&mut appends.connection).await?;
     let session = Uuid::new_v4().simple().to_string();

@@ -1,4 +1,4 @@
-//! The lanes as the store keeps them: comparing them with a picture, and rebuilding what differs.
+//! The lanes as the store keeps them: comparing them with the queue projection, and rebuilding what differs.
 //!
 //! ```text
 //! {ns:0}:work:<bot>:<p>    a stream with the consumer group `workers`; b at its end: the second lane of that priority
@@ -18,7 +18,7 @@ use crate::log::{Error, Lane, Resynced};
 
 /// Reading and building lanes: they may be long, after a night without workers.
 pub(super) const LANES_MAX: Duration = Duration::from_secs(5);
-/// A consumer that holds nothing is removed after so long.
+/// How long a consumer may hold nothing before it is removed.
 const IDLE_MAX: Duration = Duration::from_secs(3_600);
 
 /// One lane, as the store has it or as it should be.

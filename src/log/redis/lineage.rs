@@ -20,10 +20,10 @@ pub(super) const FORMAT: &str = "1";
 /// Entries in one page of a comparison or of catching up.
 /// A page of the longest texts, 64 KiB each, is 16 MiB, which a slow network brings within `keeper::ASK_MAX`.
 const PAGE: usize = 256;
-/// A node that begins has so many of the newest entries at once: what it can give back if the store loses them soon.
+/// How many of the newest entries a starting node reads at once: what it can restore if the store loses them soon.
 const NEWEST: u64 = 1_000;
 
-/// The field of meta that keeps nodes away; its value is the session of whoever brings entries in.
+/// The field of meta that keeps nodes away; its value is the session that brings entries in.
 const FILLING: &str = "w:(filling)";
 
 /// Why a session cannot begin.

@@ -2,8 +2,8 @@
 //!
 //! Promises:
 //! - every question is answered within a named time, or the session ends;
-//! - once a session has ended nothing more is asked on it, and whoever waits is told at once;
-//! - whoever is told finds the log away already: to wait until it is open is to wait for the next session.
+//! - once a session has ended, nothing more is asked on it, and pending requests fail at once;
+//! - a caller whose request fails already sees the log as away: waiting until it is open means waiting for the next session.
 //!
 //! Not here: when a session begins and what happens between two (`keeper`).
 
@@ -33,11 +33,11 @@ pub(super) struct Link {
     pub(super) live: MultiplexedConnection,
     /// For history and lanes, so that those do not delay appends.
     pub(super) reads: MultiplexedConnection,
-    /// Host and port, for whoever reads why it ended.
+    /// Host and port, for messages that say why it ended.
     at: String,
     /// The appends under way.
     pub(super) tasks: TaskTracker,
-    /// Says that the log is away before anybody is told that his question failed.
+    /// Marks the log as away before any caller sees its request fail.
     access: watch::Sender<Access>,
     over: CancellationToken,
     why: OnceLock<Arc<str>>,

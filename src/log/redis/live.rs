@@ -34,7 +34,7 @@ pub(super) const KEPT: usize = 4_096;
 const WAITING_MAX: usize = 256;
 /// … and their bytes: some seconds of a busy node.
 const WAITING_BYTES_MAX: usize = 4 << 20;
-/// Bytes of updates that go to the store together: so many that a slow one answers in time.
+/// Bytes of updates that go to the store together: few enough that a slow one answers in time.
 const SENT_BYTES_MAX: usize = 1 << 20;
 /// Updates are sent within this time, or the store is away.
 const SEND_MAX: Duration = Duration::from_millis(1_500);

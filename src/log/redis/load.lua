@@ -1,5 +1,5 @@
 #!lua
--- load: takes entries over verbatim, if they go on where the log ends.
+-- load: takes entries over verbatim, if they continue where the log ends.
 --
 -- KEYS: log, meta.  ARGV: node, session, epoch, first position, time of the first entry, count, then for each entry:
 --   kind, subjects, room, time, version, request, body.

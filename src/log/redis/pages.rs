@@ -36,7 +36,7 @@ pub(super) const ANSWER_MAX: Duration = Duration::from_secs(30);
 const PAGE_ENTRIES: usize = 1_000;
 /// Entries in the first page, before their size is known.
 const PAGE_ENTRIES_FIRST: usize = 64;
-/// A page has so many times as many entries as the one before, at most.
+/// A page has at most this many times the entries of the one before.
 const GROWTH: usize = 4;
 /// What a page is meant to have; also for a node that waits meanwhile.
 const PAGE_BYTES: usize = 1 << 20;
@@ -44,7 +44,7 @@ const PAGE_BYTES: usize = 1 << 20;
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Pages that are asked for at once: one is looked at, one is on its way, one is being gathered by the server.
 const ASKED_MAX: usize = 3;
-/// A connection that was not used for so long may have been closed by the server or a firewall, and is made anew.
+/// An idle connection may have been closed by the server or a firewall; after this long a new one is opened.
 const IDLE_MAX: Duration = Duration::from_secs(10);
 /// Read at least so much at once.
 const READ_BYTES: usize = 64 << 10;
@@ -98,7 +98,7 @@ impl Pages {
         Pages { address, host, key, line: None, entries: PAGE_ENTRIES_FIRST, next: Seq::ZERO, in_a_row: 0 }
     }
 
-    /// Forgets what was asked for ahead: whoever goes elsewhere, or comes again, wants what is there then.
+    /// Forgets what was requested ahead: a reader that seeks, or comes back later, wants what is there then.
     pub(super) fn leave(&mut self) {
         self.next = Seq::ZERO;
         self.line.iter_mut().for_each(Line::leave);
@@ -107,7 +107,7 @@ impl Pages {
     /// The entries from a position on, as the answer to `XRANGE`.
     ///
     /// # Errors
-    /// [`Error::Away`], [`Error::Io`]; asked again it connects anew. [`Error::Damaged`] by an entry that is too large.
+    /// [`Error::Away`], [`Error::Io`]; the next call reconnects. [`Error::Damaged`] by an entry that is too large.
     pub(super) async fn read(&mut self, first: Seq) -> Result<Bytes, Error> {
         self.in_a_row = if first == self.next { self.in_a_row + 1 } else { 0 };
         loop {

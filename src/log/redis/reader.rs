@@ -1,6 +1,6 @@
 //! The one reader of a node: log and live updates over its own connection, woken by the store.
 //!
-//! It is never cancelled and kept: whoever ends it drops its connection, since the store would go on answering.
+//! It is never cancelled and kept: ending it drops its connection, since the store would keep answering.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use antiphon_schemas::Seq;
 use super::{Inner, codec, link::Link};
 use crate::log::Error;
 
-/// The store answers an idle read after so long; then it is asked again.
+/// How long the store holds an idle read before it answers; then the read is repeated.
 const BLOCK: Duration = Duration::from_secs(2);
 /// Longer than [`BLOCK`]: without an answer by then the store hangs.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(3);

@@ -1,4 +1,4 @@
-//! Replies of RESP2: where each value stands in the bytes that came, with nothing copied.
+//! Replies of RESP2: where each value is in the bytes that came, with nothing copied.
 //!
 //! ```text
 //! *2\r\n   an array of two values, which follow          :7\r\n      a number

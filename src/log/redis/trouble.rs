@@ -158,7 +158,7 @@ pub fn classify(error: &RedisError) -> Trouble {
     }
 }
 
-/// What whoever reads a log is told of trouble with the server `at`: waiting may help, or not.
+/// The error that a reader of a log gets for trouble with the server `at`: waiting may help, or not.
 pub(super) fn broken(at: &str, trouble: &Trouble) -> Error {
     let why = format!("{at}: {trouble}");
     if trouble.needs_a_person() || trouble.kind == Kind::Other { Error::Io(why) } else { Error::Away(why.into()) }

@@ -21,7 +21,7 @@ use crate::log::{
 const FOLDER: &str = "data/outbox";
 const NOW_MS: u64 = 1_000;
 
-/// Small enough that a few posts fill segments, and a few settled ones have the folder made small.
+/// Small enough that a few posts fill segments, and a few settled ones get the folder compacted.
 fn small() -> Settings {
     let log = file::Options { segment_bytes: 4 << 10, salvage: false, recent_bytes_max: 0 };
     Settings { log, parked_max: 40, parked_bytes_max: 40_000, settled_bytes_max: 3_000 }

@@ -97,7 +97,7 @@ async fn power_lost_at_any_operation_loses_no_post_and_brings_none_back() {
             check_and_go_on(&left, known, seed * 1_000 + at).await;
         }
     }
-    assert!(made_small > 100, "it is often made small: {made_small}");
+    assert!(made_small > 100, "it is often compacted: {made_small}");
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn a_failed_operation_loses_no_post_whether_or_not_it_stops_the_outbox() {
             check_and_go_on(&disk, known, at).await;
         }
     }
-    assert!(went_on > 20, "a folder that cannot be made small is no reason to stop: {went_on}");
+    assert!(went_on > 20, "a folder that cannot be compacted is no reason to stop: {went_on}");
 }
 
 #[tokio::test]

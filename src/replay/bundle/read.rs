@@ -205,7 +205,7 @@ impl Bundle {
             return Err(Error::Io(format!("`{}` is cut: it has {len} bytes of {end}", self.path.display())));
         }
         if len > end {
-            return Err(Error::Io(format!("`{}` goes on after its end at byte {end}", self.path.display())));
+            return Err(Error::Io(format!("`{}` continues after its end at byte {end}", self.path.display())));
         }
         let mut found = vec![0; expected.len()];
         self.file.read_exact_at(&mut found, at).map_err(|error| wrong(&error.to_string()))?;

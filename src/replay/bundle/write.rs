@@ -41,7 +41,7 @@ struct Placed {
     at: u64,
 }
 
-/// What only whoever chose the entries knows of them.
+/// What is known of the entries only where they were chosen.
 #[derive(Debug, Clone)]
 pub struct About {
     /// The epoch of their positions.

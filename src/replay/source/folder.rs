@@ -92,7 +92,7 @@ impl Source for FolderSource {
     }
 }
 
-/// Whether somebody holds a lock on a file. Looked up, not tried: whoever holds it for a moment keeps a server from starting.
+/// Whether somebody holds a lock on a file. Looked up, not tried: holding it even for a moment keeps a server from starting.
 /// Where the system does not say it, nobody does.
 fn locked(file: &Path) -> bool {
     let (Ok(meta), Ok(locks)) = (fs::metadata(file), fs::read_to_string("/proc/locks")) else { return false };

@@ -50,7 +50,7 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
-    /// It cannot be reached now; asked again later it goes on where it was.
+    /// It cannot be reached now; a later call resumes where it left off.
     #[error("{0}")]
     Away(String),
     /// It cannot be read at all.
@@ -97,7 +97,7 @@ pub trait Source: Send {
     /// [`Error`]; what is sound before the damage was given first.
     fn read(&mut self) -> Result<Vec<Stored>, Error>;
 
-    /// Waits until there may be more, at most so long; `false` if this source does not grow.
+    /// Waits until there may be more, for at most this long; `false` if this source does not grow.
     ///
     /// # Errors
     /// As [`Source::read`].

@@ -22,7 +22,7 @@ const HISTORY_BYTES_MAX: u64 = 512 << 20;
 /// What a log is held to.
 #[derive(Default)]
 pub struct Witness {
-    /// Keys that are trusted, as the caller was given them. Empty: the one that lies beside the log, which whoever alters the
+    /// Keys that are trusted, as the caller was given them. Empty: the one that lies beside the log, which anyone who can alter the
     /// log can alter, too.
     pub keys: Vec<Verifier>,
     /// Notes that were kept elsewhere, and what they are called.

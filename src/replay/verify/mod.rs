@@ -33,11 +33,11 @@ use crate::audit::note::Verifier;
 
 /// Pages on their way from the reader: enough that neither side waits for long.
 const PAGES_AHEAD: usize = 4;
-/// Beside a server it works no longer than this at once, and the reading of a page: so long a thread of the server may wait.
+/// Beside a server it works at most this long at once, plus the reading of a page: that is how long a server thread may wait.
 const BURST: Duration = Duration::from_millis(1);
 /// And then leaves it to others.
 const REST: Duration = Duration::from_millis(1);
-/// After so many entries it looks at the clock: some hundred microseconds' work.
+/// How many entries between looks at the clock: some hundred microseconds' work.
 const BURST_ENTRIES: usize = 64;
 /// Findings that are kept; further ones are counted.
 pub const FINDINGS_MAX: usize = 1_000;
@@ -80,11 +80,11 @@ pub struct Report {
     pub agreed: u64,
     /// Checkpoints in the log that could not be compared, because they stand too far behind what they cover.
     pub passed: u64,
-    /// So many entries were signed, and are what was signed.
+    /// How many entries were signed and match what was signed.
     pub signed: u64,
     /// The keys with which checkpoints were opened.
     pub keys: Vec<String>,
-    /// They lie beside the log, where whoever alters it can alter them, too.
+    /// They lie beside the log: anyone who can alter it can alter them, too.
     pub own_keys: bool,
 }
 
@@ -92,7 +92,7 @@ pub struct Report {
 type Hashed = (Vec<Stored>, Vec<[u8; 32]>);
 
 /// Reads a log from its beginning to its end for now and looks at everything, also at what was signed of it: what lies beside it,
-/// and what the caller has as `witness`. `progress` is told how many entries more.
+/// and what the caller has as `witness`. `progress` gets the number of entries since its last call.
 ///
 /// # Errors
 /// [`Error::Io`]; damage is a finding.
@@ -127,7 +127,7 @@ fn at_full_speed(source: &mut dyn Source, look: &mut Look, mut progress: impl Fn
                     (page, leaves)
                 });
                 let last = page.as_ref().map_or(true, |(page, _)| page.is_empty());
-                // Whoever listens may have had enough.
+                // The receiver may be gone.
                 if send.send(page).is_err() || last {
                     return;
                 }

@@ -1,4 +1,4 @@
-//! A part of a log: what was signed of it can be told all the same, because the leaves of the positions that it lacks are there.
+//! A part of a log: it can still be compared with what was signed, because the leaves of the positions that it lacks are there.
 //!
 //! Promise: an entry of a part that is not what was signed is found and named; what the part lacks is taken as the leaves have
 //! it, which the signed root proves. Not here: the rules of a log, which only all of its entries show.

@@ -3,7 +3,7 @@
 //! Promises:
 //! - it knows nothing of how a node decides (`decide`) or folds (`projection`): two views of the same rules;
 //! - memory is one word a message (`table`), some more for each that is open, and bounded lists;
-//! - after a finding it goes on as if the entry were right, so that one fault is not told a hundred times.
+//! - after a finding it continues as if the entry were right, so that one fault is not reported a hundred times.
 //!
 //! Not here: bytes and hashes (`tree`), reading (`source`).
 
@@ -21,7 +21,7 @@ use super::{
     table::{Stands, Table, Word},
 };
 
-/// Ends without a claim that a later `log.repaired` may explain; more are told at once.
+/// Ends without a claim that a later `log.repaired` may explain; further ones are reported at once.
 const UNEXPLAINED_MAX: usize = 100_000;
 /// Bodies that were found erased, until the event comes that says so.
 const ERASED_MAX: usize = 1_000_000;

@@ -161,7 +161,7 @@ proptest! {
         prop_assert_eq!(first.map(|finding| finding.at.0).is_some_and(|at| at <= named as u64), true);
     }
 
-    /// Whoever can write the log can make it keep all rules: what was signed tells what was done, and where.
+    /// Write access to the log is enough to make it keep all rules: what was signed shows what was changed, and where.
     #[test]
     fn what_was_done_to_signed_entries_is_named(
         steps in steps(), at: prop::sample::Index, to: prop::sample::Index, how in 0..6u8, with_leaves: bool,
@@ -196,7 +196,7 @@ proptest! {
             prop_assert!(signed.is_empty(), "{signed:?}");
             return Ok(());
         }
-        prop_assert_eq!(signed.len(), 1, "one deed is told once: {:?}", report.findings);
+        prop_assert_eq!(signed.len(), 1, "one deed is reported once: {:?}", report.findings);
         if with_leaves || code == "cut" {
             prop_assert_eq!((signed[0].code, signed[0].at.0), (code, named as u64));
         } else if code != "removed" {

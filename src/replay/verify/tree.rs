@@ -28,7 +28,7 @@ use crate::audit::{
 
 /// How far an entry is looked for that is not where it was.
 const WINDOW: usize = 1_024;
-/// A checkpoint in the log stands behind what it covers by no more than so many entries, or it is not compared.
+/// How many entries a checkpoint in the log may lag behind what it covers; a later one is not compared.
 const BEHIND_MAX: u64 = 1 << 16;
 /// Ranges of the past are kept this far apart, and between them leaves.
 const KEPT_EVERY: u64 = 1_024;
@@ -51,7 +51,7 @@ pub(super) struct Tree {
     past: VecDeque<(CompactRange, Vec<Hash>)>,
     /// The largest signed size whose root was the log's.
     good: u64,
-    /// A difference was found that was signed otherwise by this; it is told when it is clear what was done.
+    /// A difference was found that was signed otherwise by this; it is reported once it is clear what was done.
     pending: Option<String>,
     /// A difference was told; what follows from it is not told again.
     told: bool,

@@ -18,7 +18,7 @@ use crate::{
 
 /// Messages that the server is asked for at once: a log on Redis erases those that wait together.
 const ASKED_AT_ONCE: usize = 64;
-/// What takes longer is asked for again so often; the server waits ten seconds each time.
+/// How often what takes longer is asked for again; the server waits ten seconds each time.
 const ASKS_MAX: u32 = 30;
 
 /// Asks the server for each message; who could not be erased, and why.
@@ -62,8 +62,7 @@ async fn erase(client: &Client, id: MessageId) -> Result<(), String> {
             Err(failure) => return Err(failure.to_string()),
         }
     }
-    Err("it is noted, and the text is not out of the log's bytes yet: the server goes on by itself; see what it says"
-        .into())
+    Err("it is noted, and the text is not out of the log's bytes yet: the server keeps trying; see what it says".into())
 }
 
 /// Reads the log once more: what is gone, and which entries say so.

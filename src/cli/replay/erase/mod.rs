@@ -148,7 +148,7 @@ fn find(source: &mut dyn Source, span: Span, wanted: &Wanted) -> anyhow::Result<
     Ok(places)
 }
 
-/// Asks whoever is there; without somebody, the word must be on the command line.
+/// Asks at the terminal; without one, the word must be on the command line.
 fn confirm(count: usize) -> anyhow::Result<()> {
     if !io::stdin().is_terminal() {
         let what = if count == 1 { "a text" } else { "texts" };

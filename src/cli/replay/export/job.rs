@@ -115,7 +115,7 @@ impl<'a> Job<'a> {
         Ok(done)
     }
 
-    /// What is hidden by now; whoever hid it meant every copy. With `standing` also where the messages stand.
+    /// What is hidden by now; hiding is meant for every copy. With `standing` also where the messages stand.
     fn look(&mut self, mut standing: Option<&mut Standing>) -> anyhow::Result<Hidden> {
         let mut hidden = Hidden::default();
         let all = Span { after: self.span.after, until: None };
@@ -226,7 +226,7 @@ impl Done {
         format!("{to}: {} entries ({ends}) of {log} as {}, {bytes} bytes", self.count, self.format)
     }
 
-    /// What whoever gets it should know.
+    /// What its reader should know.
     pub(super) fn notes(&self) -> impl Iterator<Item = String> {
         let texts = if self.hidden == 1 {
             "1 text that was redacted".into()

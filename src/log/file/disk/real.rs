@@ -1,6 +1,6 @@
 //! The real disk: files and folders through `std`.
 //!
-//! Not here: retries (an error from a disk is told to the caller) and buffering (the caller writes in large pieces).
+//! Not here: retries (a disk error goes to the caller) and buffering (the caller writes in large pieces).
 
 use std::{
     fs,

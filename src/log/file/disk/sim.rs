@@ -91,7 +91,7 @@ impl SimDisk {
         self.state().syncs.clone()
     }
 
-    /// Files may grow by so many bytes more in all; none: no bound.
+    /// How many bytes files may still grow by in all; `None`: no bound.
     pub(crate) fn set_space_left(&self, bytes: Option<u64>) {
         self.state().space_left = bytes;
     }

@@ -148,7 +148,7 @@ async fn nothing_is_written_made_or_locked() {
     };
     let before = look();
     let reader = FileLog::open_folder(folder.path(), small(), Clock::system()).unwrap();
-    assert_eq!(all(&mut History::open(folder.path()).unwrap()).unwrap(), entries, "beside whoever holds the lock");
+    assert_eq!(all(&mut History::open(folder.path()).unwrap()).unwrap(), entries, "beside the holder of the lock");
     reader.close().await.unwrap();
     assert_eq!(look().len(), before.len());
     let none = tempfile::tempdir().unwrap();

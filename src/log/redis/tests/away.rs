@@ -87,7 +87,7 @@ async fn a_hung_server_is_away_within_two_seconds_and_what_it_had_taken_is_writt
     let wish = append(3, 77, &[9], vec![post(9, "in the socket")]);
     assert!(matches!(log.append(vec![wish.clone()]).await, Err(Error::Away(_))));
     assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
-    assert!(matches!(put(&log, 10).await, Err(Error::Away(_))), "and the next is told at once");
+    assert!(matches!(put(&log, 10).await, Err(Error::Away(_))), "and the next fails at once");
     assert_eq!(log.read(Seq(1), 9).await.unwrap().len(), 2, "what is in memory can still be read");
     redis.go_on();
     opened(&log).await;

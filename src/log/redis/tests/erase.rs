@@ -54,15 +54,15 @@ async fn nothing_of_a_text_stays_in_the_store_and_nothing_else_changes() {
     let gone = without(&written, &[7, 507, 1_007]);
     assert_eq!(read_all(&a).await, gone);
 
-    // The other node still has them in memory until it is told; then it finds nothing to do.
+    // The other node still has them in memory until it hears of it; then it finds nothing to do.
     assert_eq!(read_all(&b).await, written);
     b.forget(&wanted);
     assert_eq!(read_all(&b).await, gone);
     assert_eq!(b.erase(wanted).await.unwrap(), 0);
-    // Whoever follows goes on: its read was waiting while the key was exchanged.
+    // A follower continues: its read was waiting while the key was swapped.
     for (from, to, n) in [(&a, &b, 1_501), (&b, &a, 1_502)] {
         say(from, n, "after").await;
-        tokio::time::timeout(PATIENCE, to.beyond(Seq(n as u64 - 1))).await.expect("it is told").unwrap();
+        tokio::time::timeout(PATIENCE, to.beyond(Seq(n as u64 - 1))).await.expect("it wakes up").unwrap();
     }
     let fresh = open(&redis.url(), "c").await;
     assert_eq!((fresh.info().epoch, read_all(&fresh).await), (a.info().epoch, read_all(&b).await));

@@ -205,7 +205,7 @@ async fn what_the_server_refuses_is_said_with_what_to_do() {
     assert_eq!(elsewhere.read(Seq(1)).await.unwrap(), "*0\r\n", "another database");
 }
 
-/// A server that tells what it is asked and answers what it is told.
+/// A server that reports each request and answers by script.
 async fn puppet() -> (Pages, mpsc::UnboundedReceiver<String>, mpsc::UnboundedSender<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -131,7 +131,7 @@ async fn after_any_trace_the_lanes_are_the_picture_and_pending_is_exactly_what_i
         }
         assert!(claims > 0 || seed > 1, "a trace with claims");
 
-        // Whatever is done to them, they are built anew; untouched ones are left alone.
+        // Whatever is done to them, they are rebuilt; untouched ones are left alone.
         let broken = projected.lanes.iter().find(|(_, stand)| !stand.is_empty()).map(|(n, _)| *n).unwrap();
         for harm in [
             vec!["DEL", name(broken)],
