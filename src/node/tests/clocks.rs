@@ -3,11 +3,9 @@
 
 use antiphon_schemas::event::release;
 
-use super::{
-    on_redis::{entries, node_with},
-    *,
-};
+use super::{on_redis as real, *};
 use crate::log::redis as shared;
+use real::{entries, node_with};
 use shared::server::Redis;
 
 /// More than the age at which messages are given up here.

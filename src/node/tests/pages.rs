@@ -1,10 +1,11 @@
 //! What a page of old messages costs: as many as are in it lie far apart in the log.
 
-use super::{on_redis::node, *};
+use super::{on_redis as real, *};
 use crate::{
     log::{Access, BATCH_MAX, Draft, conformance, redis as shared},
     node::Range,
 };
+use real::node;
 use shared::server::Redis;
 
 /// Rooms that talk at the same time.
