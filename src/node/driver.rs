@@ -74,7 +74,9 @@ impl Driver {
                 match effect {
                     Effect::Append(batch) => append = Some(log.append(batch).map(Input::Appended).boxed()),
                     Effect::Stop(done) => {
-                        (requests.close(), words.close(), stops.close());
+                        requests.close();
+                        words.close();
+                        stops.close();
                         drop(others);
                         outside.close().await;
                         for done in done {

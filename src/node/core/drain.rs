@@ -15,7 +15,7 @@ use std::{
 use antiphon_schemas::{Event, MessageId};
 use tracing::{error, warn};
 
-use super::{super::Error, Answer, Command, Item};
+use super::{super::Error, Answer, Answers, Command, Item};
 use crate::{
     decide::{Refusal, post::Post},
     log::{self, SCAN_MAX},
@@ -146,7 +146,7 @@ impl Drain {
     }
 
     /// Begins to write these posts to the outbox: what to write, and answers to those that are there already.
-    pub(super) fn park(&mut self, items: Vec<Item>) -> (Vec<Post>, Vec<(Item, Result<Answer, Error>)>) {
+    pub(super) fn park(&mut self, items: Vec<Item>) -> (Vec<Post>, Answers) {
         let (mut posts, mut fresh, mut answers) = (Vec::new(), Vec::new(), Vec::new());
         for item in items {
             let (Command::Post(post), Some(outbox)) = (&item.command, &self.outbox) else { continue };
@@ -168,7 +168,7 @@ impl Drain {
     }
 
     /// The outbox has written posts, or not.
-    pub(super) fn parked(&mut self, result: Result<Vec<Parked>, log::Error>) -> Vec<(Item, Result<Answer, Error>)> {
+    pub(super) fn parked(&mut self, result: Result<Vec<Parked>, log::Error>) -> Answers {
         let Some(Writing::Parking(items)) = self.writing.take() else { return Vec::new() };
         match result {
             Ok(parked) => {

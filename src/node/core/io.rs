@@ -197,6 +197,9 @@ pub(crate) struct Item {
     pub(crate) answer: To,
 }
 
+/// Commands that are done, and what became of them.
+pub(crate) type Answers = Vec<(Item, Result<Answer, Error>)>;
+
 /// Who hears what became of a command.
 pub(crate) enum To {
     Caller(oneshot::Sender<Result<Answered, Error>>),

@@ -64,7 +64,7 @@ use self::{
     claims::Claims,
     deadlines::{Deadlines, Due},
     drain::Drain,
-    io::Item,
+    io::{Answers, Item},
     lane_sync::LaneSync,
     live::Live,
     log_clock::LogClock,

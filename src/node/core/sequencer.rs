@@ -17,7 +17,7 @@ use rand::{RngExt, rngs::StdRng};
 
 use super::{
     super::Error,
-    Answer, Command, Item, To,
+    Answer, Answers, Command, Item, To,
     claimers::{Claimer, Told},
     claims::Claims,
     deadlines::Deadlines,
@@ -66,7 +66,7 @@ pub(super) struct Decided {
     /// Go to the outbox.
     pub(super) park: Vec<Item>,
     /// Need nothing written.
-    pub(super) answers: Vec<(Item, Result<Answer, Error>)>,
+    pub(super) answers: Answers,
     /// Cannot be done while the store is away.
     pub(super) turned_away: Vec<Item>,
     /// Are not due yet: to be looked at again.

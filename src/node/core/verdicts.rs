@@ -9,7 +9,7 @@ use tracing::error;
 
 use super::{
     super::{Error, TRIES_MAX},
-    Answer, Answered, Appending, Command, Core, Item, Reading, To, Told, Unanswered,
+    Answer, Answered, Answers, Appending, Command, Core, Item, Reading, To, Told, Unanswered,
 };
 use crate::{
     decide::Facts,
@@ -95,7 +95,7 @@ impl Core {
         }
     }
 
-    pub(super) fn answer_all(&mut self, answers: Vec<(Item, Result<Answer, Error>)>) {
+    pub(super) fn answer_all(&mut self, answers: Answers) {
         answers.into_iter().for_each(|(item, result)| self.answer(item, result));
     }
 

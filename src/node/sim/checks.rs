@@ -305,19 +305,15 @@ impl World {
         for entry in &self.store.entries {
             match &entry.event {
                 Event::MessagePosted(e) => *posts.entry(e.id).or_default() += 1,
-                Event::ReplyPosted(e) => {
-                    if !replies.insert(e.id) {
-                        return Err(format!("reply {} is in the log twice", e.id));
-                    }
+                Event::ReplyPosted(e) if !replies.insert(e.id) => {
+                    return Err(format!("reply {} is in the log twice", e.id));
                 }
                 Event::Erased(_) => erased.extend(entry.header.subjects.iter().copied()),
                 Event::MessageReleased(e) if &*e.reason == release::RETRY_ASKED => {
                     answered.insert(e.message_id, false);
                 }
-                Event::MessageCompleted(e) => {
-                    if answered.insert(e.message_id, true) == Some(true) {
-                        return Err(format!("{} was answered twice", e.message_id));
-                    }
+                Event::MessageCompleted(e) if answered.insert(e.message_id, true) == Some(true) => {
+                    return Err(format!("{} was answered twice", e.message_id));
                 }
                 Event::MessageErased(e) => {
                     for seq in &e.positions {

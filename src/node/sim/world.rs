@@ -254,7 +254,7 @@ impl World {
             self.at = self.at.max(at);
             self.steps += 1;
             self.happen(what)?;
-            if !self.is_busy() && self.steps % 64 == 0 && self.has_settled() {
+            if !self.is_busy() && self.steps.is_multiple_of(64) && self.has_settled() {
                 break;
             }
             if self.at > end {

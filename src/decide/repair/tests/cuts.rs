@@ -130,7 +130,7 @@ proptest! {
             let (now, replies_now) = &after[id];
             prop_assert_eq!(sort_of(now.status), sort_of(record.status), "{}", id);
             prop_assert_eq!((now.redacted, now.erased), (record.redacted, record.erased), "{}", id);
-            let both = [replies_now, replies].map(|replies| BTreeSet::from_iter(replies));
+            let both = [replies_now, replies].map(BTreeSet::from_iter);
             prop_assert!(both[0] == both[1] || !refused.is_empty(), "{}", id);
         }
         for entry in &entries[kept..seen] {
