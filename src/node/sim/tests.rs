@@ -56,10 +56,19 @@ fn check(seed: u64) -> u64 {
     }
 }
 
-/// The seeds to try: one that is asked for, or the first `fixed` and so many new ones.
+/// The seeds of `ANTIPHON_SEEDS=from..to`.
+fn range(range: &str) -> Option<std::ops::Range<u64>> {
+    let (from, to) = range.split_once("..")?;
+    Some(from.parse().ok()?..to.parse().ok()?)
+}
+
+/// The seeds to try: those that are asked for, or the first `fixed` and so many new ones.
 fn seeds(fixed: u64, fresh: u64) -> Vec<u64> {
     if let Some(seed) = std::env::var("ANTIPHON_SEED").ok().and_then(|seed| seed.parse().ok()) {
         return vec![seed];
+    }
+    if let Ok(seeds) = std::env::var("ANTIPHON_SEEDS") {
+        return range(&seeds).expect("ANTIPHON_SEEDS is from..to").collect();
     }
     (0..fixed).chain((0..fresh).map(|_| u64::from(rand::random::<u32>()))).collect()
 }
