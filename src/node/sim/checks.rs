@@ -12,6 +12,7 @@ use super::{
     super::{
         Claimed,
         core::{Answer, Answered, Command, Pending},
+        erase::Due,
     },
     machine::LIMITS,
     store::Store,
@@ -79,6 +80,11 @@ impl Checks {
         {
             self.acknowledged.insert(post.id);
         }
+    }
+
+    /// How long ago the last failover was, in ms.
+    pub(super) fn since_failover(&self, true_ms: u64) -> u64 {
+        if self.failed_over_at == 0 { u64::MAX } else { true_ms - self.failed_over_at }
     }
 
     pub(super) fn refused(&mut self, id: MessageId) {
@@ -282,6 +288,9 @@ impl World {
             let open = state.projections.queue.iter().count();
             let behind = state.projections.position != self.store.tail() || state.epoch != self.store.epoch;
             let parked = machine.disk.counts().pending;
+            if machine.erasing || machine.view.erasing.agenda(|agenda| agenda.due(self.is_shared())) != Due::Never {
+                what.push(format!("{} has texts to erase", machine.name));
+            }
             if machine.core.is_none() || !self.store.up || behind || open > 0 || parked > 0 {
                 what.push(format!(
                     "{}: running {}, at {} of {}, {open} open, {parked} parked, {}",

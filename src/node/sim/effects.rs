@@ -127,9 +127,14 @@ impl World {
             _ => vec![],
         };
         let positions: Vec<Seq> = self.store.entries.iter().flat_map(wanted).collect();
+        let loses = self.plan.failovers && self.is_busy() && !positions.is_empty() && self.rng.random_bool(0.2);
+        if loses {
+            // What takes over has everything but this erasure.
+            self.replicate();
+        }
         let done = epoch == self.store.epoch && self.store.erase(&positions).is_ok();
-        if self.plan.failovers && self.is_busy() && !positions.is_empty() && self.rng.random_bool(0.2) {
-            self.fail_over();
+        if loses {
+            self.fail_over(true);
         }
         let wait = Duration::from_millis(self.rng.random_range(1..2_000));
         self.after(wait, What::Erased { machine, process, page, done });
@@ -144,6 +149,8 @@ impl World {
                 true => agenda.ended(&page, page.upto),
                 false => agenda.failed(&page, now),
             });
+            let at = to.paused_until.max(self.at);
+            self.wake_at(machine, at);
         }
     }
 }

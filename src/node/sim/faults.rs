@@ -20,8 +20,12 @@ impl World {
                 self.machines[machine].paused_until = self.at + pause;
             }
             // The one that gives back what a failover lost must live meanwhile.
-            1 if self.plan.kills && running && self.checks.failed_over_at + 30_000 < self.true_ms() + 1 => {
-                self.kill(machine)
+            1 if self.plan.kills && running && self.checks.since_failover(self.true_ms()) >= 30_000 => {
+                self.kill(machine);
+                if self.rng.random_bool(0.5) {
+                    // What it has to give back at its start finds no room.
+                    self.fill();
+                }
             }
             2 if self.plan.outages && self.store.up => {
                 self.store.up = false;
@@ -29,7 +33,7 @@ impl World {
                 let wait = Duration::from_millis(self.rng.random_range(100..25_000));
                 self.after(wait, What::StoreBack);
             }
-            3 if self.plan.failovers && self.store.up => self.fail_over(),
+            3 if self.plan.failovers && self.store.up => self.fail_over(false),
             4 if self.plan.steps => {
                 // What drifts is followed; only a step of more than a minute must not be.
                 let size = self.rng.random_range(120_000..4_000_000);
@@ -39,32 +43,37 @@ impl World {
                     self.machines[0].wall_ms += step;
                 }
             }
-            5 if self.plan.full && !self.store.full => {
-                self.store.full = true;
-                let wait = Duration::from_millis(self.rng.random_range(100..4_000));
-                self.after(wait, What::Space);
-            }
+            5 => self.fill(),
             _ => {}
+        }
+    }
+
+    /// Nothing fits into the store for a while: long enough for a process to start meanwhile.
+    fn fill(&mut self) {
+        if self.plan.full && !self.store.full {
+            self.store.full = true;
+            let wait = Duration::from_millis(self.rng.random_range(100..6_000));
+            self.after(wait, What::Space);
         }
     }
 
     /// Another master takes over without the end of the log. One machine that has seen everything must live: what nobody
     /// has, nobody can give back.
-    pub(super) fn fail_over(&mut self) {
+    pub(super) fn fail_over(&mut self, lost_erasure: bool) {
         let saw_all = |machine: &Machine| {
             machine.core.is_some()
                 && machine.seen_epoch == self.store.epoch
                 && machine.known.position == self.store.tail()
         };
         let repairing = self.machines.iter().any(|machine| !machine.lost.is_empty());
-        if repairing || !self.machines.iter().any(saw_all) || self.checks.failed_over_at + 60_000 > self.true_ms() {
+        if repairing || !self.machines.iter().any(saw_all) || self.checks.since_failover(self.true_ms()) < 60_000 {
             return;
         }
         self.checks.failed_over_at = self.true_ms();
         let lose = self.rng.random_range(0..=self.store.entries.len().min(12));
         let keep = self.store.entries.len() - lose;
         let bodies = std::mem::take(&mut self.bodies);
-        self.store.fail_over(keep, if self.rng.random_bool(0.5) { &bodies } else { &[] });
+        self.store.fail_over(keep, if lost_erasure || self.rng.random_bool(0.5) { &bodies } else { &[] });
         self.checks.failed_over(&self.store);
         (0..self.machines.len()).for_each(|machine| self.tell_access(machine));
     }

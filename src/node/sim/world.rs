@@ -378,6 +378,7 @@ impl World {
             Some(key) => to.mailbox.remove(&key).expect("just found"),
             None if core.deadline().is_some_and(|at| at <= now.at) => Input::Time,
             None => {
+                self.follow(machine);
                 self.sleep(machine);
                 return Ok(());
             }
@@ -406,6 +407,11 @@ impl World {
         let Some(core) = &self.machines[machine].core else { return };
         if let Some(at) = core.deadline() {
             let at = self.at + at.saturating_duration_since(now.at);
+            self.wake_at(machine, at);
+        }
+        let due = self.machines[machine].view.erasing.agenda(|agenda| agenda.due(self.is_shared()));
+        if let (Due::At(due), false) = (due, self.machines[machine].erasing) {
+            let at = self.at + due.saturating_duration_since(now.at);
             self.wake_at(machine, at);
         }
         let Some(core) = &self.machines[machine].core else { return };
