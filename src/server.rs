@@ -68,7 +68,7 @@ const DIED_SOON: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    #[error("port {} on {} is taken; choose another with --listen {}:PORT, or stop whoever has it", .0.port(), .0.ip(), .0.ip())]
+    #[error("port {} on {} is taken; choose another with --listen {}:PORT, or stop the program that has it", .0.port(), .0.ip(), .0.ip())]
     PortTaken(SocketAddr),
     #[error("cannot listen on {0}: {1}; choose another address with --listen")]
     Listen(SocketAddr, io::Error),

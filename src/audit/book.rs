@@ -107,7 +107,7 @@ impl Book {
             Ok(signed) => Ok(Some(signed)),
             // A power cut may leave a file of nothing, or of zeros.
             Err(checkpoint::Error::Note(note::Error::Malformed(why))) => {
-                warn!(file = %paths.latest.display(), why, "the newest checkpoint is not whole; going on from the history");
+                warn!(file = %paths.latest.display(), why, "the newest checkpoint is not whole; continuing from the history");
                 self.last_kept()
             }
             Err(why) => {

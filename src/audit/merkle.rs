@@ -25,7 +25,7 @@ fn node(left: &Hash, right: &Hash) -> Hash {
     Sha256::digest(bytes).into()
 }
 
-/// The tree over the first leaves of a log, as far as it is needed to go on: the roots of its perfect subtrees.
+/// The tree over the first leaves of a log, as far as it is needed to grow: the roots of its perfect subtrees.
 ///
 /// Shape: as many hashes as its size has bits set. Cost of a leaf: one hash of two nodes on average, no allocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,7 +174,7 @@ pub fn verify_inclusion(leaf: &Hash, index: u64, size: u64, proof: &[Hash], root
 
 /// Proves that the first `old` of `new` leaves are those of an earlier tree of that size.
 ///
-/// Empty if the sizes are equal, or `old` is 0: every tree goes on from the empty one.
+/// Empty if the sizes are equal, or `old` is 0: every tree extends the empty one.
 /// Cost: reads each leaf once, a run of neighbours at a time.
 ///
 /// # Errors
@@ -207,7 +207,7 @@ pub fn consistency_proof<E>(old: u64, new: u64, mut leaf: impl FnMut(u64) -> Res
     Ok(proof)
 }
 
-/// Whether `proof` shows that the tree of `new_size` leaves goes on from that of `old_size`. Source: RFC 9162, 2.1.4.2.
+/// Whether `proof` shows that the tree of `new_size` leaves extends that of `old_size`. Source: RFC 9162, 2.1.4.2.
 pub fn verify_consistency(old_size: u64, old_root: &Hash, new_size: u64, new_root: &Hash, proof: &[Hash]) -> bool {
     if old_size > new_size {
         return false;

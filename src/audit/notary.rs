@@ -8,7 +8,7 @@
 //! Promises:
 //! - no append waits for it: it reads what is durable and applied, works on threads of its own and syncs no file; when it is
 //!   far behind it works half of the time only;
-//! - what it signs goes on from what it signed before. At each start the log is held against the newest checkpoint; if they
+//! - what it signs continues what it signed before. At each start the log is held against the newest checkpoint; if they
 //!   contradict each other it signs nothing more, says so, and leaves all files as they are;
 //! - a checkpoint in the log is no arrival: an idle log does not grow, and of several nodes one writes it, unless two happen to
 //!   do it at the same moment, which is no harm;
@@ -57,7 +57,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const STOP_MAX: Duration = Duration::from_secs(2);
 /// Far enough to mean "no deadline", near enough for the timer wheel.
 const FAR: Duration = Duration::from_secs(24 * 3600);
-/// Posts do not wait for signatures, so they go on without them.
+/// Posts do not wait for signatures, so they continue without them.
 const TASK: Kind = Kind::Helper { without: "nothing more of the log is signed" };
 /// A handle on the notary; cheap to clone.
 #[derive(Clone)]
@@ -120,7 +120,7 @@ impl Notary {
     }
 }
 
-/// Why it cannot go on now.
+/// Why it cannot continue now.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error(transparent)]
@@ -191,7 +191,7 @@ impl Task {
         }
         self.size = size;
         self.schedule.kept = self.work(|book| Ok(book.kept())).await?;
-        info!(size, %epoch, "the log goes on from the newest checkpoint");
+        info!(size, %epoch, "the log continues the newest checkpoint");
         Ok(())
     }
 
@@ -374,7 +374,7 @@ impl Task {
         // That the store is away was said already.
         let is_away = matches!(why, Error::Node(node::Error::Log(log::Error::Away(_))));
         if !is_away && !std::mem::replace(&mut self.troubled, true) {
-            warn!(%why, "the notary cannot go on; it tries again until it can");
+            warn!(%why, "the notary is stuck; it keeps retrying");
         }
     }
 }

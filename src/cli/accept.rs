@@ -8,7 +8,7 @@ use super::{
 
 const ABOUT: &str = "\
 A server whose store (Redis) comes back empty takes no posts, because the data may only be missing for a while: a wrong
-volume, a wrong address, a restore under way. Put the data back and it goes on by itself. If the empty store is right, this
+volume, a wrong address, a restore under way. Put the data back and it resumes by itself. If the empty store is right, this
 command says so: a new log begins, and what the server still knows of the old one is offered to it.
 
 Run it on the machine of the server.";

@@ -1,6 +1,6 @@
 //! Follows a room's event stream through every break of the connection.
 //!
-//! Promises: goes on after the last event seen (`Last-Event-ID`), so nothing durable is missed or seen twice; waits
+//! Promises: resumes after the last event seen (`Last-Event-ID`), so nothing durable is missed or seen twice; waits
 //! longer after each failed try, with chance in it; gives up only when the server says that the question is wrong.
 //! Not here: what events mean.
 
@@ -96,7 +96,7 @@ impl Feed {
         News::Broken(why)
     }
 
-    /// Keeps what an event says about how to go on.
+    /// Keeps what an event says about how to resume.
     fn note(&mut self, event: &SseEvent) {
         if let Some(id) = &event.id {
             self.after = After::Seen(id.clone());

@@ -33,7 +33,7 @@ Examples:
   antiphon worker --server http://a:8080,http://b:8080 --bot helper        two nodes: one that is away is passed over
   antiphon worker --bot helper=ollama:qwen3 --option num_ctx=8192          as much context as this GPU holds
 
-It opens all connections itself, so it works behind NAT, and goes on through every restart of the server. From another
+It opens all connections itself, so it works behind NAT, and survives every restart of the server. From another
 machine it needs a key: on the server's machine `antiphon key create --worker NAME --bots helper` prints one; give it here
 in the variable ANTIPHON_WORKER_KEY or in a file (--key-file), and the same NAME as --name.
 

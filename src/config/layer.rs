@@ -43,7 +43,7 @@ pub struct Flags {
     /// Configuration file [default: ./antiphon.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Open a log that is corrupt in the middle, going on after the last entry that can be read
+    /// Open a log that is corrupt in the middle, continuing after the last entry that can be read
     #[arg(long)]
     pub salvage: bool,
     /// The other settings.

@@ -70,7 +70,7 @@ pub struct Config {
     pub log: LogKind,
     /// This node's name among several, if somebody gave one: 1-40 of `a-z 0-9 -`.
     pub node: Option<String>,
-    /// Open a corrupt log and go on.
+    /// Open a corrupt log and continue.
     pub salvage: bool,
     /// Size of a log segment: 1 MiB to 1 GiB.
     pub segment_bytes: u64,

@@ -163,7 +163,7 @@ impl Feed {
     }
 
     /// Lets everything up to the last frame that shows this message fall off, so that nobody behind reads its text
-    /// any more: they go on with the log, where it is hidden.
+    /// any more: they continue with the log, where it is hidden.
     pub fn forget(&self, message: MessageId) {
         let mut ring = self.ring();
         ring.chunk = None;

@@ -170,7 +170,7 @@ const ROUTES: &[Route] = &[
         body: None,
         answers: &[
             (200, "Changed", "its bytes are gone from the log"),
-            (202, "Changed", "hidden from everybody, and still in the log's bytes: that goes on by itself; ask again"),
+            (202, "Changed", "hidden from everybody, and still in the log's bytes: the server keeps trying; ask again"),
         ],
         problems: &[
             (400, "bad-id"),
@@ -209,7 +209,7 @@ const ROUTES: &[Route] = &[
     Route {
         method: "get",
         path: "/api/monitor/events",
-        summary: "Watch queues, open and ended messages, workers and health over SSE: everything, then what changes, at most every 250 ms. Without ids: who comes back begins anew.",
+        summary: "Watch queues, open and ended messages, workers and health over SSE: everything, then what changes, at most every 250 ms. Without ids: a client that reconnects starts over.",
         query: &[],
         body: None,
         answers: &[(200, "text/event-stream", "x-monitor-events names the data of each event")],

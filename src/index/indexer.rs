@@ -2,7 +2,7 @@
 //!
 //! Promises: batches are applied in the order in which they came; entries already applied are skipped; readers see a
 //! batch before it is durable; [`Indexer::close`] leaves everything durable.
-//! A gap, damage, or a failing disk stops it for good ([`Index::failed`]) and nothing else: the node goes on without,
+//! A gap, damage, or a failing disk stops it for good ([`Index::failed`]) and nothing else: the node continues without,
 //! readers keep the last moment (what of it is no longer in memory may answer [`Error::Io`]).
 //! Not here: where the entries come from.
 

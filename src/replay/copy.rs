@@ -1,7 +1,7 @@
 //! Copies a log into another, entry by entry as they are stored, under the same positions and epoch.
 //!
 //! Promises:
-//! - what the target has must be a prefix of the source, byte for byte; then it goes on behind it, else nothing is written;
+//! - what the target has must be a prefix of the source, byte for byte; then the copy continues it, else nothing is written;
 //! - only a prefix of a log is copied: positions stand inside of entries (fences, checkpoints), so nothing may move;
 //! - a wish to stop is heard between batches and while it waits, and what was written is kept.
 //!
@@ -98,7 +98,7 @@ impl Stop {
 pub enum Ended {
     /// Everything that was meant is there.
     Whole,
-    /// Somebody stopped it; it can go on behind this position.
+    /// Somebody stopped it; it can be resumed behind this position.
     Stopped(Seq),
 }
 

@@ -1,6 +1,6 @@
 //! Folds a log afresh and compares with what a server has folded: its live state, its snapshot, its recent views, its index.
 //!
-//! Promises: the first difference is named, by what it is about and both sides of it; a server that goes on meanwhile makes
+//! Promises: the first difference is named, by what it is about and both sides of it; a server that keeps running meanwhile makes
 //! no differences: the fold follows it to each position that it answers for.
 //! Memory: a record for each message of the log, as in the index.
 //! Not here: asking the server (`client`), how it looks (`cli::replay`).

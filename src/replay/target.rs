@@ -34,7 +34,7 @@ enum Filling {
 }
 
 impl Target {
-    /// Makes an empty log with an epoch at a place, or opens one there to go on with.
+    /// Makes an empty log with an epoch at a place, or opens one there to continue it.
     ///
     /// # Errors
     /// [`Error::Io`] says what is there that may not be added to.

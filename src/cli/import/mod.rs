@@ -1,7 +1,7 @@
 //! `antiphon import`: brings conversations in over HTTP, each room in its order, rooms side by side.
 //!
 //! Promises:
-//! - a second run adds nothing, and one that broke off goes on: ids follow from the rows (`row`);
+//! - a second run adds nothing, and an interrupted one resumes: ids follow from the rows (`row`);
 //! - one request at a time in a room, so its order is kept, also through lost connections and a busy server;
 //! - memory: [`READ_AHEAD_BYTES_MAX`] of rows that wait, and 16 bytes for each row of the file (for `reply_to`).
 //!
@@ -110,7 +110,7 @@ impl Import {
         let mut counts = Counts::default();
         let result = tokio::select! {
             result = job.run(source::read(input), &progress, &mut counts) => result,
-            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("broken off; run it again to go on")),
+            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted; run it again to resume")),
         };
         progress.end();
         let seconds = begun.elapsed().as_secs_f64();
@@ -191,7 +191,7 @@ impl Job {
                 _ = tokio::time::sleep_until(last_good + self.patience), if !out.is_empty() => {
                     let why = trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
                     let why = why.unwrap_or_else(|| "no answer".into());
-                    bail!("gave up: nothing went through for {} s: {why}; run it again to go on", self.patience.as_secs());
+                    bail!("gave up: nothing went through for {} s: {why}; run it again to resume", self.patience.as_secs());
                 }
             }
             progress.at(counts.all(), trouble.lock().unwrap_or_else(PoisonError::into_inner).clone());

@@ -28,7 +28,7 @@ Examples:
   antiphon replay diff --log redis://127.0.0.1:6379 --server http://127.0.0.1:8081
   antiphon replay diff --room lobby                                only what the server shows of the lobby
 
-Run it on the machine of the server, which goes on meanwhile. Exit code 1 if something differs; the first difference is shown.";
+Run it on the machine of the server, which keeps running. Exit code 1 if something differs; the first difference is shown.";
 
 /// Why it takes no part.
 const WHOLE: &str = "a fold begins where the log begins and ends where the server is: leave --from and --to out; --room compares one room";

@@ -94,7 +94,7 @@ impl Load {
         };
         progress.done();
         if let Ended::Stopped(at) = ended {
-            complain(&format!("stopped at position {at} of {tail}; go on with: {again}"));
+            complain(&format!("stopped at position {at} of {tail}; resume with: {again}"));
             return Ok(FAILED);
         }
         let signed = take_checkpoints(&mut source, checkpoints.as_deref())?;

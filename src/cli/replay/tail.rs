@@ -30,7 +30,7 @@ pub(super) struct Tail {
     /// How many
     #[arg(short = 'n', long = "count", value_name = "N", default_value_t = 20)]
     count: usize,
-    /// Then go on with what comes
+    /// Then follow what comes
     #[arg(short, long)]
     follow: bool,
 }

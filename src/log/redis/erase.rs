@@ -201,7 +201,9 @@ fn refused(link: &Link, mut values: Vec<Value>) -> Error {
         Some(3) if said.is_empty() => Error::Full("the copy took too long between two pages".into()),
         Some(3) => {
             let node = said.split('/').next().unwrap_or_default();
-            Error::Full(format!("node `{node}` is copying the log to erase something; it goes on when that is done"))
+            Error::Full(format!(
+                "node `{node}` is copying the log to erase something; this one starts when that is done"
+            ))
         }
         Some(4) => Error::Io(format!("the log cannot be copied to erase something: {said}")),
         _ => Error::Io("an erase script answered what it cannot answer".into()),

@@ -1,5 +1,5 @@
 #!lua
--- Rebuilds lanes, if the log still ends where the picture of them was taken.
+-- Rebuilds lanes, if the log still ends at the position that they are compared at.
 --
 -- KEYS: log, meta, lanes, then the lanes.
 -- ARGV: node, session, epoch, the position, then for each lane: taken (n; position, message, worker),

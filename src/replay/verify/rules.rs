@@ -3,7 +3,7 @@
 //! Promises:
 //! - it knows nothing of how a node decides (`decide`) or folds (`projection`): two views of the same rules;
 //! - memory is one word a message (`table`), some more for each that is open, and bounded lists;
-//! - after a finding it goes on as if the entry were right, so that one fault is not reported a hundred times.
+//! - after a finding it continues as if the entry were right, so that one fault is not reported a hundred times.
 //!
 //! Not here: bytes and hashes (`tree`), reading (`source`).
 

@@ -62,8 +62,7 @@ async fn erase(client: &Client, id: MessageId) -> Result<(), String> {
             Err(failure) => return Err(failure.to_string()),
         }
     }
-    Err("it is noted, and the text is not out of the log's bytes yet: the server goes on by itself; see what it says"
-        .into())
+    Err("it is noted, and the text is not out of the log's bytes yet: the server keeps trying; see what it says".into())
 }
 
 /// Reads the log once more: what is gone, and which entries say so.
