@@ -1,7 +1,7 @@
 //! The log's time as this node knows it: one reading of the log's clock, carried on by monotonic time.
 //!
-//! Promises: it never runs backwards; it follows the log's stamps as long as these drift (up to [`SKEW_MAX`] at once), and
-//! ignores a step: a store or machine whose clock jumps by an hour ages nobody's message by an hour. A step is remembered
+//! Promises: it never runs backwards; it follows the log's stamps as long as these drift (by [`DRIFT_MS`] and a thousandth of the
+//! time since they last agreed), and ignores a step: a store or machine whose clock jumps by an hour ages nobody's message by an hour. A step is remembered
 //! as the skew.
 //! Not here: reading a clock (the driver does), what is judged by the time (`decide::work`).
 
@@ -13,11 +13,16 @@ use antiphon_schemas::time::LogTime;
 /// no message for its age: its idea of age, or the store's, is wrong by more than any network delay.
 pub(crate) const SKEW_MAX: Duration = Duration::from_secs(60);
 
+/// What a reading may be off by: answers on their way, a machine that was busy.
+const DRIFT_MS: u64 = 2_000;
+
 /// See the module header.
 #[derive(Debug, Default)]
 pub(crate) struct LogClock {
     anchor: Option<(u64, Instant)>,
     skew_ms: i64,
+    /// When this clock and the log's last agreed.
+    agreed_at: Option<Instant>,
 }
 
 impl LogClock {
@@ -41,6 +46,8 @@ impl LogClock {
         let ahead = difference(stamp_ms, self.now(at).ms());
         if self.anchor.is_some() && ahead > 0 {
             self.skew_ms = ahead;
+        }
+        if self.anchor.is_some() {
             self.follow(stamp_ms, at);
         }
     }
@@ -61,7 +68,13 @@ impl LogClock {
     }
 
     fn follow(&mut self, log_ms: u64, at: Instant) {
-        if self.is_trusted() && log_ms > self.now(at).ms() {
+        let agreed_ms_ago = self.agreed_at.map_or(0, |agreed| millis(at.saturating_duration_since(agreed)));
+        let ahead = difference(log_ms, self.now(at).ms());
+        if ahead.unsigned_abs() > DRIFT_MS + agreed_ms_ago / 1_000 {
+            return;
+        }
+        self.agreed_at = Some(at);
+        if ahead > 0 {
             self.anchor = Some((log_ms, at));
             self.skew_ms = 0;
         }
@@ -102,6 +115,17 @@ mod tests {
         assert_eq!((clock.now(begun + ms(100)).ms(), clock.skew_ms()), (1_500, 0));
         clock.observe(1_200, begun + ms(110));
         assert_eq!(clock.now(begun + ms(110)).ms(), 1_510);
+    }
+
+    /// After a step forward and one back a log stamps with its last time until its clock has come there again.
+    #[test]
+    fn a_log_that_waits_for_its_clock_is_not_followed() {
+        let (mut clock, begun) = (LogClock::default(), Instant::now());
+        clock.read(1_000, begun);
+        for waited in [10, HOUR_MS - 50_000, HOUR_MS - 10_000] {
+            clock.observe(1_000 + HOUR_MS, begun + ms(waited));
+            assert_eq!(clock.now(begun + ms(waited)).ms(), 1_000 + waited);
+        }
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub(super) struct Checks {
     /// The log up to here was looked at.
     looked: usize,
     looked_epoch: Epoch,
+    /// How often somebody asked for an answer again, in whatever epoch.
+    asked_again: BTreeMap<MessageId, usize>,
     /// Since which true time each message waits, and when its last try failed.
     asked_ms: BTreeMap<MessageId, u64>,
     failed_ms: BTreeMap<MessageId, u64>,
@@ -67,6 +69,7 @@ impl Checks {
             doubled: None,
             looked: 0,
             looked_epoch: Epoch(1),
+            asked_again: BTreeMap::new(),
             asked_ms: BTreeMap::new(),
             failed_ms: BTreeMap::new(),
             failed_over_at: 0,
@@ -135,6 +138,7 @@ impl World {
                 Event::MessageFailed(e) => drop(checks.failed_ms.insert(e.message_id, true_ms)),
                 Event::MessageReleased(e) => {
                     if &*e.reason == release::RETRY_ASKED {
+                        *checks.asked_again.entry(e.message_id).or_default() += 1;
                         checks.asked_ms.insert(e.message_id, true_ms);
                     }
                     let failed = checks.failed_ms.get(&e.message_id).copied().unwrap_or(0);
@@ -309,7 +313,7 @@ impl World {
     pub(super) fn check_end(&mut self) -> Result<(), String> {
         let mut posts: BTreeMap<MessageId, usize> = BTreeMap::new();
         let mut replies = BTreeSet::new();
-        let mut answered: BTreeMap<MessageId, bool> = BTreeMap::new();
+        let mut answered: BTreeMap<MessageId, usize> = BTreeMap::new();
         let mut erased = BTreeSet::new();
         for entry in &self.store.entries {
             match &entry.event {
@@ -318,11 +322,13 @@ impl World {
                     return Err(format!("reply {} is in the log twice", e.id));
                 }
                 Event::Erased(_) => erased.extend(entry.header.subjects.iter().copied()),
-                Event::MessageReleased(e) if &*e.reason == release::RETRY_ASKED => {
-                    answered.insert(e.message_id, false);
-                }
-                Event::MessageCompleted(e) if answered.insert(e.message_id, true) == Some(true) => {
-                    return Err(format!("{} was answered twice", e.message_id));
+                Event::MessageCompleted(e) => {
+                    let times = answered.entry(e.message_id).or_default();
+                    *times += 1;
+                    // A failover may have lost that it was asked again, and kept the answers.
+                    if *times > 1 + self.checks.asked_again.get(&e.message_id).copied().unwrap_or(0) {
+                        return Err(format!("{} was answered {times} times", e.message_id));
+                    }
                 }
                 Event::MessageErased(e) => {
                     for seq in &e.positions {

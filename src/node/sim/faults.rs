@@ -35,8 +35,9 @@ impl World {
             }
             3 if self.plan.failovers && self.store.up => self.fail_over(false),
             4 if self.plan.steps => {
-                // What drifts is followed; only a step of more than a minute must not be.
-                let size = self.rng.random_range(120_000..4_000_000);
+                // What drifts is followed; only a step of more than a minute must not be. Steps of a size that adds up to
+                // nothing else.
+                let size = 120_000 * self.rng.random_range(1..34);
                 let step = if self.rng.random_bool(0.5) { size } else { -size };
                 self.store.clock_ms += step;
                 if !self.is_shared() {
