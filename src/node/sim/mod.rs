@@ -9,7 +9,7 @@
 //! nothing acknowledged is lost or doubled, one answer an asking, one holder a claim, no healthy holder loses its claim, no
 //! message is given up before its time, feeds once and in order, the state is the fold of the log, what is called erased is.
 //!
-//! The same seed gives the same run. `ANTIPHON_SEED=n` repeats one; `ANTIPHON_SOAK=1` runs 100,000. A seed that fails is
+//! The same seed gives the same run. `ANTIPHON_SEED=n` repeats one, `ANTIPHON_SEEDS=from..to` a range; `ANTIPHON_SOAK=1` runs 100,000. A seed that fails is
 //! run again with fewer kinds of faults and for a shorter time, and the smallest that still fails is printed.
 
 mod actors;
