@@ -5,19 +5,17 @@
 
 use std::{
     path::Path,
-    sync::{Arc, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use antiphon_schemas::{Entry, Epoch, Event, Seq};
-use tokio::sync::watch;
+use antiphon_schemas::{Entry, Event, Seq};
 use tracing::{info, warn};
 
 use super::{
     Error, Inner,
-    core::{IndexProgress, Rebuilt},
-    driver::close_index,
-    read::index_error,
+    core::Rebuilt,
+    indexed::{Indexed, close_index, index_error},
     snapshot,
 };
 use crate::{
@@ -30,28 +28,6 @@ use crate::{
 const READ_ENTRIES: usize = 4_096;
 /// Long folds say how far they are, this often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
-
-/// An index, and how far readers of it see.
-#[derive(Clone)]
-pub(super) struct Indexed {
-    pub(super) index: Index,
-    pub(super) applied: watch::Receiver<Seq>,
-}
-
-impl Indexed {
-    /// An empty one, until there is a log to index.
-    pub(super) fn empty() -> Result<Indexed, Error> {
-        let index = Index::open(None, Epoch(0), Seq::ZERO).map_err(index_error)?;
-        Ok(Indexed { index, applied: watch::channel(Seq::ZERO).1 })
-    }
-}
-
-impl Inner {
-    /// The index of now.
-    pub(super) fn index(&self) -> Indexed {
-        self.indexed.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
 
 /// Folds the log into a new state, beside whatever goes on. Readers see an empty index meanwhile, then the new one.
 ///
@@ -76,22 +52,6 @@ pub(super) async fn build(inner: &Inner, old: Option<Indexer>) -> Result<(Rebuil
     inner.set_index(indexed.clone());
     let lost = log.shared().map(|shared| shared.lost()).unwrap_or_default();
     Ok((Rebuilt { epoch, projections, last, lost, index: Arc::new(indexed) }, indexer))
-}
-
-impl Inner {
-    fn set_index(&self, indexed: Indexed) {
-        *self.indexed.write().unwrap_or_else(PoisonError::into_inner) = indexed;
-    }
-}
-
-impl IndexProgress for Indexed {
-    fn applied(&self) -> Seq {
-        *self.applied.borrow()
-    }
-
-    fn failed(&self) -> Option<String> {
-        self.index.failed().map(ToString::to_string)
-    }
 }
 
 async fn open_index(data: Option<&Path>, log: &dyn Log) -> Result<Index, Error> {

@@ -19,6 +19,7 @@ use tracing::error;
 use super::{
     Inner, Node, REQUESTS_MAX, WordRequest, build,
     core::{Core, Effect, Input, Now, Request},
+    indexed::close_index,
 };
 use crate::{
     index::Indexer,
@@ -27,7 +28,7 @@ use crate::{
 };
 
 /// Far enough to mean "no deadline", near enough for the timer wheel.
-pub(super) const FAR: Duration = Duration::from_secs(24 * 3600);
+const FAR: Duration = Duration::from_secs(24 * 3600);
 /// How long an append that is behind waits for entries that are on their way here, before it reads them itself.
 const REACH_MAX: Duration = Duration::from_millis(500);
 
@@ -266,12 +267,4 @@ fn grow(log: &dyn Log, after: Seq) -> BoxFuture<'_, Input> {
         }
     }
     .boxed()
-}
-
-/// Ends an indexer, so that its index can be opened again.
-pub(super) async fn close_index(indexer: Option<Indexer>) {
-    let Some(indexer) = indexer else { return };
-    if tokio::task::spawn_blocking(move || indexer.close()).await.is_err() {
-        error!("the index did not close cleanly; the next start brings it up to date");
-    }
 }

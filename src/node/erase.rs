@@ -25,7 +25,7 @@ use tracing::{error, info, warn};
 
 use self::agenda::Agenda;
 pub(super) use self::agenda::{Due, Page};
-use super::{Answer, Answered, Command, Error, Node, driver::FAR, read::index_error};
+use super::{Answer, Answered, Command, Error, Node, indexed::index_error};
 use crate::{
     decide::change::Change,
     log::{self, ERASE_MAX},
@@ -34,6 +34,8 @@ use crate::{
 
 /// Whoever asks is told the truth after this time: done, or noted and still to be done.
 const ASKED_WAIT: Duration = Duration::from_secs(10);
+/// Far enough to mean "no deadline", near enough for the timer wheel.
+const FAR: Duration = Duration::from_secs(24 * 3600);
 /// Erasures that are looked at together.
 const PAGE: usize = 1_000;
 

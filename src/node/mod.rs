@@ -15,14 +15,15 @@
 //!
 //! Not here: what may happen (`decide`), bots (`work`), HTTP.
 //! Start with [`Node`], then `core` (the state machine) and `driver` (its I/O); `view` is what both sides share. `build` folds
-//! the log; `read`, `then` and `follow` are the reading side, `monitor` and `workers` the watching one, `stored` the auditor's;
-//! `work` and `keys` are for workers elsewhere, `erase` takes texts out of the log.
+//! the log, `indexed` is the index of now; `read`, `then` and `follow` are the reading side, `monitor` and `workers` the
+//! watching one, `stored` the auditor's; `work` and `keys` are for workers elsewhere, `erase` takes texts out of the log.
 
 mod build;
 mod core;
 mod driver;
 mod erase;
 mod follow;
+mod indexed;
 mod keys;
 mod monitor;
 mod places;
@@ -59,19 +60,21 @@ use uuid::Uuid;
 
 pub use follow::{Followed, Follower};
 pub use keys::key_sha256;
-pub use monitor::{Surroundings, Watching};
+pub use monitor::Watching;
 pub use read::Range;
 pub use reading::Reading;
 pub use snapshot::remembered;
 pub use start::{Settings, start};
 pub use text::Text;
 pub use then::Moment;
-pub use types::{Claimed, Condition, Error, Heard, Placed, REPLY_BYTES_MAX, Skew, Stage, State, Word, Writing};
+pub use types::{
+    Claimed, Condition, Error, Heard, Placed, REPLY_BYTES_MAX, Skew, Stage, State, Surroundings, Word, Writing,
+};
 pub use work::{Asked, Ended, Following};
 
 use self::{
-    build::Indexed,
     core::{Answer, Answered, Claimer, Command, Request, Told},
+    indexed::Indexed,
     view::View,
 };
 

@@ -9,7 +9,10 @@ use antiphon_schemas::{
     wire::{AuthorKind, Lane, Message, Queue, Queues, Room, Rooms, Step, Timeline},
 };
 
-use super::{Error, Node, State as Shown, Surroundings, build::Indexed};
+use super::{
+    Error, Node, State as Shown, Surroundings,
+    indexed::{Indexed, index_error},
+};
 use crate::{
     decide::{Fact, Facts},
     fanout::frame,
@@ -383,8 +386,4 @@ async fn scan<T: Send + 'static>(
     let reader = reader.clone();
     let read = tokio::task::spawn_blocking(move || read(&reader)).await;
     read.map_err(|error| Error::Index(format!("the read broke off: {error}")))?.map_err(index_error)
-}
-
-pub(super) fn index_error(failure: crate::index::Error) -> Error {
-    Error::Index(failure.to_string())
 }

@@ -18,10 +18,11 @@ use uuid::Uuid;
 
 use super::{
     Error, Inner, Node, REQUESTS_MAX, WORDS_MAX,
-    build::Indexed,
     core::{Core, Now, Pending, Setup},
     driver::Driver,
-    erase, snapshot,
+    erase,
+    indexed::Indexed,
+    snapshot,
     view::View,
 };
 use crate::{

@@ -4,7 +4,7 @@
 
 use antiphon_schemas::{MessageId, Seq};
 
-use super::{Error, Node, read::index_error, snapshot};
+use super::{Error, Node, indexed::index_error, snapshot};
 use crate::projection::{Limits, SnapshotData, record::Record};
 
 impl Node {

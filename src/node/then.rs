@@ -11,7 +11,7 @@ use antiphon_schemas::{
     wire::{InFlight, Message, MessagesThen},
 };
 
-use super::{Error, Node, TRIES_MAX, read::index_error};
+use super::{Error, Node, TRIES_MAX, indexed::index_error};
 use crate::{
     index::{Page, Reader},
     log::DRAFTS_MAX,

@@ -14,10 +14,7 @@ use antiphon_schemas::{
     wire::monitor::{Hold, Worker, WorkerKind, Workers},
 };
 
-use super::{
-    Error, Inner, Node, State,
-    monitor::{Live, Surroundings},
-};
+use super::{Error, Inner, Node, Stage, State, Surroundings, Writing};
 use crate::projection::{
     queue::{self, Claim, Open},
     view,
@@ -114,6 +111,20 @@ impl Drop for Waits {
     fn drop(&mut self) {
         self.inner.view.roster.waits_no_longer(&self.worker, self.inner.clock.now_ms());
         self.inner.view.monitor.stir();
+    }
+}
+
+/// What is live of a reply that is being written.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Live {
+    pub(super) stage: Option<Stage>,
+    pub(super) deltas: u32,
+    pub(super) first_ms: Option<u64>,
+}
+
+impl Live {
+    pub(super) fn of(writing: &Writing) -> Live {
+        Live { stage: writing.stage.clone(), deltas: writing.next_index, first_ms: writing.first_ms }
     }
 }
 

@@ -21,31 +21,20 @@ use std::{
     time::Duration,
 };
 
-use antiphon_schemas::{BotName, MessageId, wire::monitor::MonitorSnapshot};
+use antiphon_schemas::{MessageId, wire::monitor::MonitorSnapshot};
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use self::fold::Fold;
-pub(super) use self::picture::Live;
-use super::{Error, Node};
+use super::{Error, Node, Surroundings};
 use crate::fanout::{Feed, FeedItem, Frame, frame};
 
 /// What happens within this time is told at once: faster than an eye follows, slower than a log fills.
 const UPDATE_EVERY: Duration = Duration::from_millis(250);
 /// Every frame of the feed stands for this one in [`Feed::forget`]: any of them may show a text that is taken back.
 const ANY_TEXT: MessageId = MessageId(Uuid::nil());
-
-/// What a node does not know itself of what a monitor shows.
-pub trait Surroundings: Send + Sync + 'static {
-    /// The model that a bot asks.
-    fn model(&self, bot: &BotName) -> Option<String>;
-    /// Why a bot takes nothing at the moment.
-    fn paused(&self, bot: &BotName) -> Option<String>;
-    /// Open event streams.
-    fn subscribers(&self) -> u64;
-}
 
 /// Where a node's monitors meet.
 #[derive(Debug, Default)]

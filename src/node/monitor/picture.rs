@@ -16,7 +16,10 @@ use tracing::debug;
 
 use super::{Fold, Node, Picture, Surroundings};
 use crate::{
-    node::{Condition, Stage, State, Writing, workers},
+    node::{
+        Condition, State,
+        workers::{self, Live},
+    },
     projection::{
         minutes::{Tally, spread},
         monitor::Asked,
@@ -28,20 +31,6 @@ use crate::{
 
 /// Open messages that are listed: more than anybody reads.
 const OPEN_MAX: usize = 500;
-
-/// What is live of a reply that is being written.
-#[derive(Debug, Clone, PartialEq)]
-pub(in crate::node) struct Live {
-    pub(in crate::node) stage: Option<Stage>,
-    pub(in crate::node) deltas: u32,
-    first_ms: Option<u64>,
-}
-
-impl Live {
-    pub(in crate::node) fn of(writing: &Writing) -> Live {
-        Live { stage: writing.stage.clone(), deltas: writing.next_index, first_ms: writing.first_ms }
-    }
-}
 
 /// What is looked at while the state is locked.
 struct Seen {
