@@ -21,7 +21,7 @@
 //! Known limit: nodes that saw the lost entries up to different points may disagree about a message that had ended and was
 //! then asked for again. The later offer wins, so it may be given up once more, or answered once more; a person can ask again.
 //! Not here: which entries are lost (`log`), appending, and the order among nodes (any order is fine).
-//! Start with [`plan`]; then [`restore`] for each, then its changes by [`change`](super::change::change), then [`report`].
+//! Start with [`plan()`]; then [`restore`] for each, then its changes by [`change`](super::change::change), then [`report`].
 
 mod plan;
 #[cfg(test)]

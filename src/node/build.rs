@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::{
     Error, Inner,
-    core::Rebuilt,
+    core::{IndexProgress, Rebuilt},
     indexed::{Indexed, close_index, index_error},
     snapshot,
 };
@@ -52,6 +52,16 @@ pub(super) async fn build(inner: &Inner, old: Option<Indexer>) -> Result<(Rebuil
     inner.set_index(indexed.clone());
     let lost = log.shared().map(|shared| shared.lost()).unwrap_or_default();
     Ok((Rebuilt { epoch, projections, last, lost, index: Arc::new(indexed) }, indexer))
+}
+
+impl IndexProgress for Indexed {
+    fn applied(&self) -> Seq {
+        *self.applied.borrow()
+    }
+
+    fn failed(&self) -> Option<String> {
+        self.index.failed().map(ToString::to_string)
+    }
 }
 
 async fn open_index(data: Option<&Path>, log: &dyn Log) -> Result<Index, Error> {

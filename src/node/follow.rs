@@ -160,7 +160,7 @@ impl Follower {
     }
 
     /// Why a cursor cannot be resumed, if it cannot. A cursor from another node may be a little ahead of
-    /// this one: it is waited for, at most [`AHEAD_WAIT`]. One that is more than [`AHEAD_MAX`] ahead is refused at once, so
+    /// this one: it is waited for, at most `AHEAD_WAIT`. One that is more than `AHEAD_MAX` ahead is refused at once, so
     /// that an invented cursor costs nothing.
     pub async fn obstacle(node: &Node, cursor: &Cursor) -> Option<&'static str> {
         let other = |node: &Node| cursor.epoch != node.epoch() || cursor.partition != 0;

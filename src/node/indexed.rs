@@ -8,7 +8,7 @@ use antiphon_schemas::{Epoch, Seq};
 use tokio::sync::watch;
 use tracing::error;
 
-use super::{Error, Inner, core::IndexProgress};
+use super::{Error, Inner};
 use crate::index::{Index, Indexer};
 
 /// An index, and how far readers of it see.
@@ -36,16 +36,6 @@ impl Inner {
 impl Inner {
     pub(super) fn set_index(&self, indexed: Indexed) {
         *self.indexed.write().unwrap_or_else(PoisonError::into_inner) = indexed;
-    }
-}
-
-impl IndexProgress for Indexed {
-    fn applied(&self) -> Seq {
-        *self.applied.borrow()
-    }
-
-    fn failed(&self) -> Option<String> {
-        self.index.failed().map(ToString::to_string)
     }
 }
 

@@ -250,6 +250,16 @@ pub struct Heard {
     pub lease: Duration,
 }
 
+/// What a node does not know itself of what a monitor shows.
+pub trait Surroundings: Send + Sync + 'static {
+    /// The model that a bot asks.
+    fn model(&self, bot: &BotName) -> Option<String>;
+    /// Why a bot takes nothing at the moment.
+    fn paused(&self, bot: &BotName) -> Option<String>;
+    /// Open event streams.
+    fn subscribers(&self) -> u64;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,14 +274,4 @@ mod tests {
         assert!(says(-3_700_000, 0).contains("3700 s ahead of the log's"));
         assert!(says(3_700_000, 3_600_000).contains("jumped by 3600 s"), "the one that changes what is done");
     }
-}
-
-/// What a node does not know itself of what a monitor shows.
-pub trait Surroundings: Send + Sync + 'static {
-    /// The model that a bot asks.
-    fn model(&self, bot: &BotName) -> Option<String>;
-    /// Why a bot takes nothing at the moment.
-    fn paused(&self, bot: &BotName) -> Option<String>;
-    /// Open event streams.
-    fn subscribers(&self) -> u64;
 }
