@@ -24,13 +24,14 @@ impl Server {
         Server::start_with(data, &[])
     }
 
-    /// With these arguments of `serve` besides.
+    /// With these arguments of `serve` besides, and the settings of an `antiphon.toml` beside the data folder.
     pub(crate) fn start_with(data: &Path, arguments: &[&str]) -> Server {
         let at = Instant::now();
         let mut child = Command::new(env!("CARGO_BIN_EXE_antiphon"))
             .args(["serve", "--listen", "127.0.0.1:0", "--model", "builtin", "--pace", "0", "--data"])
             .arg(data)
             .args(arguments)
+            .current_dir(data.parent().expect("a folder in a folder"))
             .env("ANTIPHON_LOG", "error")
             .stdout(Stdio::piped())
             .spawn()

@@ -2,7 +2,7 @@
 //!
 //! A real server process on the file log with fsync; load comes from this process, on the same machine. Each figure
 //! stands beside the raw thing of the same run. CPU is the server's own, from /proc.
-//! `cargo bench --bench bench -- server [posts|publish|fanout|echo|idle|restart]`
+//! `cargo bench --bench bench -- server [posts|queue|publish|fanout|echo|idle|restart]`
 
 use std::time::{Duration, Instant};
 
@@ -27,8 +27,9 @@ use crate::{
 const RUNS: usize = 3;
 
 pub(crate) fn run(part: Option<&str>) {
-    let parts: [(&str, fn()); 6] = [
+    let parts: [(&str, fn()); 7] = [
         ("posts", || block(posts())),
+        ("queue", || block(queue())),
         ("publish", || block(publish())),
         ("fanout", || block(fanout())),
         ("echo", || block(echo())),
@@ -86,6 +87,47 @@ async fn posts() {
     let (rate, raw) = (median(rates), median(raw));
     println!("posts acknowledged, 32 connections   {rate:>8.0} /s   p50 {p50:.2} ms   p99 {p99:.2} ms   none lost");
     println!("  raw: GET without the log           {raw:>8.0} /s   ratio {:.2}", rate / raw);
+}
+
+/// Questions acknowledged over HTTP by 32 connections while so many wait for the same bot: how long the queue is must not matter.
+async fn queue() {
+    const CONNECTIONS: usize = 32;
+    const TIME: Duration = Duration::from_secs(4);
+    let mut first = None;
+    for waiting in [0, 10_000, 100_000, 900_000] {
+        let dir = folder();
+        let settings = "queue_max = 1000000\n[[bots]]\nname = \"far\"\nmodel = \"remote\"\n";
+        std::fs::write(dir.path().join("antiphon.toml"), settings).expect("settings");
+        let server = Server::start(&dir.path().join("data"));
+        let ask = async |count: usize, until: Option<Instant>| {
+            let tasks = (0..CONNECTIONS).map(|n| {
+                let address = server.address.clone();
+                tokio::spawn(async move {
+                    let mut connection = Connection::open(&address).await;
+                    let request = client::post(&format!("load{n}"), &"x".repeat(200), "[\"far\"]");
+                    let mut asked = 0;
+                    while asked < count && until.is_none_or(|until| Instant::now() < until) {
+                        let status = connection.ask(&request).await;
+                        assert!(status == 201, "status {status}");
+                        asked += 1;
+                    }
+                    asked
+                })
+            });
+            let mut all = 0;
+            for task in tasks.collect::<Vec<_>>() {
+                all += task.await.expect("a connection");
+            }
+            all
+        };
+        ask(waiting / CONNECTIONS, None).await;
+        let cpu = server.cpu();
+        let asked = ask(usize::MAX, Some(Instant::now() + TIME)).await;
+        let rate = asked as f64 / TIME.as_secs_f64();
+        let cpu = (server.cpu() - cpu).as_secs_f64() / (asked as f64 / 1e6);
+        let ratio = rate / *first.get_or_insert(rate);
+        println!("questions, {waiting:>7} wait            {rate:>8.0} /s   ratio {ratio:.2}   {cpu:.1} CPU s per M");
+    }
 }
 
 /// From the start of a post to its arrival at subscribers, for 1, 100 and 1,000 of them.
