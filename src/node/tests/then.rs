@@ -17,6 +17,7 @@ use super::*;
 use crate::{
     decide::tests::{history, room, steps_that_erase},
     node::Moment,
+    projection::record::Change,
     replay::{
         hidden::Hidden,
         room::{RoomThen, Stands},
@@ -68,7 +69,17 @@ async fn a_room_as_it_was_is_what_the_log_folded_up_to_there_says() {
                     // By now nobody knows any more who said it and whom it asked.
                     let gone = erased(&message.id);
                     let message = Message { author: then_author(&then, &message, gone), ..message };
-                    if gone { unasked(message) } else { message }
+                    // Only the post says that it waits, and whom it asked is gone with its body.
+                    let said = |entry: &&Arc<Entry>| {
+                        let mut changes = Change::of(entry);
+                        entry.header.seq <= seq && changes.any(|(id, c)| id == message.id && c.status.is_some())
+                    };
+                    let only_posted = entries.iter().filter(said).count() == 1;
+                    match gone {
+                        true if only_posted => Message { status: Status::None, ..unasked(message) },
+                        true => unasked(message),
+                        false => message,
+                    }
                 });
                 assert_eq!(
                     then.messages.iter().map(|m| Message::clone(m)).collect::<Vec<_>>(),

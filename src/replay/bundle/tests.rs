@@ -175,7 +175,7 @@ fn a_cut_a_longer_and_a_foreign_file_are_refused() {
         (&b"PK\x03\x04 something else".repeat(100)[..], "is no bundle"),
         (&bytes[..700], "manifest.json"),
         (&bytes[..bytes.len() - 1], "is cut"),
-        (&[&bytes[..], &[0; 512]].concat()[..], "goes on after its end"),
+        (&[&bytes[..], &[0; 512]].concat()[..], "continues after its end"),
     ] {
         fs::write(&path, content).unwrap();
         let why = Bundle::open(&path).unwrap_err().to_string();
