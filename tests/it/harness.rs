@@ -373,7 +373,10 @@ pub(crate) fn fake_settings(url: &str, more: &str) -> String {
 /// An address that a server can be started on again after it was killed: its port is below those that the system gives
 /// to others meanwhile.
 pub(crate) fn lasting_address() -> String {
-    let mut dice = Dice(u64::from(std::process::id()));
+    // Tests of one process run at once: each call throws dice of its own, so that no two try the same addresses.
+    static CALLS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let call = CALLS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let mut dice = Dice(u64::from(std::process::id()) ^ (call << 32));
     loop {
         let address = format!("127.0.0.1:{}", 12_000 + dice.below(18_000));
         if std::net::TcpListener::bind(&address).is_ok() {
