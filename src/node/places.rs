@@ -3,7 +3,7 @@
 //!
 //! Promise: one who joins a room hears both after the snapshot, of its first [`JOINED_MAX`] waiting messages. Live words only:
 //! nothing of it is in the log.
-//! Not here: when a queue that moves is told (`core::positions`).
+//! Not here: when rooms hear that a queue has moved (`core::positions`).
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
     fanout::{Frame, frame},
 };
 
-/// Messages of a room whose places a joiner is told: more than a person waits for. They are looked up while the core waits.
+/// How many waiting messages of a room a joiner hears the positions of: more than one person has. The core waits meanwhile.
 const JOINED_MAX: usize = 200;
 
 /// What one who joins a room hears of the messages that wait or are claimed.
@@ -39,7 +39,7 @@ pub(super) fn standing(state: &State, policy: &Policy, room: &RoomName) -> Stand
 }
 
 impl Standing {
-    /// As it is told.
+    /// The frames that a joiner gets.
     pub(super) fn frames(self) -> impl Iterator<Item = Frame> {
         let waiting = self.waiting.into_iter().map(|(id, ahead)| queued(id, ahead));
         let stages = self.stages.into_iter().map(|(message_id, Stage { name, progress, .. })| {

@@ -243,7 +243,7 @@ impl Node {
 
     /// Every bot's queue.
     pub fn queues(&self, surroundings: &dyn Surroundings) -> Queues {
-        let now_ms = self.clock().now_ms();
+        let now_ms = self.inner.log.now_ms();
         let bots = self.policy().bots.iter().map(|bot| &bot.name);
         let (seen, position) = {
             let state = self.state();

@@ -1,6 +1,6 @@
 //! The log opens and closes: what is read and shown on each way.
 //!
-//! Not here: the phases (`store`), folding the log anew (`rebuild`).
+//! Not here: the phases (`store`), refolding the log (`rebuild`).
 
 use std::sync::Arc;
 

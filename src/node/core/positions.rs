@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use antiphon_schemas::{Entry, Event};
 
-/// Messages of one bot's queue whose positions are told: a crowded room's subscribers all get as many frames each time.
+/// How many messages of one bot's queue are reported: subscribers of a crowded room get as many frames each time.
 pub(super) const POSITIONS_MAX: usize = 50;
 /// Nobody reads faster.
 const EVERY: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ impl QueuePositions {
         self.moved.then(|| self.told.map_or(now, |told| told + EVERY))
     }
 
-    /// They are told.
+    /// The rooms have heard them.
     pub(super) fn told(&mut self, now: Instant) {
         (self.moved, self.told) = (false, Some(now));
     }

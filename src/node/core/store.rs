@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! open ──▶ closed ──▶ catching up ─────────▶ open    same epoch: read what came, then lanes, doubts, outbox
-//!             └─────▶ rebuilding ──────────▶ open    other epoch: fold anew, then offer what was lost
+//!             └─────▶ rebuilding ──────────▶ open    other epoch: refold, then offer what was lost
 //! ```
 //!
 //! Not here: what happens on each way (`turn`), reading and folding (`driver`).

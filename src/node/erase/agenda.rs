@@ -54,7 +54,7 @@ impl Agenda {
         self.done
     }
 
-    /// A `message.erased` was applied; whoever appended it acts first.
+    /// A `message.erased` was applied; the node that appended it acts first.
     pub(in crate::node) fn note(&mut self, at: Seq, time: Instant) {
         self.sometime = self.sometime.max(at);
         self.since = self.since.or((self.sometime > self.done).then_some(time));

@@ -30,7 +30,7 @@ use crate::{
 
 /// How long words are gathered before the other nodes hear them: one live entry a node instead of one a word.
 const GATHER: Duration = Duration::from_millis(20);
-/// How often a node asks for the same text, and how often it is told.
+/// At most how often a node asks for the same text.
 const WHOLE_EVERY: Duration = Duration::from_secs(1);
 /// How long a word about a claim that this node has not seen yet is kept.
 const EARLY_MAX: Duration = Duration::from_secs(1);
