@@ -134,7 +134,7 @@ test('each message has the state that it had then, and who worked on it', async 
   await items(page).locator('.status', { hasText: /\[human → AI reply: .+\]/ }).waitFor();
   await page.keyboard.press('Home');
   await items(page).locator('.answer').waitFor({ state: 'detached' });
-  assert.equal(new URL(page.url()).pathname, '/r/then');
+  await page.waitForURL((url) => url.pathname === '/r/then');
   assert.ok(Date.parse(at) < Date.parse(claimed));
 });
 
@@ -166,7 +166,7 @@ test('it plays to the end, and back to now leads into the room', async () => {
   await page.getByRole('button', { name: 'Play' }).waitFor();
   await page.getByRole('button', { name: 'Back to now' }).click();
   await page.locator('#log .item').nth(2).waitFor();
-  assert.equal(page.url(), `${server.url}/r/then`);
+  await page.waitForURL(`${server.url}/r/then`);
   await page.getByRole('link', { name: 'Look back' }).click();
   assert.deepEqual(await texts(page, 3), ['one', 'two', 'three']);
 });

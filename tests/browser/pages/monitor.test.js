@@ -51,11 +51,12 @@ test('a message is followed from its claim to the pair that it makes, with its l
   const ended = await life.getByRole('link', { name: 'Look back to then' }).getAttribute('href');
   assert.match(ended ?? '', /^\/r\/dev\?at=[0-9a-f]{16}-00-\d{16}$/);
   assert.equal(await life.getByRole('link', { name: 'Open in its room' }).getAttribute('href'), `/r/dev#m-${messages[0].id}`);
-  assert.match(page.url(), new RegExp(`message=${messages[0].id}`));
+  await page.waitForURL((url) => url.searchParams.get('message') === messages[0].id);
 
   await page.keyboard.press('Escape');
   await life.waitFor({ state: 'hidden' });
-  assert.doesNotMatch(page.url(), /message=/);
+  // The address follows the dialog's `close` event, which comes after the dialog is gone.
+  await page.waitForURL((url) => !url.search.includes('message='));
   const done = row(page, 'done', 'How high is the moon?');
   await done.locator('.pair', { hasText: /^\[human → AI reply: \d+\.\d s\]$/ }).waitFor();
   await page.getByText('Nothing waits.').waitFor();
@@ -166,7 +167,7 @@ test('room, bot, states and words narrow the lists, and stand in the address', a
   await page.getByLabel('Find').fill('LINK');
   await row(page, 'done', 'compilers').waitFor({ state: 'detached' });
   assert.equal(await page.locator('#done-count').textContent(), '1 of 3 pass the filter');
-  assert.equal(new URL(page.url()).search, '?room=dev&q=LINK');
+  await page.waitForURL((url) => url.search === '?room=dev&q=LINK');
   await page.getByRole('checkbox', { name: /^given up/ }).check();
   await page.getByText('None of 3 passes the filter.').waitFor();
   await page.reload();
@@ -174,7 +175,7 @@ test('room, bot, states and words narrow the lists, and stand in the address', a
   assert.equal(await page.getByLabel('Room').inputValue(), 'dev');
   await page.getByRole('button', { name: 'Show all' }).click();
   await row(page, 'done', 'dinner').waitFor();
-  assert.equal(new URL(page.url()).search, '');
+  await page.waitForURL((url) => url.search === '');
 });
 
 test('when the server goes, a banner says so and ages stand still; when it is back, all goes on', async () => {
