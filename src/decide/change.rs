@@ -6,7 +6,7 @@ use antiphon_schemas::{
     wire::Status,
 };
 
-use super::{Decision, Facts, Policy, Refusal, lane, room_for_one_more};
+use super::{Decision, Policy, Prefetched, Refusal, lane, room_for_one_more};
 use crate::projection::Projections;
 
 /// A wish of a person about a message.
@@ -29,7 +29,7 @@ pub enum Change {
 /// [`Refusal::Redacted`], [`Refusal::UnknownBot`], [`Refusal::QueueFull`].
 pub fn change(
     state: &Projections,
-    facts: &Facts,
+    facts: &Prefetched,
     policy: &Policy,
     message_id: MessageId,
     change: Change,

@@ -77,33 +77,33 @@ impl Policy {
     }
 }
 
-/// What was read of a message from index and log before the command was handed over.
+/// One message, read from index and log before a command is decided.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fact {
-    /// Its record at [`Facts::as_of`].
+    /// Its record at [`Prefetched::as_of`].
     pub record: Record,
     /// The entry that posted it.
     pub posted: Arc<Entry>,
 }
 
-/// All facts of a command, read at one position; what is newer stands in the projections.
+/// What a command needs from index and log, read at one position beforehand; the projections cover what is newer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Facts {
+pub struct Prefetched {
     /// The position at which they were read.
     pub as_of: Seq,
     /// The messages found; one that is missing did not exist then.
     pub known: Vec<(MessageId, Fact)>,
 }
 
-impl Facts {
+impl Prefetched {
     /// For commands that need none.
-    pub fn none() -> Facts {
-        Facts { as_of: Seq::MAX, known: Vec::new() }
+    pub fn none() -> Prefetched {
+        Prefetched { as_of: Seq::MAX, known: Vec::new() }
     }
 
     /// Nothing could be read: a decision on these asks to read again.
-    pub fn unknown() -> Facts {
-        Facts { as_of: Seq::ZERO, known: Vec::new() }
+    pub fn unknown() -> Prefetched {
+        Prefetched { as_of: Seq::ZERO, known: Vec::new() }
     }
 
     /// Whether the projections still cover everything newer than these facts.

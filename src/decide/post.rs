@@ -7,7 +7,7 @@ use antiphon_schemas::{
     event::{Author, AuthorKind, MessagePosted},
 };
 
-use super::{Decision, Facts, Policy, Refusal, lane, room_for_one_more};
+use super::{Decision, Policy, Prefetched, Refusal, lane, room_for_one_more};
 use crate::projection::Projections;
 
 /// The priority of a post that names none.
@@ -46,7 +46,7 @@ impl Post {
 /// # Errors
 /// [`Refusal::IdTaken`], [`Refusal::OneBotOnly`], [`Refusal::UnknownBot`], [`Refusal::ReplyToElsewhere`],
 /// [`Refusal::QueueFull`].
-pub fn post(state: &Projections, facts: &Facts, policy: &Policy, post: &Post) -> Result<Decision, Refusal> {
+pub fn post(state: &Projections, facts: &Prefetched, policy: &Policy, post: &Post) -> Result<Decision, Refusal> {
     if !post.fresh
         && let Some(known) = facts.look(state, &post.id)
     {

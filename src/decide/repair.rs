@@ -39,7 +39,7 @@ use antiphon_schemas::{
 };
 
 pub use self::plan::plan;
-use super::{Decision, Facts, Refusal, change::Change, key::KeyWish, lane};
+use super::{Decision, Prefetched, Refusal, change::Change, key::KeyWish, lane};
 use crate::projection::Projections;
 
 /// Who says what comes back of an erased message. No bot can have this name, and nobody can post an empty text.
@@ -169,7 +169,7 @@ pub fn refused_change(id: MessageId, change: Change, why: &Refusal) -> NotRepair
 /// [`Refusal::IdTaken`] (another message has the id), [`Refusal::AlreadyEnded`] (it came to another end meanwhile),
 /// [`Refusal::NoSuchMessage`] (its post or its answer is neither there nor was it lost), [`Refusal::NotFailed`],
 /// [`Refusal::Redacted`].
-pub fn restore(state: &Projections, facts: &Facts, restore: &Restore) -> Result<Decision, Refusal> {
+pub fn restore(state: &Projections, facts: &Prefetched, restore: &Restore) -> Result<Decision, Refusal> {
     let id = restore.id;
     let answers = |event: &Event| match event {
         Event::ReplyPosted(reply) => reply.message_id == id,

@@ -22,7 +22,7 @@ use uuid::Uuid;
 use self::model::{Expected, Model};
 pub(crate) use self::world::{Came, World};
 use super::{
-    BotRule, Decision, FIRST_LANE_PER_ROOM, Facts, Policy, Refusal,
+    BotRule, Decision, FIRST_LANE_PER_ROOM, Policy, Prefetched, Refusal,
     change::{self, Change},
     post::{self, Post},
     work::{self, Ages, ClaimRequest, End, Held},

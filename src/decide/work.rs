@@ -18,7 +18,7 @@ use antiphon_schemas::{
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{Decision, Facts, Policy, Refusal, lane};
+use super::{Decision, Policy, Prefetched, Refusal, lane};
 use crate::projection::{
     Projections,
     queue::{Claim, Open, State},
@@ -121,7 +121,7 @@ impl Ages<'_> {
 /// [`Refusal::KeyUsed`]: there is a message of that id already.
 pub fn claim(
     state: &Projections,
-    facts: &Facts,
+    facts: &Prefetched,
     policy: &Policy,
     request: &ClaimRequest,
     ages: Ages<'_>,
@@ -166,7 +166,7 @@ pub fn claim(
 /// # Errors
 /// [`Refusal::StaleFence`] (somebody else holds it), [`Refusal::ClaimOver`] (it waits again),
 /// [`Refusal::AlreadyEnded`], [`Refusal::NoSuchMessage`].
-pub fn holder<'a>(state: &'a Projections, facts: &Facts, held: Held) -> Result<(&'a Open, &'a Claim), Refusal> {
+pub fn holder<'a>(state: &'a Projections, facts: &Prefetched, held: Held) -> Result<(&'a Open, &'a Claim), Refusal> {
     let Some(open) = state.queue.get(&held.message_id) else {
         let fact = facts.look(state, &held.message_id).ok_or(Refusal::NoSuchMessage(held.message_id))?;
         return Err(Refusal::AlreadyEnded(fact.record.status));
@@ -186,7 +186,7 @@ pub fn holder<'a>(state: &'a Projections, facts: &Facts, held: Held) -> Result<(
 /// As [`holder`].
 pub fn end(
     state: &Projections,
-    facts: &Facts,
+    facts: &Prefetched,
     policy: &Policy,
     held: Held,
     end: &End,

@@ -1,6 +1,6 @@
 //! What this server has folded from the log, for `antiphon replay diff`: from this machine itself only.
 //!
-//! Promise: every answer is as of one position, which it names. Not here: what people see (`read`).
+//! Promise: every answer is as of one position, which it names. Not here: what people see (`query`).
 
 use antiphon_schemas::{
     MessageId, RoomName,

@@ -47,7 +47,7 @@ use crate::{
         Refusal,
         work::{End, Held, reply_of},
     },
-    node::{Asked, Claimed, Ended, Error, REPLY_BYTES_MAX, Word},
+    node::{Asked, Claimed, Ended, Error, LiveUpdate, REPLY_BYTES_MAX},
     projection::{queue::Claim, view},
 };
 
@@ -144,7 +144,7 @@ pub(super) async fn deltas(
     check_text(&body.text)?;
     body.before.as_deref().map_or(Ok(()), check_characters)?;
     let held = held(&app, &caller, id, body.fence).await?.held;
-    let word = Word::Delta { index: body.index, text: body.text.into(), before: body.before.map(Into::into) };
+    let word = LiveUpdate::Delta { index: body.index, text: body.text.into(), before: body.before.map(Into::into) };
     match app.node().say(held, word).await {
         Ok(heard) => Ok(Json(DeltaTaken { next_index: heard.next_index })),
         Err(error) => Err(refused(&app, id, error).await),
@@ -162,9 +162,9 @@ pub(super) async fn heartbeat(
     let caller = auth::caller(&app, peer, &headers)?;
     let body: WorkHeartbeat = input::json(&headers, body, SMALL_BYTES_MAX).await?;
     let word = match (body.stage, body.progress) {
-        (None, None) => Word::Heartbeat,
+        (None, None) => LiveUpdate::Heartbeat,
         (Some(stage), progress) if is_stage(&stage) && progress.is_none_or(|p| (0.0..=1.0).contains(&p)) => {
-            Word::Stage { stage: stage.into(), progress }
+            LiveUpdate::Stage { stage: stage.into(), progress }
         }
         _ => {
             let detail = format!(
@@ -196,7 +196,7 @@ pub(super) async fn complete(
     let ended = match completed(&app, &spoken, body)? {
         Some(end) => app.node().end(spoken.held, end).await.map(drop),
         // Not its claim, or no longer: the node says what is so.
-        None => app.node().say(spoken.held, Word::Heartbeat).await.map(drop),
+        None => app.node().say(spoken.held, LiveUpdate::Heartbeat).await.map(drop),
     };
     if let Err(error) = ended
         && !matches!(error, Error::Refused(_))
@@ -360,7 +360,7 @@ async fn ended(app: &App, spoken: &Spoken, end: End, so: fn(&Event) -> bool) -> 
 
 /// Why a claim is over.
 async fn over(app: &App, held: Held) -> Error {
-    app.node().say(held, Word::Heartbeat).await.err().unwrap_or(Error::Busy)
+    app.node().say(held, LiveUpdate::Heartbeat).await.err().unwrap_or(Error::Busy)
 }
 
 /// A refusal with what a worker needs to know to act on it.

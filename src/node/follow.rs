@@ -28,7 +28,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     Error, Node, State, Text,
-    places::{Standing, standing},
+    queue_position::{Standing, standing},
 };
 use crate::{
     fanout::{Feed, FeedItem, Frame, frame},

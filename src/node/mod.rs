@@ -15,30 +15,30 @@
 //!
 //! Not here: what may happen (`decide`), bots (`work`), HTTP.
 //! Start with [`Node`], then `core` (the state machine) and `driver` (its I/O); `view` is what both sides share. `build` folds
-//! the log, `indexed` is the index of now; `read`, `then` and `follow` are the reading side, `monitor` and `workers` the
-//! watching one, `stored` the auditor's; `work` and `keys` are for workers elsewhere, `erase` takes texts out of the log.
+//! the log, `indexed` is the index of now; `query`, `history` and `follow` are the reading side, `monitor` and `workers` the
+//! watching one, `audit_read` the auditor's; `work` and `keys` are for workers elsewhere, `erase` takes texts out of the log.
 
+mod audit_read;
 mod build;
 mod core;
 mod driver;
 mod erase;
 mod follow;
+mod guard;
+mod history;
 mod indexed;
 mod keys;
 mod monitor;
-mod places;
-mod read;
-mod reading;
+mod query;
+mod queue_position;
 #[cfg(test)]
 mod sim;
 mod snapshot;
 mod start;
 mod state;
-mod stored;
 #[cfg(test)]
 pub(crate) mod tests;
 mod text;
-mod then;
 mod types;
 mod view;
 mod work;
@@ -59,21 +59,21 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use follow::{Followed, Follower};
+pub use guard::StateGuard;
+pub use history::Moment;
 pub use keys::key_sha256;
 pub use monitor::Watching;
-pub use read::Range;
-pub use reading::Reading;
+pub use query::Range;
 pub use snapshot::remembered;
 pub use start::{Settings, start};
 pub use text::Text;
-pub use then::Moment;
 pub use types::{
-    Claimed, Condition, Error, Heard, Placed, REPLY_BYTES_MAX, Skew, Stage, State, Surroundings, Word, Writing,
+    Claimed, Condition, Error, Heard, LiveUpdate, Placed, REPLY_BYTES_MAX, Skew, Stage, State, Surroundings, Writing,
 };
 pub use work::{Asked, Ended, Following};
 
 use self::{
-    core::{Answer, Answered, Claimer, Command, Request, Told},
+    core::{Answer, Answered, ClaimReply, Claimer, Command, Request},
     indexed::Indexed,
     view::View,
 };
@@ -81,7 +81,7 @@ use self::{
 use crate::{
     clock::Clock,
     decide::{
-        Facts, Policy, Refusal,
+        Policy, Prefetched, Refusal,
         change::Change,
         post::Post,
         work::{ClaimRequest, End, Held},
@@ -129,7 +129,7 @@ struct Inner {
 /// A live word on its way to the core.
 struct WordRequest {
     held: Held,
-    word: Word,
+    word: LiveUpdate,
     answer: oneshot::Sender<Result<Heard, Error>>,
 }
 
@@ -170,8 +170,8 @@ impl Node {
     }
 
     /// The state as of now. Hold it briefly: the core waits for it.
-    pub fn state(&self) -> Reading<'_> {
-        Reading::of(self.inner.view.state())
+    pub fn state(&self) -> StateGuard<'_> {
+        StateGuard::of(self.inner.view.state())
     }
 
     /// The last position applied.
@@ -270,12 +270,12 @@ impl Node {
         let wish = ClaimRequest { bots, worker: worker.clone(), incarnation, reply_id, keyed: false };
         let (answer, told) = oneshot::channel();
         let ticket = self.ticket();
-        let claimer = Claimer { ticket, cold: false, until: None, kept: false, facts: Facts::none(), answer };
+        let claimer = Claimer { ticket, cold: false, until: None, kept: false, facts: Prefetched::none(), answer };
         self.send(Request::Claim { wish, claimer }).await?;
         match told.await.map_err(|_| Error::Stopping)?? {
-            Told::Claimed(claimed) => Ok(claimed),
+            ClaimReply::Claimed(claimed) => Ok(claimed),
             // Only said to whoever set a time, or has a key.
-            Told::Nothing | Told::Stale => Err(Error::Busy),
+            ClaimReply::Nothing | ClaimReply::Stale => Err(Error::Busy),
         }
     }
 
@@ -286,7 +286,7 @@ impl Node {
     /// # Errors
     /// [`Error::Refused`] when the claim is over: stop working. [`Error::DeltaGap`]: send the expected one, or bring
     /// what is missing.
-    pub async fn say(&self, held: Held, word: Word) -> Result<Heard, Error> {
+    pub async fn say(&self, held: Held, word: LiveUpdate) -> Result<Heard, Error> {
         let (answer, said) = oneshot::channel();
         self.inner.words.send(WordRequest { held, word, answer }).await.map_err(|_| Error::Stopping)?;
         said.await.map_err(|_| Error::Stopping)?
@@ -362,7 +362,7 @@ impl Node {
             let epoch = self.epoch();
             let facts = match (self.facts(needs).await, &command) {
                 // The outbox takes it; it is decided with facts when the store is back.
-                (Err(Error::Log(log::Error::Away(_))), Command::Post(_)) => Facts::unknown(),
+                (Err(Error::Log(log::Error::Away(_))), Command::Post(_)) => Prefetched::unknown(),
                 (facts, _) => facts?,
             };
             let (answer, decided) = oneshot::channel();

@@ -1,6 +1,6 @@
 //! What this node has folded, for whoever folds the log afresh and compares (`replay diff`).
 //!
-//! Not here: what people see of it (`read`).
+//! Not here: what people see of it (`query`).
 
 use antiphon_schemas::{MessageId, Seq};
 

@@ -6,6 +6,7 @@ pub(crate) mod away;
 mod claims;
 mod clocks;
 mod erase;
+mod history;
 mod keys;
 mod lock;
 mod log;
@@ -13,7 +14,6 @@ mod monitor;
 mod on_redis;
 mod pages;
 mod posts;
-mod then;
 mod work;
 
 use std::{
@@ -38,7 +38,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{Claimed, Error, Follower, Node, Placed, Settings, Word, start};
+use super::{Claimed, Error, Follower, LiveUpdate, Node, Placed, Settings, start};
 use crate::{
     clock::Clock,
     decide::{BotRule, Policy, post::Post, work::End, work::Held},
@@ -249,7 +249,7 @@ impl Rig {
     }
 
     async fn delta(&self, held: Held, index: u32, text: &str) -> Result<(), Error> {
-        self.node.say(held, Word::Delta { index, text: text.into(), before: None }).await.map(drop)
+        self.node.say(held, LiveUpdate::Delta { index, text: text.into(), before: None }).await.map(drop)
     }
 
     /// Everything in the log.

@@ -220,7 +220,7 @@ pub struct Claimed {
 
 /// A live word from the holder of a claim.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Word {
+pub enum LiveUpdate {
     /// It is alive.
     Heartbeat,
     /// What it is doing.

@@ -2,7 +2,7 @@
 //!
 //! Promises: only the core writes; state and feeds change under one lock, so a subscriber's snapshot and its place in the
 //! ring fit exactly.
-//! Not here: changing any of it (`core`), reading it (`read`, `follow`, `monitor`).
+//! Not here: changing any of it (`core`), reading it (`query`, `follow`, `monitor`).
 
 use std::{
     collections::HashMap,

@@ -23,7 +23,7 @@ use antiphon_schemas::{
 use bytes::Bytes;
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{Claimed, Claimer, Error, Node, Request, TRIES_MAX, Told};
+use super::{ClaimReply, Claimed, Claimer, Error, Node, Request, TRIES_MAX};
 use crate::{
     decide::work::{ClaimRequest, Held},
     fanout::{Feed, FeedItem, frame},
@@ -111,9 +111,9 @@ impl Node {
                 }
             };
             match told.map_err(|_| Error::Stopping)?? {
-                Told::Claimed(claimed) => return Ok(Some(claimed)),
-                Told::Nothing => return Ok(None),
-                Told::Stale => {}
+                ClaimReply::Claimed(claimed) => return Ok(Some(claimed)),
+                ClaimReply::Nothing => return Ok(None),
+                ClaimReply::Stale => {}
             }
         }
         Err(Error::Busy)

@@ -14,7 +14,7 @@ use super::{BotSlots, End, Lease, Trouble, WorkSource, WorkerPool, failed};
 use crate::{
     decide::work::{self, Held},
     log,
-    node::{Claimed, Error, Node, Word},
+    node::{Claimed, Error, LiveUpdate, Node},
 };
 
 /// Pause before the next try when the log or the index says no.
@@ -88,12 +88,12 @@ impl Lease for LocalLease {
     }
 
     async fn delta(&self, index: u32, _before: &str, text: &str) -> Result<(), Trouble> {
-        let word = Word::Delta { index, text: text.into(), before: None };
+        let word = LiveUpdate::Delta { index, text: text.into(), before: None };
         self.node.say(self.claimed.held, word).await.map(drop).map_err(trouble)
     }
 
     async fn stage(&self, stage: &'static str) -> Result<(), Trouble> {
-        let word = Word::Stage { stage: stage.into(), progress: None };
+        let word = LiveUpdate::Stage { stage: stage.into(), progress: None };
         self.node.say(self.claimed.held, word).await.map(drop).map_err(trouble)
     }
 
@@ -143,7 +143,7 @@ async fn heartbeats(node: Node, held: Held, every: Duration) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Err(Error::Refused(_) | Error::Stopping) = node.say(held, Word::Heartbeat).await {
+        if let Err(Error::Refused(_) | Error::Stopping) = node.say(held, LiveUpdate::Heartbeat).await {
             return;
         }
     }

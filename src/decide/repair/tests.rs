@@ -95,7 +95,7 @@ fn asked_again(end: RestoredEnd) -> Restore {
 }
 
 fn offer(world: &World, wish: &Restore) -> Result<Decision, Refusal> {
-    restore(&world.projections, &Facts::none(), wish)
+    restore(&world.projections, &Prefetched::none(), wish)
 }
 
 #[test]

@@ -17,7 +17,7 @@ impl World {
         let busy = busy.iter().copied().collect();
         work::claim(
             &self.projections,
-            &Facts::none(),
+            &Prefetched::none(),
             &self.policy,
             wish,
             Ages { now: self.now(), judged: true, behind: &HashMap::new() },

@@ -35,7 +35,7 @@ impl World {
     }
 
     fn decide(&mut self, step: &Step) -> Came {
-        let (state, policy, facts) = (&self.projections, &self.policy, Facts::none());
+        let (state, policy, facts) = (&self.projections, &self.policy, Prefetched::none());
         let ages = Ages { now: self.now(), judged: true, behind: &HashMap::new() };
         self.jitter += 37;
         match step {
@@ -66,7 +66,7 @@ impl World {
                     reply_id,
                     keyed: false,
                 };
-                work::claim(state, &Facts::none(), policy, &wish, ages, &HashSet::new())
+                work::claim(state, &Prefetched::none(), policy, &wish, ages, &HashSet::new())
             }
             Step::End { message, stale, how } => {
                 let live = state.queue.claim(&id(*message)).map(|claim| claim.fence);

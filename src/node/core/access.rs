@@ -9,7 +9,7 @@ use tracing::error;
 
 use super::{
     super::Condition,
-    Core, Effect, Reading,
+    Core, Effect, ReadGoal,
     store::{self, Phase},
 };
 use crate::log::{self, Access};
@@ -40,15 +40,15 @@ impl Core {
         };
         if built && known == epoch {
             self.store.enter(Phase::CatchingUp);
-            self.begin_read(Reading::CatchUp);
+            self.begin_read(ReadGoal::CatchUp);
         } else {
             self.begin_rebuild(known);
         }
     }
 
-    pub(super) fn begin_read(&mut self, reading: Reading) {
+    pub(super) fn begin_read(&mut self, reading: ReadGoal) {
         let reach = match reading {
-            Reading::Reach(tail) => Some(tail),
+            ReadGoal::Reach(tail) => Some(tail),
             _ => None,
         };
         self.reading = Some(reading);
@@ -71,16 +71,16 @@ impl Core {
         self.apply();
         let position = self.view.position();
         match reading {
-            Reading::CatchUp if empty => self.caught_up(),
-            Reading::CatchUp => self.begin_read(Reading::CatchUp),
-            Reading::Follow => {}
-            Reading::Reach(until) if position >= until => {}
+            ReadGoal::CatchUp if empty => self.caught_up(),
+            ReadGoal::CatchUp => self.begin_read(ReadGoal::CatchUp),
+            ReadGoal::Follow => {}
+            ReadGoal::Reach(until) if position >= until => {}
             // It ends earlier than it said: it is not what it was.
-            Reading::Reach(_) if empty && !self.entries.is_empty() => {
+            ReadGoal::Reach(_) if empty && !self.entries.is_empty() => {
                 self.diverged(&format!("entry {} is not there", position.next()));
             }
-            Reading::Reach(_) if empty => {}
-            Reading::Reach(until) => self.begin_read(Reading::Reach(until)),
+            ReadGoal::Reach(_) if empty => {}
+            ReadGoal::Reach(until) => self.begin_read(ReadGoal::Reach(until)),
         }
     }
 

@@ -14,12 +14,12 @@ use antiphon_schemas::{
 };
 
 use super::{
-    super::{State, Writing, places::queued},
-    Claimer, Command, Core, Effect, Reading, To,
+    super::{State, Writing, queue_position::queued},
+    Claimer, Command, Core, Effect, ReadGoal, To,
 };
 use crate::{
     decide::{
-        Facts,
+        Prefetched,
         work::{End, Held},
     },
     fanout::{Frame, feed::Wake, frame},
@@ -46,7 +46,7 @@ impl Core {
             self.applied(batch);
         }
         if let Some((last, _)) = self.entries.last_key_value().filter(|_| self.reading.is_none()) {
-            self.begin_read(Reading::Reach(*last));
+            self.begin_read(ReadGoal::Reach(*last));
         }
         self.answer_applied();
     }
@@ -124,7 +124,7 @@ impl Core {
     pub(super) fn release(&mut self, held: Held, reason: &'static str) {
         self.claims.owe(held, reason);
         self.deadlines.set(held.message_id, None);
-        self.put(Command::End(held, End::Released(reason)), Facts::none(), To::Deadline);
+        self.put(Command::End(held, End::Released(reason)), Prefetched::none(), To::Deadline);
     }
 
     /// State and feeds change here, under one lock.

@@ -15,14 +15,14 @@ use antiphon_schemas::{BotName, MessageId};
 use tokio::sync::oneshot;
 
 use super::super::{Claimed, Error};
-use crate::decide::{Facts, work::ClaimRequest};
+use crate::decide::{Prefetched, work::ClaimRequest};
 
 /// Below this many nobody looks for those that have gone.
 const SWEEP_MIN: usize = 256;
 
-/// What whoever waits is told.
+/// The reply to a waiting claim request.
 #[derive(Debug)]
-pub(crate) enum Told {
+pub(crate) enum ClaimReply {
     /// Work.
     Claimed(Claimed),
     /// The time is over, or somebody else waits in its place.
@@ -42,13 +42,13 @@ pub(crate) struct Claimer {
     /// A claim that it no longer takes lives on, because whoever asked comes back for it.
     pub(crate) kept: bool,
     /// What was read of the id that its reply will have.
-    pub(crate) facts: Facts,
-    pub(crate) answer: oneshot::Sender<Result<Told, Error>>,
+    pub(crate) facts: Prefetched,
+    pub(crate) answer: oneshot::Sender<Result<ClaimReply, Error>>,
 }
 
 impl Claimer {
     /// Tells it; what it was told, if it has gone.
-    pub(super) fn tell(self, told: Result<Told, Error>) -> Result<(), Result<Told, Error>> {
+    pub(super) fn tell(self, told: Result<ClaimReply, Error>) -> Result<(), Result<ClaimReply, Error>> {
         self.answer.send(told)
     }
 }
@@ -66,13 +66,13 @@ impl Claimers {
     /// Lets one wait, unless its time is over. One that waited for the same reply is told that nothing came.
     pub(super) fn put(&mut self, wish: ClaimRequest, claimer: Claimer, now: Instant) {
         if claimer.until.is_some_and(|until| until <= now) {
-            let _gone = claimer.tell(Ok(Told::Nothing));
+            let _gone = claimer.tell(Ok(ClaimReply::Nothing));
             return;
         }
         if let Some(earlier) = self.by_reply.get(&wish.reply_id).copied()
             && let Some((_, earlier)) = self.take(earlier)
         {
-            let _gone = earlier.tell(Ok(Told::Nothing));
+            let _gone = earlier.tell(Ok(ClaimReply::Nothing));
         }
         let ticket = claimer.ticket;
         for bot in wish.bots.iter() {
@@ -136,7 +136,7 @@ impl Claimers {
 mod tests {
     use super::*;
 
-    type Answer = oneshot::Receiver<Result<Told, Error>>;
+    type Answer = oneshot::Receiver<Result<ClaimReply, Error>>;
 
     fn bot(name: &str) -> BotName {
         BotName::new(name).unwrap()
@@ -147,7 +147,7 @@ mod tests {
         let bots = bots.iter().map(|name| bot(name)).collect();
         let reply_id = crate::log::conformance::id(ticket.into());
         let wish = ClaimRequest { bots, worker: "w".into(), incarnation: None, reply_id, keyed: true };
-        (wish, Claimer { ticket, cold, until: None, kept: true, facts: Facts::none(), answer }, told)
+        (wish, Claimer { ticket, cold, until: None, kept: true, facts: Prefetched::none(), answer }, told)
     }
 
     fn put(claimers: &mut Claimers, ticket: u64, bots: &[&str], cold: bool) -> Answer {
@@ -201,14 +201,14 @@ mod tests {
         let (mut wish, claimer, mut later) = one(2, &["a"], false);
         wish.reply_id = crate::log::conformance::id(1);
         claimers.put(wish, claimer, Instant::now());
-        assert!(matches!(earlier.try_recv(), Ok(Ok(Told::Nothing))));
+        assert!(matches!(earlier.try_recv(), Ok(Ok(ClaimReply::Nothing))));
         assert!(later.try_recv().is_err());
         assert_eq!(claimers.take_for(&crate::log::conformance::id(1)).map(|(_, c)| c.ticket), Some(2));
 
         let (wish, claimer, mut late) = one(3, &["a"], false);
         let until = Some(Instant::now());
         claimers.put(wish, Claimer { until, ..claimer }, Instant::now());
-        assert!(matches!(late.try_recv(), Ok(Ok(Told::Nothing))));
+        assert!(matches!(late.try_recv(), Ok(Ok(ClaimReply::Nothing))));
         assert_eq!(first(&mut claimers, "a"), None);
     }
 }

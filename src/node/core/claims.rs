@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     super::{Claimed, State},
-    claimers::{Claimer, Claimers, Told},
+    claimers::{ClaimReply, Claimer, Claimers},
 };
 use crate::decide::{
     Refusal,
@@ -68,7 +68,7 @@ impl Claims {
         let (bot, attempt, lease) = (e.bot.clone(), e.attempt, Duration::from_millis(e.lease_ms));
         let claimed = Claimed { held, epoch, reply_id: e.reply_id, room, bot, attempt, lease, over };
         let kept = claimer.kept;
-        if claimer.tell(Ok(Told::Claimed(claimed))).is_err() && !kept {
+        if claimer.tell(Ok(ClaimReply::Claimed(claimed))).is_err() && !kept {
             handed.unwanted = Some(held);
         }
         // It asked again while the claim was being made.
@@ -114,7 +114,7 @@ impl Claims {
             lease,
             over: self.over.entry(claim.fence).or_default().clone(),
         };
-        let _gone = claimer.tell(Ok(Told::Claimed(claimed)));
+        let _gone = claimer.tell(Ok(ClaimReply::Claimed(claimed)));
         Some((held, lease))
     }
 

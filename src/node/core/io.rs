@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use super::{super::Error, claimers::Claimer};
 use crate::{
     decide::{
-        Facts,
+        Prefetched,
         change::Change,
         key::KeyWish,
         post::Post,
@@ -27,7 +27,7 @@ use crate::{
         work::{ClaimRequest, End, Held},
     },
     log::{self, Access, Append, Lane, Resynced, Verdict},
-    node::{Heard, Word},
+    node::{Heard, LiveUpdate},
     outbox::{Parked, Settled},
     projection::Projections,
 };
@@ -45,13 +45,13 @@ pub(crate) enum Input {
     /// What callers ask for, in their order.
     Requests(Vec<Request>),
     /// A live word of the holder of a claim.
-    Say { held: Held, word: Word, answer: oneshot::Sender<Result<Heard, Error>> },
+    Say { held: Held, word: LiveUpdate, answer: oneshot::Sender<Result<Heard, Error>> },
     /// [`Effect::Append`] has ended.
     Appended(Result<Vec<Verdict>, log::Error>),
     /// [`Effect::Read`] has ended.
     Read(Result<Vec<Arc<Entry>>, log::Error>),
     /// [`Effect::LookUp`] has ended: facts for each, in order.
-    LookedUp(Result<Vec<Facts>, Error>),
+    LookedUp(Result<Vec<Prefetched>, Error>),
     /// [`Effect::Park`] has ended.
     Parked(Result<Vec<Parked>, log::Error>),
     /// [`Effect::Settle`] has ended.
@@ -122,7 +122,7 @@ pub(crate) trait IndexProgress: Send + Sync {
 
 /// What a node is asked to do.
 pub(crate) enum Request {
-    Command { command: Command, facts: Facts, epoch: Epoch, answer: oneshot::Sender<Result<Answered, Error>> },
+    Command { command: Command, facts: Prefetched, epoch: Epoch, answer: oneshot::Sender<Result<Answered, Error>> },
     Claim { wish: ClaimRequest, claimer: Claimer },
     Withdraw { ticket: u64 },
     Probe,
@@ -168,7 +168,7 @@ impl Command {
 /// What became of a command.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// Facts went stale before the decision: read them again.
+    /// Prefetched went stale before the decision: read them again.
     Stale,
     /// Appended.
     Entries(Vec<Arc<Entry>>),
@@ -191,7 +191,7 @@ pub(crate) struct Answered {
 /// A command on its way, with the one who waits for it.
 pub(crate) struct Item {
     pub(crate) command: Command,
-    pub(crate) facts: Facts,
+    pub(crate) facts: Prefetched,
     pub(crate) request: RequestId,
     pub(crate) tries: u32,
     pub(crate) answer: To,

@@ -55,7 +55,7 @@ use rand::{SeedableRng, rngs::StdRng};
 use tokio::sync::oneshot;
 
 pub(super) use self::{
-    claimers::{Claimer, Told},
+    claimers::{ClaimReply, Claimer},
     drain::Pending,
     io::{Answer, Answered, Command, Effect, IndexProgress, Input, Now, Rebuilt, Request, To},
     log_clock::SKEW_MAX,
@@ -111,7 +111,7 @@ pub(super) struct Core {
     /// Commands that wait to be decided.
     inbox: VecDeque<Item>,
     appending: Option<Appending>,
-    reading: Option<Reading>,
+    reading: Option<ReadGoal>,
     looking_up: Option<(Epoch, LookUp)>,
     /// Entries that wait for one before them.
     entries: BTreeMap<Seq, Arc<Entry>>,
@@ -143,7 +143,7 @@ struct Appending {
 
 /// What the log is being read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reading {
+enum ReadGoal {
     /// All that came while the log was closed.
     CatchUp,
     /// What another node appended.

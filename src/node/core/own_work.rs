@@ -6,14 +6,14 @@ use antiphon_schemas::MessageId;
 use tracing::warn;
 
 use super::{super::Error, Command, Core, Effect, LookUp, To, drain::Step};
-use crate::decide::Facts;
+use crate::decide::Prefetched;
 
 impl Core {
     /// Writes a repair's report that the log could not take before.
     pub(super) fn note_again(&mut self) {
         if let Some((at, report)) = self.unnoted.take() {
             match at <= self.now.at && self.store.is_open() {
-                true => self.put(Command::Note(report), Facts::none(), To::Deadline),
+                true => self.put(Command::Note(report), Prefetched::none(), To::Deadline),
                 false => self.unnoted = Some((at, report)),
             }
         }
@@ -41,7 +41,7 @@ impl Core {
         let Some(repair) = self.tail_repair.as_mut().filter(|repair| may_offer && repair.is_due()) else { return };
         if let Some(report) = repair.report(&self.name) {
             self.tail_repair = None;
-            return self.put(Command::Note(report), Facts::none(), To::Deadline);
+            return self.put(Command::Note(report), Prefetched::none(), To::Deadline);
         }
         let (mut commands, mut needs) = (Vec::new(), Vec::new());
         for (place, command, of) in repair.next() {
@@ -56,14 +56,14 @@ impl Core {
         self.effects.push(Effect::LookUp(needs));
     }
 
-    pub(super) fn looked_up(&mut self, result: Result<Vec<Facts>, Error>) {
+    pub(super) fn looked_up(&mut self, result: Result<Vec<Prefetched>, Error>) {
         let Some((epoch, what)) = self.looking_up.take() else { return };
         let current = {
             let state = self.view.state();
             state.built && state.epoch == epoch
         };
         let facts = match result {
-            Ok(facts) => facts.into_iter().map(|facts| if current { facts } else { Facts::unknown() }),
+            Ok(facts) => facts.into_iter().map(|facts| if current { facts } else { Prefetched::unknown() }),
             Err(failure) => {
                 warn!(error = %failure, "what this node has to bring into the log cannot be looked up yet");
                 return self.not_looked_up(what);

@@ -2,7 +2,7 @@
 //!
 //! Promise: the rooms of a queue's first [`POSITIONS_MAX`] messages hear of each move. Those further back keep the position
 //! that they heard last, which is never too small. Live words only: nothing of it is in the log.
-//! Not here: what a newcomer to a room hears (`places`).
+//! Not here: what a newcomer to a room hears (`queue_position`).
 
 use std::time::{Duration, Instant};
 

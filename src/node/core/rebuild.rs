@@ -16,7 +16,7 @@ use super::{
     store::Phase,
 };
 use crate::{
-    decide::{Facts, work::Held},
+    decide::{Prefetched, work::Held},
     log,
     projection::{Projections, queue},
 };
@@ -28,7 +28,7 @@ impl Core {
         self.index = None;
         for item in &mut self.inbox {
             if matches!(item.answer, To::Caller(_) | To::Drain(_) | To::TailRepair(_)) {
-                item.facts = Facts::unknown();
+                item.facts = Prefetched::unknown();
             }
         }
         self.store.enter(Phase::Rebuilding(known));

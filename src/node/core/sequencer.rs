@@ -18,7 +18,7 @@ use rand::{RngExt, rngs::StdRng};
 use super::{
     super::Error,
     Answer, Answers, Command, Item, To,
-    claimers::{Claimer, Told},
+    claimers::{ClaimReply, Claimer},
     claims::Claims,
     deadlines::Deadlines,
     drain::{Drain, Way},
@@ -218,7 +218,7 @@ impl Turn<'_> {
                 && let Some((wish, claimer)) = claims.claimers.take_first(&bot)
             {
                 if !claimer.facts.fresh(projections) {
-                    let _gone = claimer.tell(Ok(Told::Stale));
+                    let _gone = claimer.tell(Ok(ClaimReply::Stale));
                     continue;
                 }
                 let result = work::claim(projections, &claimer.facts, self.policy, &wish, self.ages, &decided.busy);

@@ -5,7 +5,7 @@
 use std::{sync::RwLockWriteGuard, time::Instant};
 
 use super::{
-    super::{Error, Heard, State, Word, places},
+    super::{Error, Heard, LiveUpdate, State, queue_position},
     Core, Effect,
     live::{self, Times, said::Said},
     positions::POSITIONS_MAX,
@@ -17,7 +17,7 @@ impl Core {
         Times { at: self.now.at, wall_ms: self.now.wall_ms, log: self.clock.now(self.now.at) }
     }
 
-    pub(super) fn say(&mut self, held: Held, word: Word) -> Result<Heard, Error> {
+    pub(super) fn say(&mut self, held: Held, word: LiveUpdate) -> Result<Heard, Error> {
         let (view, times) = (self.view.clone(), self.times());
         let mut state = view.change();
         let spoken = self.live.word(&mut state, held, word, times)?;
@@ -60,8 +60,8 @@ impl Core {
             self.positions.told(now);
             let state = self.view.state();
             let mut wakes = Vec::new();
-            for (id, room, ahead) in places::places(&state, &self.policy, POSITIONS_MAX) {
-                wakes.extend(self.view.feeds.get(room).map(|feed| feed.push([places::queued(id, ahead)])));
+            for (id, room, ahead) in queue_position::places(&state, &self.policy, POSITIONS_MAX) {
+                wakes.extend(self.view.feeds.get(room).map(|feed| feed.push([queue_position::queued(id, ahead)])));
             }
             drop(state);
             wakes.into_iter().for_each(Wake::wake);

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    decide::{Facts, post::Post},
+    decide::{Prefetched, post::Post},
     log::{self, Access, Append, BATCH_MAX, Draft, Log, Resynced, memory::MemoryLog},
     outbox::{Counts, Parked, Settled},
     projection::{Limits, Projections, SnapshotData},
@@ -151,7 +151,7 @@ impl Bench {
         Some(match effect {
             Effect::Append(batch) => Input::Appended(done(self.log.append(batch))),
             Effect::Read { after, .. } => Input::Read(done(self.log.read(after, BATCH_MAX))),
-            Effect::LookUp(needs) => Input::LookedUp(Ok(needs.iter().map(|_| Facts::none()).collect())),
+            Effect::LookUp(needs) => Input::LookedUp(Ok(needs.iter().map(|_| Prefetched::none()).collect())),
             Effect::Park(posts) => Input::Parked(self.disk.park(posts)),
             Effect::Settle(ends) => Input::Settled(self.disk.settle(ends)),
             Effect::ResyncLanes { .. } => Input::Resynced(Ok(Resynced::InStep)),
@@ -179,7 +179,7 @@ impl Bench {
     /// Asks for a post that asks nobody.
     fn ask(&mut self, text: &str) -> oneshot::Receiver<Result<Answered, Error>> {
         let (answer, told) = oneshot::channel();
-        let (command, epoch, facts) = (Command::Post(remark(text)), self.view.state().epoch, Facts::none());
+        let (command, epoch, facts) = (Command::Post(remark(text)), self.view.state().epoch, Prefetched::none());
         self.on(Input::Requests(vec![Request::Command { command, facts, epoch, answer }]));
         told
     }

@@ -10,7 +10,7 @@ use tracing::warn;
 use super::{Command, Core, Due, To};
 use crate::{
     decide::{
-        Facts,
+        Prefetched,
         work::{self, Ages, End, Held},
     },
     projection::queue,
@@ -42,9 +42,9 @@ impl Core {
                     if reason == release::LEASE_OVER {
                         warn!(message = %id, fence = fence.0, "no heartbeat within the lease: the claim is over");
                     }
-                    self.put(Command::End(held, End::Released(reason)), Facts::none(), To::Deadline);
+                    self.put(Command::End(held, End::Released(reason)), Prefetched::none(), To::Deadline);
                 }
-                Due::Look(at) => self.put(Command::Due(id, at), Facts::none(), To::Deadline),
+                Due::Look(at) => self.put(Command::Due(id, at), Prefetched::none(), To::Deadline),
             }
         }
     }

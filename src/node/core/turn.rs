@@ -6,13 +6,13 @@ use tracing::warn;
 
 use super::{
     super::{Condition, Error},
-    Answer, Answered, Appending, Command, Core, Effect, Input, Item, Now, Reading, Request, To, Told,
+    Answer, Answered, Appending, ClaimReply, Command, Core, Effect, Input, Item, Now, ReadGoal, Request, To,
     drain::Way,
     live::Live,
     sequencer::{Decided, Turn, fresh_request},
 };
 use crate::{
-    decide::{Facts, work::Ages},
+    decide::{Prefetched, work::Ages},
     fanout::frame,
     log::{self, Access},
 };
@@ -46,7 +46,7 @@ impl Core {
             }
             Input::Resynced(result) => {
                 if self.lanes.ended(result, self.now.at) {
-                    self.begin_read(Reading::Follow);
+                    self.begin_read(ReadGoal::Follow);
                 }
             }
             Input::Rebuilt(result) => self.rebuilt(result),
@@ -59,7 +59,7 @@ impl Core {
             }
             Input::Grown => {
                 if self.follows().is_some() {
-                    self.begin_read(Reading::Follow);
+                    self.begin_read(ReadGoal::Follow);
                 }
             }
             Input::Heard(message) => Live::read(&message).into_iter().for_each(|said| self.hear(said, self.now.at)),
@@ -109,13 +109,13 @@ impl Core {
             }
             Request::Withdraw { ticket } => {
                 if let Some((_, claimer)) = self.claims.claimers.take(ticket) {
-                    let _gone = claimer.tell(Ok(Told::Nothing));
+                    let _gone = claimer.tell(Ok(ClaimReply::Nothing));
                 }
             }
         }
     }
 
-    pub(super) fn put(&mut self, command: Command, facts: Facts, answer: To) {
+    pub(super) fn put(&mut self, command: Command, facts: Prefetched, answer: To) {
         let request = fresh_request(&mut self.rng);
         self.inbox.push_back(Item { command, facts, request, tries: 0, answer });
         self.unsettled = true;

@@ -9,10 +9,10 @@ use tracing::error;
 
 use super::{
     super::{Error, TRIES_MAX},
-    Answer, Answered, Answers, Appending, Command, Core, Item, Reading, To, Told, Unanswered,
+    Answer, Answered, Answers, Appending, ClaimReply, Command, Core, Item, ReadGoal, To, Unanswered,
 };
 use crate::{
-    decide::Facts,
+    decide::Prefetched,
     log::{self, Verdict},
 };
 
@@ -66,7 +66,7 @@ impl Core {
             && let Some(tail) = behind
         {
             // Without what others appended the next try is as far behind.
-            self.begin_read(Reading::Reach(tail));
+            self.begin_read(ReadGoal::Reach(tail));
         }
     }
 
@@ -112,7 +112,7 @@ impl Core {
                     let alive = self.claims.ask(&view.state(), wish, claimer, self.now.at);
                     self.is_alive(alive);
                 }
-                (Ok(_), _) => drop(claimer.tell(Ok(Told::Stale))),
+                (Ok(_), _) => drop(claimer.tell(Ok(ClaimReply::Stale))),
                 (Err(why), _) => drop(claimer.tell(Err(why))),
             },
             To::Drain(id) => {
@@ -154,7 +154,7 @@ impl Core {
                     // It may be in the log by now: from here on its id is looked for.
                     post.fresh = false;
                     let (command, answer) = (Command::Post(post), To::Caller(answer));
-                    posts.push(Item { command, answer, facts: Facts::unknown(), ..item });
+                    posts.push(Item { command, answer, facts: Prefetched::unknown(), ..item });
                 }
                 (Command::Claim(wish), To::Claimer(claimer)) => self.claims.doubt(item.request, wish, claimer),
                 (command @ Command::Note(_), answer) => {

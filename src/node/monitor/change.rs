@@ -1,4 +1,4 @@
-//! What changed from one picture to the next: a pure function, whose result laid over the first gives the second.
+//! What changed from one view to the next: a pure function, whose result laid over the first gives the second.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,10 +10,10 @@ use antiphon_schemas::{
     wire::monitor::{EndedMessage, MonitorQueue, MonitorUpdate, OpenMessage, Worker},
 };
 
-use super::Picture;
+use super::MonitorView;
 
-/// The update between two pictures; `None` if nothing but the time changed.
-pub(super) fn between(before: &Picture, now: &Picture) -> Option<MonitorUpdate> {
+/// The update between two views; `None` if nothing but the time changed.
+pub(super) fn between(before: &MonitorView, now: &MonitorView) -> Option<MonitorUpdate> {
     let (b, n) = (&before.snapshot, &now.snapshot);
     let queues = n.queues.iter().filter_map(|queue| {
         let known = b.queues.iter().find(|known| known.bot == queue.bot);

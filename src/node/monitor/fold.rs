@@ -1,4 +1,4 @@
-//! The fold behind the picture: where it begins, and how it comes to where the state stands.
+//! The fold behind the view: where it begins, and how it comes to where the state stands.
 //!
 //! Promise: bounded work: of a long log the newest [`FOLDED_MAX`] entries are read, also when it has fallen behind further.
 

@@ -1,7 +1,7 @@
-//! What monitors are shown: one picture of queues, messages, workers and health, made once for all of them.
+//! What monitors are shown: one view of queues, messages, workers and health, made once for all of them.
 //!
 //! ```text
-//! applied, stirred ─▶ task: look at the state ▶ fold the log up to there ▶ picture ─┬▶ kept, for whoever comes
+//! applied, stirred ─▶ task: look at the state ▶ fold the log up to there ▶ view ─┬▶ kept, for whoever comes
 //!                     (at most every UPDATE_EVERY)                                   └▶ what changed ─▶ feed ─▶ monitors
 //! ```
 //!
@@ -9,11 +9,11 @@
 //! look whether somebody listens; nothing is done for an entry while the state is locked; a monitor gets a snapshot and its
 //! place in the feed in one step, so it misses nothing and sees nothing twice; one that is too slow gets a new snapshot.
 //! Not here: the fold (`projection::monitor`), the order of the list (`projection::open_list`), how things look on the wire
-//! (`picture`), what changed (`change`), workers (`workers`).
+//! (`view`), what changed (`change`), workers (`workers`).
 
 mod change;
 mod fold;
-mod picture;
+mod view;
 
 use std::{
     future::poll_fn,
@@ -55,13 +55,13 @@ struct Place {
 struct Hub {
     feed: Arc<Feed>,
     // Under its lock the feed moves, too.
-    picture: watch::Sender<Option<Arc<Picture>>>,
+    view: watch::Sender<Option<Arc<MonitorView>>>,
     _last_is_gone: DropGuard,
 }
 
 /// Everything that is shown, at one position.
 #[derive(Debug)]
-struct Picture {
+struct MonitorView {
     snapshot: MonitorSnapshot,
     ended_count: u64,
     hidden_count: u64,
@@ -112,9 +112,9 @@ impl Node {
     /// [`Error::Stopping`].
     pub async fn watch(&self, surroundings: Arc<dyn Surroundings>) -> Result<(Watching, Bytes), Error> {
         let hub = self.hub(surroundings)?;
-        let mut pictures = hub.picture.subscribe();
+        let mut views = hub.view.subscribe();
         tokio::select! {
-            shown = pictures.wait_for(Option::is_some) => drop(shown.map_err(|_| Error::Stopping)?),
+            shown = views.wait_for(Option::is_some) => drop(shown.map_err(|_| Error::Stopping)?),
             () = self.inner.requests.closed() => return Err(Error::Stopping),
         }
         let (slot, first) = hub.join();
@@ -137,7 +137,7 @@ impl Node {
         let gone = CancellationToken::new();
         let hub = Arc::new(Hub {
             feed: Arc::default(),
-            picture: watch::Sender::default(),
+            view: watch::Sender::default(),
             _last_is_gone: gone.clone().drop_guard(),
         });
         place.hub = Arc::downgrade(&hub);
@@ -149,23 +149,23 @@ impl Node {
 impl Hub {
     /// A place in the feed, and everything that came before it.
     fn join(&self) -> (u64, Bytes) {
-        let (slot, picture) = {
-            let picture = self.picture.borrow();
-            (self.feed.end(), picture.clone())
+        let (slot, view) = {
+            let view = self.view.borrow();
+            (self.feed.end(), view.clone())
         };
-        (slot, picture.map_or_else(Bytes::new, |picture| picture.encoded()))
+        (slot, view.map_or_else(Bytes::new, |view| view.encoded()))
     }
 
-    /// Shows a new picture; `anew`: it does not go on from the last one.
-    fn show(&self, picture: Picture, anew: bool) {
-        let before = self.picture.borrow().clone();
+    /// Shows a new view; `anew`: it does not go on from the last one.
+    fn show(&self, view: MonitorView, anew: bool) {
+        let before = self.view.borrow().clone();
         let frame = before.as_ref().filter(|_| !anew).map(|before| {
-            let update = change::between(before, &picture)?;
+            let update = change::between(before, &view)?;
             Some(Frame { shows: Some(ANY_TEXT), ..frame::live("update", &update) })
         });
-        let hides = before.is_some_and(|before| before.hidden_count != picture.hidden_count);
+        let hides = before.is_some_and(|before| before.hidden_count != view.hidden_count);
         let mut wake = None;
-        self.picture.send_modify(|shown| {
+        self.view.send_modify(|shown| {
             if hides {
                 self.feed.forget(ANY_TEXT);
             }
@@ -175,13 +175,13 @@ impl Hub {
                 Some(None) => return,
                 None => self.feed.outdate(),
             }
-            *shown = Some(Arc::new(picture));
+            *shown = Some(Arc::new(view));
         });
         wake.into_iter().for_each(crate::fanout::feed::Wake::wake);
     }
 }
 
-impl Picture {
+impl MonitorView {
     fn encoded(&self) -> Bytes {
         self.encoded.get_or_init(|| frame::live("snapshot", &self.snapshot).bytes).clone()
     }
@@ -213,9 +213,9 @@ async fn run(node: Node, hub: Weak<Hub>, gone: CancellationToken, surroundings: 
             stirred.mark_unchanged();
             let mut indexed = node.inner.index().applied;
             indexed.mark_unchanged();
-            let (picture, anew) = picture::look(&node, &mut fold, &*surroundings).await;
+            let (view, anew) = view::look(&node, &mut fold, &*surroundings).await;
             let Some(hub) = hub.upgrade() else { return };
-            hub.show(picture, anew);
+            hub.show(view, anew);
             drop(hub);
             tokio::time::sleep(UPDATE_EVERY).await;
             tokio::select! {

@@ -15,13 +15,13 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        Claimed, Error, Heard, Word,
-        core::{Answer, Answered, Claimer, Command, Input, Request, Told},
+        Claimed, Error, Heard, LiveUpdate,
+        core::{Answer, Answered, ClaimReply, Claimer, Command, Input, Request},
     },
     world::{What, World, bot, room},
 };
 use crate::decide::{
-    Facts, Refusal,
+    Prefetched, Refusal,
     change::Change,
     post::Post,
     work::{ClaimRequest, End, Held},
@@ -49,7 +49,7 @@ pub(super) struct Slot {
 
 pub(super) enum Doing {
     Idle { until: Duration },
-    Waits(oneshot::Receiver<Result<Told, Error>>),
+    Waits(oneshot::Receiver<Result<ClaimReply, Error>>),
     Works(Box<Work>),
 }
 
@@ -168,8 +168,8 @@ impl World {
         };
         let built = self.machines[machine].view.state().built;
         let facts = match (self.machines[machine].facts(&needs), &command) {
-            _ if built => self.machines[machine].facts(&needs).unwrap_or_else(|_| Facts::unknown()),
-            (_, Command::Post(_)) => Facts::unknown(),
+            _ if built => self.machines[machine].facts(&needs).unwrap_or_else(|_| Prefetched::unknown()),
+            (_, Command::Post(_)) => Prefetched::unknown(),
             _ => return,
         };
         let (answer, asked) = oneshot::channel();
@@ -235,12 +235,13 @@ impl World {
                 let (answer, told) = oneshot::channel();
                 self.actors.tickets += 1;
                 let ticket = self.actors.tickets;
-                let claimer = Claimer { ticket, cold: false, until: None, kept: false, facts: Facts::none(), answer };
+                let claimer =
+                    Claimer { ticket, cold: false, until: None, kept: false, facts: Prefetched::none(), answer };
                 self.actors.slots[n].doing = Doing::Waits(told);
                 self.request(machine, Request::Claim { wish, claimer });
             }
             Doing::Waits(told) => match told.try_recv() {
-                Ok(Ok(Told::Claimed(claimed))) => {
+                Ok(Ok(ClaimReply::Claimed(claimed))) => {
                     self.checks.claimed(&claimed);
                     let write_at = at + Duration::from_millis(self.rng.random_range(10..6_000));
                     let work = Work {
@@ -284,7 +285,7 @@ impl World {
         if work.beat_at <= at {
             work.beat_at = at + HEARTBEAT;
             let (answer, _) = oneshot::channel();
-            self.word(machine, held, Word::Heartbeat, answer);
+            self.word(machine, held, LiveUpdate::Heartbeat, answer);
             return;
         }
         if let Some(ending) = &mut work.ending {
@@ -312,7 +313,7 @@ impl World {
             work.text.push_str(&text);
             let (answer, said) = oneshot::channel();
             work.said = Some(said);
-            self.word(machine, held, Word::Delta { index, text: text.into(), before: None }, answer);
+            self.word(machine, held, LiveUpdate::Delta { index, text: text.into(), before: None }, answer);
         } else if work.said.is_none() {
             let end = work.end.get_or_insert_with(|| match self.rng.random_range(0..10) {
                 0 => End::Failed { reason: "model-broke: simulated".into(), retryable: true },
@@ -326,13 +327,13 @@ impl World {
             let command = Command::End(held, end.clone());
             let (answer, ending) = oneshot::channel();
             work.ending = Some(ending);
-            let facts = self.machines[machine].facts(&[held.message_id]).unwrap_or_else(|_| Facts::unknown());
+            let facts = self.machines[machine].facts(&[held.message_id]).unwrap_or_else(|_| Prefetched::unknown());
             let epoch = self.epoch_of(machine);
             self.request(machine, Request::Command { command, facts, epoch, answer });
         }
     }
 
-    fn word(&mut self, machine: usize, held: Held, word: Word, answer: oneshot::Sender<Result<Heard, Error>>) {
+    fn word(&mut self, machine: usize, held: Held, word: LiveUpdate, answer: oneshot::Sender<Result<Heard, Error>>) {
         let (process, wait) = (self.machines[machine].process, Duration::from_micros(self.rng.random_range(20..2_000)));
         self.after(wait, What::Arrive { machine, process, input: Input::Say { held, word, answer } });
     }

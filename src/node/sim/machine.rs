@@ -21,7 +21,7 @@ use super::super::{
     view::View,
 };
 use crate::{
-    decide::{Fact, Facts, Policy, post::Post},
+    decide::{Fact, Policy, Prefetched, post::Post},
     outbox::{Counts, Parked, Settled},
     projection::{Limits, Projections, SnapshotData},
 };
@@ -184,16 +184,16 @@ impl Machine {
     }
 
     /// What is known of these messages as of what is applied here.
-    pub(super) fn facts(&self, ids: &[MessageId]) -> Result<Facts, Error> {
+    pub(super) fn facts(&self, ids: &[MessageId]) -> Result<Prefetched, Error> {
         if ids.is_empty() {
-            return Ok(Facts::none());
+            return Ok(Prefetched::none());
         }
         let known = &self.known.newest;
         let fact = |id: &MessageId| {
             let (record, posted) = (known.record(id, None)?, known.posted(id)?.clone());
             Some((*id, Fact { record, posted }))
         };
-        Ok(Facts { as_of: self.known.position, known: ids.iter().filter_map(fact).collect() })
+        Ok(Prefetched { as_of: self.known.position, known: ids.iter().filter_map(fact).collect() })
     }
 
     /// Follows what the core has applied.

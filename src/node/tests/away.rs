@@ -469,7 +469,7 @@ async fn what_another_node_writes_is_shown_here_and_a_missed_piece_heals() {
     let claimed = timeout(PATIENCE, twin.node.claim(&bot(), &"twin/bot/1".into(), None)).await.unwrap().unwrap();
     for (index, text) in ["one ", "two ", "three"].into_iter().enumerate() {
         twin.node
-            .say(claimed.held, Word::Delta { index: index as u32, text: text.into(), before: None })
+            .say(claimed.held, LiveUpdate::Delta { index: index as u32, text: text.into(), before: None })
             .await
             .unwrap();
         let words = twin.said.recv().await.unwrap();

@@ -36,7 +36,7 @@ async fn a_silent_workers_claim_is_taken_over_after_the_lease_and_the_late_one_c
     for _ in 0..20 {
         sleep(LEASE / 10).await;
         silent_since = Instant::now();
-        rig.node.say(a.held, Word::Heartbeat).await.unwrap();
+        rig.node.say(a.held, LiveUpdate::Heartbeat).await.unwrap();
     }
     assert!(!a.over.is_cancelled());
 
@@ -48,7 +48,7 @@ async fn a_silent_workers_claim_is_taken_over_after_the_lease_and_the_late_one_c
 
     let stale = Refusal::StaleFence { worker: "b".into(), fence: b.held.fence };
     assert_eq!(refusal(rig.delta(a.held, 2, "late").await), stale);
-    assert_eq!(refusal(rig.node.say(a.held, Word::Heartbeat).await), stale);
+    assert_eq!(refusal(rig.node.say(a.held, LiveUpdate::Heartbeat).await), stale);
     assert_eq!(refusal(rig.node.end(a.held, answer("words of a")).await), stale);
     assert_eq!(refusal(rig.node.end(a.held, fails(true)).await), stale);
     assert_eq!(refusal(rig.node.end(a.held, End::Released(release::GOODBYE)).await), stale);
@@ -59,7 +59,7 @@ async fn a_silent_workers_claim_is_taken_over_after_the_lease_and_the_late_one_c
     let ended = Refusal::AlreadyEnded(Status::Answered);
     for late in [a.held, b.held] {
         assert_eq!(refusal(rig.delta(late, 1, "late").await), ended);
-        assert_eq!(refusal(rig.node.say(late, Word::Heartbeat).await), ended);
+        assert_eq!(refusal(rig.node.say(late, LiveUpdate::Heartbeat).await), ended);
         assert_eq!(refusal(rig.node.end(late, answer("again")).await), ended);
     }
 

@@ -126,7 +126,7 @@ async fn the_time_to_the_first_word_is_right_on_a_node_whose_clock_is_an_hour_of
         tokio::time::sleep(Duration::from_millis(RETRY_MS)).await;
         let wrong = pair.node("wrong", off_ms).await;
         timeout(PATIENCE, wrong.reached(held.fence)).await.unwrap().unwrap();
-        wrong.say(held, Word::Delta { index: 0, text: "words".into(), before: None }).await.unwrap();
+        wrong.say(held, LiveUpdate::Delta { index: 0, text: "words".into(), before: None }).await.unwrap();
         let state = wrong.state();
         let first_ms = state.writing[&id].first_ms.unwrap();
         assert!((RETRY_MS / 2..SANE_MS).contains(&first_ms), "{off_ms}: {first_ms}");

@@ -152,7 +152,7 @@ async fn a_message_is_seen_all_the_way_and_whoever_comes_later_sees_the_same() {
     screen.until("the claim", |shown| state_of(shown, &early) == Some("claimed")).await;
     let open = &screen.shown.open[0];
     assert_eq!((open.worker.as_deref(), open.attempt, open.ahead), (Some("gpu-2"), 1, None));
-    let stage = |stage: &str, progress| Word::Stage { stage: stage.into(), progress };
+    let stage = |stage: &str, progress| LiveUpdate::Stage { stage: stage.into(), progress };
     rig.node.say(claimed.held, stage("loading-model", Some(0.5))).await.unwrap();
     screen.until("loading", |shown| state_of(shown, &early) == Some("loading-model")).await;
     assert_eq!(screen.shown.open[0].progress, Some(0.5));

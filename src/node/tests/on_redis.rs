@@ -115,7 +115,7 @@ async fn a_key_that_two_nodes_are_asked_under_at_the_same_instant_is_one_claim()
         }
         assert_eq!((claims[0].held, claims[0].reply_id), (claims[1].held, reply_id));
         // Words to one node, the end to the other.
-        let word = Word::Delta { index: 0, text: "it is ".into(), before: None };
+        let word = LiveUpdate::Delta { index: 0, text: "it is ".into(), before: None };
         nodes[n % 2].say(claims[0].held, word).await.unwrap();
         nodes[(n + 1) % 2].end(claims[0].held, answer("it is mine")).await.unwrap();
         let rest = timeout(PATIENCE, nodes[0].claim(&bot(), &"rest".into(), None)).await.unwrap().unwrap();
@@ -137,7 +137,7 @@ async fn words_that_are_said_to_another_node_go_on_where_they_were_on_all() {
     for index in 0..40 {
         let (piece, n) = (format!("{index} "), (index / 5 % 2) as usize);
         let say = |before: Option<&str>| {
-            let word = Word::Delta { index, text: piece.as_str().into(), before: before.map(Into::into) };
+            let word = LiveUpdate::Delta { index, text: piece.as_str().into(), before: before.map(Into::into) };
             nodes[n].say(held, word)
         };
         let heard = match say(None).await {
@@ -150,7 +150,7 @@ async fn words_that_are_said_to_another_node_go_on_where_they_were_on_all() {
     }
     let caught_up = async {
         // Nothing changes by a piece that is known already.
-        let known = Word::Delta { index: 0, text: "0 ".into(), before: None };
+        let known = LiveUpdate::Delta { index: 0, text: "0 ".into(), before: None };
         while nodes[0].say(held, known.clone()).await.unwrap().next_index < 40 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

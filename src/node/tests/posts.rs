@@ -139,7 +139,7 @@ async fn words_are_answered_while_an_append_is_held_and_thousands_of_posts_wait(
     };
     timeout(PATIENCE, all_wait).await.expect("the way to the core is full");
     let words = async {
-        rig.node.say(claimed.held, Word::Heartbeat).await.unwrap();
+        rig.node.say(claimed.held, LiveUpdate::Heartbeat).await.unwrap();
         rig.delta(claimed.held, 0, "words").await.unwrap();
     };
     timeout(PATIENCE, words).await.expect("words do not wait for posts");

@@ -141,7 +141,7 @@ async fn a_call_that_says_all_words_before_it_heals_the_gap_and_changes_none() {
     rig.ask("hello").await;
     let held = rig.again("k", LONG).await.unwrap().unwrap().held;
     let say = |index, text: &'static str, before: Option<&'static str>| {
-        rig.node.say(held, Word::Delta { index, text: text.into(), before: before.map(Into::into) })
+        rig.node.say(held, LiveUpdate::Delta { index, text: text.into(), before: before.map(Into::into) })
     };
     assert_eq!(say(0, "a ", None).await.unwrap().next_index, 1);
     assert!(matches!(say(3, "d", None).await, Err(Error::DeltaGap { expected: 1 })));

@@ -34,7 +34,7 @@ pub(super) fn carry_out(world: &mut World, plan: &Plan, came: &mut BTreeMap<Stri
         take(world, decided, &|why| wish.refused(why));
     }
     for (id, wish) in &plan.changes {
-        let decided = change(&world.projections, &Facts::none(), &world.policy, *id, *wish);
+        let decided = change(&world.projections, &Prefetched::none(), &world.policy, *id, *wish);
         take(world, decided, &|why| refused_change(*id, *wish, why));
     }
     refused

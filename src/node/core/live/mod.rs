@@ -21,9 +21,9 @@ use bytes::Bytes;
 use tracing::debug;
 
 use self::said::{Said, SaidWord};
-use super::super::{Error, REPLY_BYTES_MAX, Stage, State, Text, Word, Writing};
+use super::super::{Error, LiveUpdate, REPLY_BYTES_MAX, Stage, State, Text, Writing};
 use crate::{
-    decide::{Facts, work, work::Held},
+    decide::{Prefetched, work, work::Held},
     fanout::{Frame, frame},
     projection::queue::{Claim, Open},
 };
@@ -100,30 +100,36 @@ impl Live {
     }
 
     /// A live word: only of the live claim, and pieces only in order.
-    pub(super) fn word(&mut self, state: &mut State, held: Held, word: Word, times: Times) -> Result<Spoken, Error> {
-        let (open, claim) = work::holder(&state.projections, &Facts::none(), held)?;
+    pub(super) fn word(
+        &mut self,
+        state: &mut State,
+        held: Held,
+        word: LiveUpdate,
+        times: Times,
+    ) -> Result<Spoken, Error> {
+        let (open, claim) = work::holder(&state.projections, &Prefetched::none(), held)?;
         let lease = Duration::from_millis(claim.lease_ms);
         let message_id = held.message_id;
         // Every claim applied has one; the last resort is an empty one.
         let writing = state.writing.entry(message_id).or_insert_with(|| Writing::new(open, claim, None));
         let (mut frames, mut said) = (Vec::new(), Vec::new());
         match word {
-            Word::Heartbeat => {
+            LiveUpdate::Heartbeat => {
                 said.push(SaidWord::Heartbeat);
                 if writing.next_index > 0 {
                     said.push(SaidWord::Written { next_index: writing.next_index });
                 }
             }
-            Word::Stage { stage, progress } => {
+            LiveUpdate::Stage { stage, progress } => {
                 writing.comes_to(&stage, progress, times.wall_ms);
                 said.push(SaidWord::Stage { stage: stage.clone(), progress });
                 frames.push(frame::live("reply.progress", &Progress { message_id, stage, ahead: None, progress }));
             }
-            Word::Delta { index, .. } if index < writing.next_index => {}
-            Word::Delta { index, before: None, .. } if index > writing.next_index => {
+            LiveUpdate::Delta { index, .. } if index < writing.next_index => {}
+            LiveUpdate::Delta { index, before: None, .. } if index > writing.next_index => {
                 return Err(Error::DeltaGap { expected: writing.next_index });
             }
-            Word::Delta { index, text, before } => {
+            LiveUpdate::Delta { index, text, before } => {
                 let missing = before.filter(|_| index > writing.next_index);
                 let shown = missing.as_deref().unwrap_or(&writing.text);
                 if !shown.starts_with(writing.text.as_str()) {

@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::{Answer, Command, Error, Node, Request};
 use crate::{
-    decide::Facts,
+    decide::Prefetched,
     log::{self, Access},
 };
 
@@ -48,7 +48,7 @@ impl Node {
     pub async fn note_checkpoint(&self, epoch: Epoch, checkpoint: LogCheckpoint) -> Result<bool, Error> {
         let (answer, decided) = oneshot::channel();
         let command = Command::Checkpoint(checkpoint);
-        self.send(Request::Command { command, facts: Facts::none(), epoch, answer }).await?;
+        self.send(Request::Command { command, facts: Prefetched::none(), epoch, answer }).await?;
         let decided = decided.await.map_err(|_| Error::Stopping)??;
         Ok(matches!(decided.answer, Answer::Entries(_)))
     }

@@ -14,7 +14,7 @@ use super::{
     indexed::{Indexed, index_error},
 };
 use crate::{
-    decide::{Fact, Facts},
+    decide::{Fact, Prefetched},
     fanout::frame,
     index::{Page, Reader},
     log::{self, READ_BYTES_MAX},
@@ -53,13 +53,13 @@ impl Range {
 
 impl Node {
     /// Reads what a command needs to know about these messages.
-    pub(super) async fn facts(&self, ids: &[MessageId]) -> Result<Facts, Error> {
+    pub(super) async fn facts(&self, ids: &[MessageId]) -> Result<Prefetched, Error> {
         if ids.is_empty() {
-            return Ok(Facts::none());
+            return Ok(Prefetched::none());
         }
         self.state().check_built()?;
         let reader = self.inner.index().index.reader();
-        let mut facts = Facts { as_of: reader.position(), known: Vec::new() };
+        let mut facts = Prefetched { as_of: reader.position(), known: Vec::new() };
         for id in ids {
             // What the index does not have is newer than `as_of`, and the projections cover it.
             let Some(record) = reader.record(*id).map_err(index_error)? else { continue };

@@ -1,4 +1,4 @@
-//! The picture: what is looked at in one step, and how that and the fold are shown.
+//! The view: what is looked at in one step, and how that and the fold are shown.
 //!
 //! Promise: everything in it stands at one position, but for what is live. Only while the log cannot be read what ended and
 //! the minutes lag behind.
@@ -14,7 +14,7 @@ use antiphon_schemas::{
 };
 use tracing::debug;
 
-use super::{Fold, Node, Picture, Surroundings};
+use super::{Fold, MonitorView, Node, Surroundings};
 use crate::{
     node::{
         Condition, State,
@@ -79,7 +79,7 @@ impl Seen {
 }
 
 /// Looks at the state and brings the fold there. Whether what is shown does not go on from what was shown before.
-pub(super) async fn look(node: &Node, fold: &mut Option<Fold>, surroundings: &dyn Surroundings) -> (Picture, bool) {
+pub(super) async fn look(node: &Node, fold: &mut Option<Fold>, surroundings: &dyn Surroundings) -> (MonitorView, bool) {
     let seen = Seen::of(node, fold.as_ref());
     let mut anew = false;
     match (&seen.all, &mut *fold) {
@@ -98,7 +98,7 @@ pub(super) async fn look(node: &Node, fold: &mut Option<Fold>, surroundings: &dy
     if let Some(fold) = fold {
         look_up(node, fold, &seen.open_list).await;
     }
-    (picture(node, seen, fold.as_ref(), surroundings), anew)
+    (view(node, seen, fold.as_ref(), surroundings), anew)
 }
 
 /// Looks up what messages say that were posted before the fold began.
@@ -112,7 +112,7 @@ async fn look_up(node: &Node, fold: &mut Fold, open_list: &OpenList) {
     }
 }
 
-fn picture(node: &Node, seen: Seen, fold: Option<&Fold>, surroundings: &dyn Surroundings) -> Picture {
+fn view(node: &Node, seen: Seen, fold: Option<&Fold>, surroundings: &dyn Surroundings) -> MonitorView {
     let (epoch, monitor) = (seen.epoch, fold.map(|fold| &fold.monitor));
     let health = health(node, &seen, surroundings);
     let queues = seen.lanes.into_iter().map(|(bot, depth, lanes, oldest_ms)| {
@@ -157,7 +157,7 @@ fn picture(node: &Node, seen: Seen, fold: Option<&Fold>, surroundings: &dyn Surr
         workers: node.listed(seen.held, epoch, surroundings),
     };
     let [ended_count, hidden_count] = monitor.map_or([0; 2], |monitor| [monitor.ended_count(), monitor.hidden_count()]);
-    Picture { snapshot, ended_count, hidden_count, encoded: OnceLock::new() }
+    MonitorView { snapshot, ended_count, hidden_count, encoded: OnceLock::new() }
 }
 
 fn health(node: &Node, seen: &Seen, surroundings: &dyn Surroundings) -> MonitorHealth {

@@ -9,15 +9,15 @@ use super::State;
 /// The state as of now, for as long as this lives. Hold it briefly: the core waits for it. Take what is needed, as
 /// clones of `Arc`s where it is large, and encode afterwards.
 #[derive(Debug)]
-pub struct Reading<'a> {
+pub struct StateGuard<'a> {
     state: RwLockReadGuard<'a, State>,
     #[cfg(test)]
     _hold: crate::projection::looks::Hold,
 }
 
-impl<'a> Reading<'a> {
-    pub(super) fn of(state: RwLockReadGuard<'a, State>) -> Reading<'a> {
-        Reading {
+impl<'a> StateGuard<'a> {
+    pub(super) fn of(state: RwLockReadGuard<'a, State>) -> StateGuard<'a> {
+        StateGuard {
             state,
             #[cfg(test)]
             _hold: crate::projection::looks::Hold::begin(),
@@ -25,7 +25,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-impl Deref for Reading<'_> {
+impl Deref for StateGuard<'_> {
     type Target = State;
     fn deref(&self) -> &State {
         &self.state
