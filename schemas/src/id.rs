@@ -146,6 +146,17 @@ pub struct Cursor {
     pub seq: Seq,
 }
 
+impl Cursor {
+    /// The partition of every log of this version.
+    pub const PARTITION: u8 = 0;
+
+    /// The position `seq` in the log of this epoch. The one place that names a partition, so that a log of many needs its
+    /// callers to say which, and the compiler finds them.
+    pub const fn new(epoch: Epoch, seq: Seq) -> Cursor {
+        Cursor { epoch, partition: Cursor::PARTITION, seq }
+    }
+}
+
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{:02x}-{:016}", self.epoch, self.partition, self.seq.0)
@@ -309,7 +320,7 @@ mod tests {
     proptest! {
         #[test]
         fn cursors_of_one_epoch_sort_like_their_positions(epoch: u64, a in 0..Seq::MAX.0, b in 0..Seq::MAX.0) {
-            let cursor = |seq| Cursor { epoch: Epoch(epoch), partition: 0, seq: Seq(seq) };
+            let cursor = |seq| Cursor::new(Epoch(epoch), Seq(seq));
             prop_assert_eq!(cursor(a).to_string().parse::<Cursor>().ok(), Some(cursor(a)));
             prop_assert_eq!(cursor(a).to_string().cmp(&cursor(b).to_string()), a.cmp(&b));
         }

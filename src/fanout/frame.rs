@@ -41,7 +41,7 @@ pub fn at(cursor: Cursor, name: &str, data: &impl Serialize) -> Frame {
 
 /// The frame of an entry; `None` for kinds that a feed does not carry. `redacted`: its text is hidden.
 pub fn of_entry(entry: &Entry, epoch: Epoch, redacted: bool) -> Option<Frame> {
-    let cursor = Cursor { epoch, partition: 0, seq: entry.header.seq };
+    let cursor = Cursor::new(epoch, entry.header.seq);
     let shows = view::posted_id(entry);
     let name = entry.event.kind();
     let bytes = match data(entry, epoch, redacted)? {

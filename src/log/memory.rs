@@ -37,7 +37,7 @@ impl MemoryLog {
     pub fn new(epoch: Epoch, clock: Clock) -> MemoryLog {
         let durability = "none: the log is in memory and ends with the process".to_string();
         MemoryLog {
-            info: Info { epoch, partition: 0, backend: "memory", durability },
+            info: Info { epoch, partition: antiphon_schemas::Cursor::PARTITION, backend: "memory", durability },
             clock,
             state: Mutex::default(),
             tail: watch::Sender::new(Seq::ZERO),

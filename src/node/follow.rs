@@ -138,7 +138,7 @@ impl Follower {
         let fits = fits.count();
         messages.drain(..messages.len() - fits);
         let epoch = joined.epoch;
-        let cursor = Cursor { epoch, partition: 0, seq: joined.position };
+        let cursor = Cursor::new(epoch, joined.position);
         let mut bytes = BytesMut::new();
         if let Some(reason) = reason {
             bytes.extend_from_slice(&frame::at(cursor, "reset", &Restart { reason: reason.into() }).bytes);

@@ -151,7 +151,7 @@ impl Node {
 
     /// `seq` as a cursor of what it shows.
     pub fn cursor(&self, seq: Seq) -> Cursor {
-        Cursor { epoch: self.epoch(), partition: 0, seq }
+        Cursor::new(self.epoch(), seq)
     }
 
     /// The operator's settings for decisions.
@@ -299,7 +299,7 @@ impl Node {
     /// [`Error::Refused`] when the claim was over before: nothing is written. [`Error::Log`]: try again.
     pub async fn end(&self, held: Held, end: End) -> Result<Cursor, Error> {
         let Answered { epoch, position, .. } = self.command(Command::End(held, end), &[held.message_id]).await?;
-        Ok(Cursor { epoch, partition: 0, seq: position })
+        Ok(Cursor::new(epoch, position))
     }
 
     /// Proves that the node works: the log takes a (empty) batch, and a live event comes back through a feed.

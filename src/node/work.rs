@@ -72,7 +72,7 @@ pub struct Ended {
 impl Ended {
     /// Where it is in the log.
     pub fn at(&self) -> Cursor {
-        Cursor { epoch: self.epoch, partition: 0, seq: self.entry.header.seq }
+        Cursor::new(self.epoch, self.entry.header.seq)
     }
 }
 

@@ -20,7 +20,7 @@ pub const ERASED_AUTHOR: &str = "erased";
 
 /// A position of this log as given out.
 pub fn position(epoch: Epoch, seq: Seq) -> Position {
-    Position(Cursor { epoch, partition: 0, seq })
+    Position(Cursor::new(epoch, seq))
 }
 
 /// What a message shows of the entry that posted it: a fraction of its size, so that many can be kept. Texts are shared.

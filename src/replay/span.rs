@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn times_and_positions_are_told_apart() {
         let epoch = Epoch(0x17a7_1cc4_a21d_e623);
-        let cursor = Cursor { epoch, partition: 0, seq: Seq(4) };
+        let cursor = Cursor::new(epoch, Seq(4));
         for (text, moment) in [
             ("0", Moment::Position(Seq(0))),
             ("1234", Moment::Position(Seq(1234))),

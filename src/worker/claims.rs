@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     fn fence(seq: u64) -> Position {
-        Position(Cursor { epoch: Epoch(1), partition: 0, seq: Seq(seq) })
+        Position(Cursor::new(Epoch(1), Seq(seq)))
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub fn message(author: &str, kind: AuthorKind, text: &str) -> Arc<Message> {
         text: text.into(),
         at: "2026-01-01T00:00:00.000Z".into(),
         reply_to: None,
-        position: Position(Cursor { epoch: Epoch(1), partition: 0, seq: Seq(1) }),
+        position: Position(Cursor::new(Epoch(1), Seq(1))),
         status: Status::Claimed,
         reason: None,
         redacted: false,

@@ -197,7 +197,7 @@ impl FileLog {
         });
         let info = Info {
             epoch,
-            partition: 0,
+            partition: antiphon_schemas::Cursor::PARTITION,
             backend: "file",
             durability: "an acknowledged entry is on this machine's disk (fdatasync)".into(),
         };

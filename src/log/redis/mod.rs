@@ -172,7 +172,7 @@ impl Log for RedisLog {
         let state = self.inner.state();
         Info {
             epoch: state.epoch.unwrap_or(Epoch(0)),
-            partition: 0,
+            partition: antiphon_schemas::Cursor::PARTITION,
             backend: "redis",
             durability: state.durability.clone(),
         }

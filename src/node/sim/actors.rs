@@ -18,7 +18,8 @@ use super::{
         Claimed, Error, Heard, LiveUpdate,
         core::{Answer, Answered, ClaimReply, Claimer, Command, Input, Request},
     },
-    world::{What, World, bot, room},
+    schedule::What,
+    world::{World, bot, room},
 };
 use crate::decide::{
     Prefetched, Refusal,

@@ -15,8 +15,9 @@ use super::{
         erase::Due,
     },
     machine::LIMITS,
+    plan::{MAX_AGE_MS, Plan, RETRY_BASE_MS},
     store::Store,
-    world::{MAX_AGE_MS, Plan, RETRY_BASE_MS, World},
+    world::World,
 };
 use crate::{
     fanout::{Feed, FeedItem, frame},

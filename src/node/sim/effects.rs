@@ -14,8 +14,9 @@ use super::{
         erase::Page,
     },
     machine::{LIMITS, fresh, now},
+    schedule::What,
     store::away,
-    world::{What, World},
+    world::World,
 };
 use crate::{
     log::{Append, Error, Resynced},

@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::{
-    machine::Machine,
-    world::{LEASE, What, World},
-};
+use super::{machine::Machine, plan::LEASE, schedule::What, world::World};
 
 impl World {
     pub(super) fn fault(&mut self) {

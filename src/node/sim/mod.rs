@@ -17,6 +17,8 @@ mod checks;
 mod effects;
 mod faults;
 mod machine;
+mod plan;
+mod schedule;
 mod store;
 mod tests;
 mod world;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::world::{Plan, World};
+use super::{plan::Plan, world::World};
 
 /// Runs a plan; what went wrong, and after how many steps.
 fn run(plan: Plan) -> Result<u64, (u64, String)> {

@@ -1,150 +1,32 @@
 //! The simulated world: time, machines, store, and what is on its way between them.
 
 use std::{
-    cmp::Reverse,
-    collections::BinaryHeap,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use antiphon_schemas::{BotName, Entry, Epoch, RoomName, Seq};
+use antiphon_schemas::{BotName, Entry, Epoch, RoomName};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::{
     super::{
-        core::{Effect, Input, Request},
-        erase::{Due, Page},
+        core::{Input, Request},
+        erase::Due,
     },
     actors::Actors,
     checks::Checks,
     machine::{Machine, Ready, class, fresh, now},
+    plan::{ATTEMPTS_MAX, LEASE, MAX_AGE_MS, Plan, RETRY_BASE_MS},
+    schedule::{Schedule, What},
     store::Store,
 };
 use crate::{
     decide::{BotRule, Policy},
-    log::{Access, Append},
+    log::Access,
 };
 
 /// How often people and bots look around.
 const ACT_EVERY: Duration = Duration::from_millis(50);
-pub(super) const LEASE: Duration = Duration::from_secs(10);
-pub(super) const MAX_AGE_MS: u64 = 120_000;
-pub(super) const RETRY_BASE_MS: u64 = 1_000;
-pub(super) const ATTEMPTS_MAX: u32 = 3;
-
-/// What may go wrong in a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Plan {
-    pub(super) seed: u64,
-    pub(super) nodes: usize,
-    /// People act and things go wrong for so long.
-    pub(super) busy: Duration,
-    pub(super) pauses: bool,
-    pub(super) kills: bool,
-    pub(super) outages: bool,
-    pub(super) lost_answers: bool,
-    pub(super) failovers: bool,
-    pub(super) skews: bool,
-    pub(super) steps: bool,
-    pub(super) full: bool,
-}
-
-impl Plan {
-    /// Everything that may go wrong, chosen by a seed. One node has its log for itself: that one cannot go away.
-    pub(super) fn of(seed: u64) -> Plan {
-        let mut rng = StdRng::seed_from_u64(seed ^ 0x5eed);
-        let nodes = rng.random_range(1..=3);
-        let shared = nodes > 1;
-        Plan {
-            seed,
-            nodes,
-            busy: Duration::from_secs(rng.random_range(20..=90)),
-            pauses: rng.random_bool(0.6),
-            kills: rng.random_bool(0.5),
-            outages: shared && rng.random_bool(0.5),
-            lost_answers: shared && rng.random_bool(0.5),
-            failovers: shared && rng.random_bool(0.3),
-            skews: rng.random_bool(0.5),
-            steps: rng.random_bool(0.3),
-            full: rng.random_bool(0.3),
-        }
-    }
-}
-
-/// What happens at a time.
-pub(super) enum What {
-    /// A machine takes the next of its mailbox.
-    Wake {
-        machine: usize,
-    },
-    /// Something arrives in a mailbox, if that process still runs.
-    Arrive {
-        machine: usize,
-        process: u64,
-        input: Input,
-    },
-    /// An append reaches the store.
-    Append {
-        machine: usize,
-        process: u64,
-        session: u64,
-        batch: Vec<Append>,
-    },
-    /// A read, a rebuild, a write of a disk, an erasure come to their end.
-    Effect {
-        machine: usize,
-        process: u64,
-        effect: Effect,
-    },
-    Erase {
-        machine: usize,
-        process: u64,
-        epoch: Epoch,
-        page: Page,
-    },
-    Erased {
-        machine: usize,
-        process: u64,
-        page: Page,
-        done: bool,
-    },
-    Indexed {
-        machine: usize,
-        process: u64,
-        upto: Seq,
-    },
-    /// People and bots act.
-    Act,
-    Fault,
-    Restart {
-        machine: usize,
-    },
-    StoreBack,
-    Space,
-}
-
-struct Scheduled {
-    at: Duration,
-    order: u64,
-    what: What,
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Scheduled) -> bool {
-        self.order == other.order
-    }
-}
-impl Eq for Scheduled {}
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Scheduled) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Scheduled) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
-    }
-}
 
 /// See the module header.
 pub(super) struct World {
@@ -152,8 +34,7 @@ pub(super) struct World {
     pub(super) rng: StdRng,
     pub(super) at: Duration,
     pub(super) base: Instant,
-    order: u64,
-    events: BinaryHeap<Reverse<Scheduled>>,
+    schedule: Schedule,
     pub(super) store: Store,
     /// The bodies that a failover brings back: those of before the last erasures.
     pub(super) bodies: Vec<Arc<Entry>>,
@@ -196,8 +77,7 @@ impl World {
             rng,
             at: Duration::ZERO,
             base: Instant::now(),
-            order: 0,
-            events: BinaryHeap::new(),
+            schedule: Schedule::default(),
             store: Store::new(),
             bodies: Vec::new(),
             machines,
@@ -234,8 +114,7 @@ impl World {
     }
 
     pub(super) fn after(&mut self, wait: Duration, what: What) {
-        self.order += 1;
-        self.events.push(Reverse(Scheduled { at: self.at + wait, order: self.order, what }));
+        self.schedule.push(self.at + wait, what);
     }
 
     pub(super) fn latency(&mut self) -> Duration {
@@ -250,7 +129,7 @@ impl World {
     /// Runs until everything has settled, or a check fails.
     pub(super) fn run(&mut self) -> Result<(), String> {
         let end = self.plan.busy + Duration::from_secs(600);
-        while let Some(Reverse(Scheduled { at, what, .. })) = self.events.pop() {
+        while let Some((at, what)) = self.schedule.pop() {
             self.at = self.at.max(at);
             self.steps += 1;
             self.happen(what)?;
@@ -337,8 +216,7 @@ impl World {
     }
 
     pub(super) fn arrive(&mut self, machine: usize, process: u64, input: Input) {
-        self.order += 1;
-        let order = self.order;
+        let order = self.schedule.number();
         let to = &mut self.machines[machine];
         if to.process != process {
             return;

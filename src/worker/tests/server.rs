@@ -127,7 +127,7 @@ pub(super) fn what(request: &Request) -> &str {
 }
 
 pub(super) fn fence(seq: u64) -> Position {
-    Position(Cursor { epoch: Epoch(1), partition: 0, seq: Seq(seq) })
+    Position(Cursor::new(Epoch(1), Seq(seq)))
 }
 
 pub(super) fn profiles_of(names: &[&str]) -> BotProfiles {
