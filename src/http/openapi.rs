@@ -18,7 +18,7 @@ struct Route {
 
 const NO_PROBLEMS: &[(u16, &str)] = &[];
 const UNAVAILABLE: (u16, &str) =
-    (503, "log-away, log-failed, log-full, index-failed, behind, busy, stopping: try again");
+    (503, "log-away, log-failed, log-full, log-busy, index-failed, behind, busy, stopping: try again");
 const NO_MESSAGE: (u16, &str) = (404, "no-such-message");
 
 const NO_KEY: (u16, &str) = (401, "no-key, bad-key");
@@ -26,7 +26,7 @@ const NOT_YOURS: (u16, &str) = (403, "not-your-bot, not-your-name, foreign-host,
 const OVER: (u16, &str) = (409, "stale-fence, ended: stop working on it");
 const SAY_AGAIN: (u16, &str) = (
     503,
-    "log-away, log-failed, log-full, index-failed, behind, busy, stopping: say the same again, here or to another node",
+    "log-away, log-failed, log-full, log-busy, index-failed, behind, busy, stopping: say the same again, here or to another node",
 );
 
 const ROUTES: &[Route] = &[
@@ -53,7 +53,7 @@ const ROUTES: &[Route] = &[
             (415, "not-json"),
             (
                 503,
-                "queue-full, log-away, log-failed, log-full, index-failed, busy, stopping: try again with the same id",
+                "queue-full, log-away, log-failed, log-full, log-busy, index-failed, busy, stopping: try again with the same id",
             ),
         ],
     },

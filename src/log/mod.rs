@@ -143,7 +143,11 @@ pub enum Error {
     /// Nothing written; free some space, then try again.
     #[error("the log cannot grow: {0}; nothing was written, try again")]
     Full(String),
-    /// A write or sync failed; nothing more is acknowledged until the process restarts.
+    /// The system refuses what a write needs at the moment (no descriptors or memory left, a folder that is away). Nothing
+    /// was written; the same call may succeed as soon as the cause is gone.
+    #[error("the log cannot write at the moment: {0}; nothing was written, try again")]
+    Busy(String),
+    /// A sync failed; nothing more is acknowledged until the process restarts.
     #[error("the log failed and takes no more writes until a restart: {0}")]
     Poisoned(String),
     /// The log is closing.
@@ -178,13 +182,14 @@ pub enum Error {
 impl Error {
     /// Whether the same call may succeed later without a restart.
     pub fn retryable(&self) -> bool {
-        matches!(self, Error::Full(_) | Error::Away(_))
+        matches!(self, Error::Full(_) | Error::Busy(_) | Error::Away(_))
     }
 
     /// A stable kebab code.
     pub fn code(&self) -> &'static str {
         match self {
             Error::Full(_) => "log-full",
+            Error::Busy(_) => "log-busy",
             Error::Poisoned(_) => "log-failed",
             Error::Closed => "log-closed",
             Error::Damaged { .. } => "log-damaged",

@@ -15,13 +15,13 @@
 //!
 //! Not here: which thread does it and what it tells whom (`writer`), finding the records (`reader`).
 
-use std::{collections::BTreeMap, io, path::Path};
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
 use antiphon_schemas::Seq;
 use bytes::{Buf, BufMut};
 
 use super::{
-    disk::{Disk, read_all},
+    disk::{Disk, File, read_all},
     format::{Flaw, Seed, erased_record, take_record},
     segment,
 };
@@ -54,8 +54,12 @@ pub(super) enum Unreadable {
 }
 
 /// What is to be written where.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Intent(Vec<New>);
+#[derive(Debug)]
+pub(super) struct Intent {
+    new: Vec<New>,
+    /// Opened before anything is written, so that running out of descriptors cannot stop it half way.
+    segments: BTreeMap<Seq, Arc<dyn File>>,
+}
 
 #[derive(Debug, PartialEq, Eq)]
 struct New {
@@ -69,9 +73,10 @@ impl Intent {
     /// What erasing these comes to; those that are erased already are left out.
     pub(super) fn of(disk: &dyn Disk, folder: &Path, targets: &[Target]) -> Result<Intent, Unreadable> {
         let mut new = Vec::with_capacity(targets.len());
+        let mut segments = BTreeMap::new();
         for target in targets {
             let io = |error| Unreadable::Io(target.first, error);
-            let file = disk.open(&segment::path(folder, target.first)).map_err(io)?;
+            let file = segment_of(&mut segments, disk, folder, target.first).map_err(io)?;
             let flawed = |flaw| Unreadable::Flawed(*target, flaw);
             let (_, seed) = segment::read_header(&*file).map_err(io)?.map_err(flawed)?;
             let mut bytes = vec![0; target.len];
@@ -84,12 +89,12 @@ impl Intent {
                 new.push(New { first: target.first, seed, offset: target.offset, bytes });
             }
         }
-        Ok(Intent(new))
+        Ok(Intent { new, segments })
     }
 
     /// How many records it changes.
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.new.len()
     }
 
     /// Step 1; durable when it returns.
@@ -101,19 +106,18 @@ impl Intent {
     }
 
     /// The writes of step 2; durable after [`Intent::sync`].
-    pub(super) fn write(&self, disk: &dyn Disk, folder: &Path) -> io::Result<()> {
-        self.0.iter().try_for_each(|new| disk.open(&segment::path(folder, new.first))?.write_at(&new.bytes, new.offset))
+    pub(super) fn write(&self) -> io::Result<()> {
+        self.new.iter().try_for_each(|new| self.segments[&new.first].write_at(&new.bytes, new.offset))
     }
 
     /// The syncs of step 2.
-    pub(super) fn sync(&self, disk: &dyn Disk, folder: &Path) -> io::Result<()> {
-        let segments: BTreeMap<Seq, ()> = self.0.iter().map(|new| (new.first, ())).collect();
-        segments.keys().try_for_each(|first| disk.open(&segment::path(folder, *first))?.sync_data())
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.segments.values().try_for_each(|segment| segment.sync_data())
     }
 
     fn encode(&self) -> Vec<u8> {
         let mut records = Vec::new();
-        for new in &self.0 {
+        for new in &self.new {
             records.put_u64_le(new.first.0);
             records.put_u32_le(new.seed.crc());
             records.put_u64_le(new.offset);
@@ -145,13 +149,13 @@ impl Intent {
             new.push(New { first, seed, offset, bytes: bytes.to_vec() });
             rest = after;
         }
-        Some(Intent(new))
+        Some(Intent { new, segments: BTreeMap::new() })
     }
 
-    /// Whether everything that it changes is there: of a folder put together from backups it may not be.
-    fn fits(&self, disk: &dyn Disk, folder: &Path) -> io::Result<bool> {
-        for new in &self.0 {
-            let file = match disk.open(&segment::path(folder, new.first)) {
+    /// Opens what it changes, and says whether all of it is there: of a folder put together from backups it may not be.
+    fn fits(&mut self, disk: &dyn Disk, folder: &Path) -> io::Result<bool> {
+        for new in &self.new {
+            let file = match segment_of(&mut self.segments, disk, folder, new.first) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
                 file => file?,
             };
@@ -162,6 +166,20 @@ impl Intent {
         }
         Ok(true)
     }
+}
+
+/// The segment that begins with `first`, opened once.
+fn segment_of(
+    segments: &mut BTreeMap<Seq, Arc<dyn File>>,
+    disk: &dyn Disk,
+    folder: &Path,
+    first: Seq,
+) -> io::Result<Arc<dyn File>> {
+    if let Some(file) = segments.get(&first) {
+        return Ok(file.clone());
+    }
+    let file = disk.open(&segment::path(folder, first))?;
+    Ok(segments.entry(first).or_insert(file).clone())
 }
 
 /// Step 3; durable when it returns.
@@ -176,13 +194,13 @@ pub(super) fn redo(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         file => file?,
     };
-    if let Some(intent) = Intent::decode(&read_all(&*file)?) {
+    if let Some(mut intent) = Intent::decode(&read_all(&*file)?) {
         if intent.fits(disk, folder)? {
             // The process that wrote it may have crashed before its name was durable.
             file.sync_data()?;
             disk.sync_folder(folder)?;
-            intent.write(disk, folder)?;
-            intent.sync(disk, folder)?;
+            intent.write()?;
+            intent.sync()?;
             tracing::info!(records = intent.len(), "finished an erasure that the last stop had broken off");
         } else {
             tracing::warn!("`{NAME}` speaks of segments that are not there; it is passed over");
@@ -217,13 +235,14 @@ mod tests {
             put_record(&mut bytes, seed, entry, Place { batch_first: Seq(1), batch_len: 2, index: n as u32 });
             New { first: Seq(1), seed, offset: 512 + n as u64, bytes: bytes.to_vec() }
         };
-        let intent = Intent(read_all(&log).await.iter().enumerate().map(|(n, entry)| new(n, entry)).collect());
+        let new: Vec<_> = read_all(&log).await.iter().enumerate().map(|(n, entry)| new(n, entry)).collect();
+        let intent = Intent { new, segments: BTreeMap::new() };
         let bytes = intent.encode();
-        assert_eq!(Intent::decode(&bytes), Some(intent));
+        assert_eq!(Intent::decode(&bytes).map(|read| read.new), Some(intent.new));
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[at] ^= 1;
-            assert_eq!(Intent::decode(&changed), None, "byte {at}");
+            assert!(Intent::decode(&changed).is_none(), "byte {at}");
             // Cut before its first record it says nothing, which is as good.
             assert!(Intent::decode(&bytes[..at]).is_none());
         }

@@ -15,7 +15,9 @@
 //! - whatever a crash tore is cut whole on open: a batch is there or not; damage to anything older is refused by name;
 //! - a full disk answers [`Error::Full`] and writes nothing; when there is space again the log goes on;
 //! - an erased body is gone from its segment, and a crash meanwhile leaves the old record or the new one;
-//! - after a failed write or sync nothing is acknowledged until a restart ([`Error::Poisoned`]);
+//! - a system that refuses (no descriptors, no memory, a folder that is away, a failed write) is [`Error::Busy`]: nothing was
+//!   written, and the log goes on when the cause is gone;
+//! - after a failed sync nothing is acknowledged until a restart ([`Error::Poisoned`]);
 //! - opening reads the last segment, and as many before it as it takes to have [`super::SCAN_MAX`] entries, however long
 //!   the log is.
 //!
@@ -185,10 +187,18 @@ impl FileLog {
             meta: opened.meta.clone(),
             segment_bytes: options.segment_bytes.max(SEGMENT_BYTES_MIN),
             durable: sequencer.clone(),
-            segment: Segment { first, file: opened.file, seed: opened.seed, offset: opened.end.offset, ahead },
+            segment: Segment {
+                first,
+                file: opened.file,
+                seed: opened.seed,
+                offset: opened.end.offset,
+                ahead,
+                closed: false,
+            },
             reader: reader.clone(),
             tail: tail_sender,
             buffer: BytesMut::new(),
+            refusing: false,
         };
         let queue = Arc::new(Queue::new(sequencer, clock));
         let thread = thread::Builder::new().name("log-commit".into()).spawn({

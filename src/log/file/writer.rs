@@ -1,13 +1,15 @@
 //! The commit thread: writes and syncs group after group of judged calls, then answers them.
 //!
 //! For each group, in this order:
-//! 1. room for all of it (a new segment, zeros ahead); if the disk is full, nothing has happened yet: [`Error::Full`];
+//! 1. room for all of it (a new segment, zeros ahead); if the disk is full or the system refuses, nothing has happened yet:
+//!    [`Error::Full`], [`Error::Busy`];
 //! 2. one write, one `fdatasync`;
 //! 3. readers see the entries, then callers get their answers;
 //! 4. what the group wants erased or trimmed goes (`erasing`, `trimming`), so that nobody else writes to a segment meanwhile.
 //!
-//! Promises: a group is written strictly after the sync of the one before; there is no waiting for more calls; after a
-//! write or sync that failed the thread ends and nothing is acknowledged any more ([`Error::Poisoned`]).
+//! Promises: a group is written strictly after the sync of the one before; there is no waiting for more calls. A write that
+//! failed is overwritten with zeros and its group refused: the next group finds the log as it was. After a sync that failed
+//! nobody knows what is on the disk: the thread ends and nothing is acknowledged any more ([`Error::Poisoned`]).
 //! Not here: verdicts, what may wait, and how much makes a group (`queue`).
 
 use std::{io, path::PathBuf, sync::Arc};
@@ -17,7 +19,7 @@ use bytes::BytesMut;
 use tokio::sync::watch;
 
 use super::{
-    disk::{Disk, File},
+    disk::{Disk, File, is_passing},
     erasing::{self, Intent, Target, Unreadable},
     format::{HEADER_BYTES, Place, Seed, SegmentHeader, put_record},
     meta::Meta,
@@ -46,6 +48,8 @@ pub(super) struct Writer {
     pub(super) reader: Arc<Reader>,
     pub(super) tail: watch::Sender<Seq>,
     pub(super) buffer: BytesMut,
+    /// The last group was refused: said once, not for each group.
+    pub(super) refusing: bool,
 }
 
 /// The segment that is written to.
@@ -57,12 +61,16 @@ pub(super) struct Segment {
     pub(super) offset: u64,
     /// Zeros are written up to here.
     pub(super) ahead: u64,
+    /// The next one was begun. Its name may be on the disk even if making it failed, so nothing more goes in here.
+    pub(super) closed: bool,
 }
 
-/// Why there is no room.
-enum NoRoom {
+/// Why nothing was written.
+enum Failure {
     /// The disk is full; nothing was written that counts.
     Full(io::Error),
+    /// The system refuses at the moment; nothing was written that counts.
+    Busy(io::Error),
     /// Nobody knows what is on the disk.
     Broken(io::Error),
 }
@@ -82,6 +90,9 @@ impl Writer {
         while let Some(bytes_max) = queue.take(&mut group) {
             match self.commit(&group, bytes_max) {
                 Ok(()) => {
+                    if std::mem::take(&mut self.refusing) {
+                        tracing::info!("the log takes writes again");
+                    }
                     let (removals, written): (Vec<_>, Vec<_>) =
                         group.drain(..).partition(|call| matches!(call, Call::Erase(..) | Call::Trim(..)));
                     written.into_iter().for_each(Call::tell);
@@ -89,7 +100,12 @@ impl Writer {
                         return;
                     }
                 }
-                Err(error @ Error::Full(_)) => queue.undo(&self.durable, &mut group, &error),
+                Err(error @ (Error::Full(_) | Error::Busy(_))) => {
+                    if !std::mem::replace(&mut self.refusing, true) {
+                        tracing::warn!(%error, "the log refuses writes until this is mended");
+                    }
+                    queue.undo(&self.durable, &mut group, &error);
+                }
                 Err(error) => {
                     tracing::error!(%error, "the log takes no more writes until a restart");
                     queue.end(error.clone());
@@ -125,10 +141,7 @@ impl Writer {
             return Ok(self.meta.base);
         }
         let meta = Meta { base, ..self.meta.clone() };
-        meta.store(&*self.disk, &self.folder).map_err(|error| match NoRoom::of_write(error) {
-            NoRoom::Full(error) => Error::Full(format!("{error}; free some space on its disk")),
-            NoRoom::Broken(error) => Error::Poisoned(error.to_string()),
-        })?;
+        meta.store(&*self.disk, &self.folder).map_err(Failure::of_any)?;
         self.meta = meta;
         let below = self.reader.begin_at(base);
         if let Err(error) = trimming::remove(&*self.disk, &self.folder, &below) {
@@ -149,20 +162,23 @@ impl Writer {
                 Unreadable::Flawed(t, flaw) => Error::Damaged { place: place(t.first, t.offset), why: flaw.why() },
             }
         })?;
-        let poisoned = |error: io::Error| Error::Poisoned(error.to_string());
         if intent.len() > 0 {
-            match intent.store(disk, folder).map_err(NoRoom::of_write) {
-                Ok(()) => {}
-                Err(NoRoom::Full(error)) => {
-                    // Left behind it would say something only if it were whole, and then what is wanted anyway.
-                    let _ = erasing::finish(disk, folder);
-                    return Err(Error::Full(format!("{error}; free some space on its disk")));
-                }
-                Err(NoRoom::Broken(error)) => return Err(poisoned(error)),
+            if let Err(error) = intent.store(disk, folder) {
+                // Left behind it would say something only if it were whole, and then what is wanted anyway.
+                let _ = erasing::finish(disk, folder);
+                return Err(Failure::of_any(error).into());
             }
-            self.reader.overwriting(|| intent.write(disk, folder)).map_err(poisoned)?;
-            intent.sync(disk, folder).map_err(poisoned)?;
-            erasing::finish(disk, folder).map_err(poisoned)?;
+            let poisoned = |error: io::Error| Error::Poisoned(error.to_string());
+            self.reader.overwriting(|| intent.write()).map_err(poisoned)?;
+            intent.sync().map_err(poisoned)?;
+            match erasing::finish(disk, folder).map_err(Failure::of_any) {
+                Err(Failure::Broken(error)) => return Err(poisoned(error)),
+                // The next erasure overwrites what is left behind, and a restart does it once more: the same bytes.
+                Err(Failure::Full(error) | Failure::Busy(error)) => {
+                    tracing::warn!(%error, "the note of an erasure that is done is still there");
+                }
+                Ok(()) => {}
+            }
         }
         let positions: Vec<Seq> = targets.iter().map(|target| target.seq).collect();
         self.durable.erase(&positions);
@@ -177,17 +193,15 @@ impl Writer {
         if entries.is_empty() {
             return Ok(());
         }
-        match self.make_room(bytes_max) {
-            Ok(()) => {}
-            Err(NoRoom::Full(error)) => return Err(Error::Full(format!("{error}; free some space on its disk"))),
-            Err(NoRoom::Broken(error)) => return Err(Error::Poisoned(error.to_string())),
-        }
-        self.write(entries).map_err(|error| Error::Poisoned(error.to_string()))
+        self.make_room(bytes_max)?;
+        Ok(self.write(entries)?)
     }
 
     /// Makes sure that `bytes` more can be written to the segment without its file growing.
-    fn make_room(&mut self, bytes: u64) -> Result<(), NoRoom> {
-        if self.segment.offset > HEADER_BYTES && self.segment.offset + bytes > self.segment_bytes {
+    fn make_room(&mut self, bytes: u64) -> Result<(), Failure> {
+        let full = self.segment.offset > HEADER_BYTES && self.segment.offset + bytes > self.segment_bytes;
+        if full || self.segment.closed {
+            self.segment.closed = true;
             self.next_segment()?;
         }
         let end = self.segment.offset + bytes;
@@ -196,13 +210,13 @@ impl Writer {
         }
         let step = (self.segment.ahead / AHEAD_BYTES + 1) * AHEAD_BYTES;
         let ahead = step.min(self.segment_bytes).max(end);
-        write_zeros(&*self.segment.file, self.segment.ahead, ahead).map_err(NoRoom::of_write)?;
+        write_zeros(&*self.segment.file, self.segment.ahead, ahead).map_err(Failure::of_write)?;
         self.segment.ahead = ahead;
         Ok(())
     }
 
     /// Goes on in a new segment. Its header is durable before the first record is written.
-    fn next_segment(&mut self) -> Result<(), NoRoom> {
+    fn next_segment(&mut self) -> Result<(), Failure> {
         let first = self.durable.tail().next();
         let previous = self.durable.last().expect("a segment with records has a last entry").hash();
         let header = SegmentHeader { epoch: self.meta.epoch(), first, salt: rand::random(), previous };
@@ -214,16 +228,16 @@ impl Writer {
         let file = made.map_err(|error| {
             // If this fails too: a segment without a record is dropped when the log is opened.
             let _ = self.disk.remove(&segment::path(&self.folder, first));
-            NoRoom::of_write(error)
+            Failure::of_write(error)
         })?;
-        file.sync_data().map_err(NoRoom::Broken)?;
-        self.disk.sync_folder(&self.folder.join(segment::FOLDER)).map_err(NoRoom::Broken)?;
+        file.sync_data().map_err(Failure::Broken)?;
+        self.disk.sync_folder(&self.folder.join(segment::FOLDER)).map_err(Failure::of_any)?;
         self.reader.add_segment(first);
-        self.segment = Segment { first, file, seed: header.seed(), offset: HEADER_BYTES, ahead };
+        self.segment = Segment { first, file, seed: header.seed(), offset: HEADER_BYTES, ahead, closed: false };
         Ok(())
     }
 
-    fn write(&mut self, entries: Vec<Arc<Entry>>) -> io::Result<()> {
+    fn write(&mut self, entries: Vec<Arc<Entry>>) -> Result<(), Failure> {
         let batch_first = entries[0].header.seq;
         let batch_len = u32::try_from(entries.len()).expect("calls are bounded");
         let segment = &mut self.segment;
@@ -233,12 +247,20 @@ impl Writer {
             marks.pass(Mark { seq: entry.header.seq, offset: segment.offset + self.buffer.len() as u64 });
             put_record(&mut self.buffer, segment.seed, entry, Place { batch_first, batch_len, index });
         }
-        segment.file.write_at(&self.buffer, segment.offset)?;
-        segment.file.sync_data()?;
+        let end = segment.offset + self.buffer.len() as u64;
+        if let Err(error) = segment.file.write_at(&self.buffer, segment.offset) {
+            // Some of it may be there, and must not be found by the next start: its callers are refused.
+            let zeros = write_zeros(&*segment.file, segment.offset, end).and_then(|()| segment.file.sync_data());
+            return match zeros {
+                Ok(()) => Err(Failure::of_write(error)),
+                Err(_) => Err(Failure::Broken(error)),
+            };
+        }
+        segment.file.sync_data().map_err(Failure::Broken)?;
         if marks.kept.is_empty() {
             marks.kept.push(Mark { seq: batch_first, offset: segment.offset });
         }
-        segment.offset += self.buffer.len() as u64;
+        segment.offset = end;
         entries.iter().cloned().for_each(|entry| self.durable.push(entry));
         self.reader.publish(segment.first, &marks.kept, entries);
         if self.buffer.capacity() > BUFFER_KEEP_BYTES {
@@ -260,12 +282,31 @@ fn tell<T>(queue: &Queue, answer: Answer<T>, result: Result<T, Error>) -> Result
     poisoned.map_or(Ok(()), Err)
 }
 
-impl NoRoom {
-    fn of_write(error: io::Error) -> NoRoom {
+impl Failure {
+    /// Of something that nothing was synced after: the log is as it was, whatever the error.
+    fn of_write(error: io::Error) -> Failure {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         match error.kind() {
-            StorageFull | QuotaExceeded | FileTooLarge => NoRoom::Full(error),
-            _ => NoRoom::Broken(error),
+            StorageFull | QuotaExceeded | FileTooLarge => Failure::Full(error),
+            _ => Failure::Busy(error),
+        }
+    }
+
+    /// Of something that ends in a sync: only what no sync answers is of the moment.
+    fn of_any(error: io::Error) -> Failure {
+        match Failure::of_write(error) {
+            Failure::Busy(error) if !is_passing(&error) => Failure::Broken(error),
+            failure => failure,
+        }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        match failure {
+            Failure::Full(error) => Error::Full(format!("{error}; free some space on its disk")),
+            Failure::Busy(error) => Error::Busy(error.to_string()),
+            Failure::Broken(error) => Error::Poisoned(error.to_string()),
         }
     }
 }

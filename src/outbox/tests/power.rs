@@ -54,6 +54,8 @@ async fn work(disk: &SimDisk, seed: u64, rounds: u64, mut known: Known) -> Known
         };
         match done {
             Ok(()) => known.answered = after,
+            // Refused, and nothing was written: as if it had not been asked.
+            Err(Error::Busy(_)) => {}
             Err(Error::Poisoned(_)) => {
                 known.unanswered = Some(after);
                 assert!(outbox.park(vec![post(0, "")]).await.is_err(), "seed {seed}: acknowledged after a failure");

@@ -117,3 +117,14 @@ pub(super) fn read_all(file: &dyn File) -> io::Result<Vec<u8>> {
     bytes.truncate(read);
     Ok(bytes)
 }
+
+/// Whether an error says that the system refuses at the moment, before it has done anything: no descriptors or memory left, a
+/// signal, a folder that is not there. A failed sync is never among them.
+pub(crate) fn is_passing(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    if error.kind() == io::ErrorKind::NotFound {
+        return true;
+    }
+    let passing = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR, Errno::AGAIN];
+    error.raw_os_error().is_some_and(|code| passing.iter().any(|errno| errno.raw_os_error() == code))
+}

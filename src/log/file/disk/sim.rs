@@ -30,6 +30,8 @@ pub(crate) enum Fault {
     Crash,
     /// Only this fails, with an I/O error.
     Fail,
+    /// Only this is refused, before anything is done: no descriptors are left.
+    Refuse,
 }
 
 #[derive(Debug, Default)]
@@ -168,10 +170,11 @@ impl State {
         if self.crashed {
             return Err(io::Error::other("the simulated machine is gone"));
         }
-        if fault == Some(Fault::Fail) {
-            return Err(io::Error::other("a simulated failure"));
+        match fault {
+            Some(Fault::Fail) => Err(io::Error::other("a simulated failure")),
+            Some(Fault::Refuse) => Err(io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error())),
+            Some(Fault::Crash) | None => Ok(()),
         }
-        Ok(())
     }
 
     fn change_name(&mut self, change: Rename) {
@@ -294,7 +297,7 @@ impl File for SimFile {
             }
             state.space_left = Some(space - growth.min(space));
         }
-        if gone_before {
+        if gone_before || result.as_ref().is_err_and(super::is_passing) {
             return result;
         }
         // A write that fails, or during which the machine goes, has happened in part: the pending part may be any of it.
@@ -308,7 +311,11 @@ impl File for SimFile {
         let mut state = self.disk.state();
         let operation = state.operations;
         state.syncs.push(operation);
-        let result = state.change();
+        // It needs nothing that could be refused.
+        let result = match state.change() {
+            Err(error) if super::is_passing(&error) => Ok(()),
+            result => result,
+        };
         let crashed = state.crashed;
         let file = &mut state.files[self.file];
         match &result {

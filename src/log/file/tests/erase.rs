@@ -183,3 +183,27 @@ async fn what_is_kept_in_memory_can_be_forgotten_alone() {
     assert_eq!(log.erase(vec![Seq(1)]).await.unwrap(), 1);
     assert!(!tells(&disk));
 }
+
+#[tokio::test]
+async fn an_erasure_that_is_refused_for_a_moment_is_done_when_it_is_asked_for_again() {
+    let (pristine, written) = secrets().await;
+    let mut refused = 0;
+    for at in 0..14 {
+        let disk = pristine.lose_power(1);
+        let log = open(&disk, false).unwrap();
+        disk.fault_after(at, Fault::Refuse);
+        match log.erase(wanted()).await {
+            // While bodies are overwritten nothing may be left half done: that is for the next start to finish.
+            Err(Error::Poisoned(_)) => continue,
+            Err(Error::Busy(_)) => {
+                refused += 1;
+                log.erase(wanted()).await.unwrap();
+            }
+            other => drop(other.unwrap()),
+        }
+        drop(log);
+        disk.restart_process();
+        assert!(check(&disk, &written, at).await, "operation {at}: not erased");
+    }
+    assert!(refused > 2, "{refused}");
+}

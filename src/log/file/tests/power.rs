@@ -20,6 +20,8 @@ struct Known {
     acknowledged: Vec<Arc<Entry>>,
     /// Calls that got no answer, in order.
     unanswered: Vec<Vec<Draft>>,
+    /// How many calls were refused: nothing of them may ever be found.
+    refused: usize,
 }
 
 pub(super) fn soak() -> bool {
@@ -55,6 +57,7 @@ async fn work(disk: &SimDisk, seed: u64, rounds: u64, mut known: Known) -> Known
                     }
                 }
                 Err(Error::Poisoned(_)) => known.unanswered.push(drafts),
+                Err(Error::Busy(_)) => known.refused += 1,
                 Err(error) => panic!("seed {seed}: {error}"),
             }
         }
@@ -84,7 +87,7 @@ async fn check(disk: &SimDisk, mut known: Known, seed: u64) -> Known {
         more = &more[call.len()..];
     }
     assert!(more.is_empty(), "seed {seed}: entries that nobody appended");
-    Known { epoch: known.epoch, acknowledged: found, unanswered: Vec::new() }
+    Known { epoch: known.epoch, acknowledged: found, ..Known::default() }
 }
 
 /// Check, go on, check again after another loss of power in the middle of nothing.
@@ -206,19 +209,39 @@ async fn a_torn_batch_never_borrows_a_record_from_one_that_was_cut() {
 
 /// The kernel forgets what a failed sync should have written, and still shows it; then the power goes.
 #[tokio::test]
-async fn a_failed_operation_poisons_and_what_the_next_process_shows_is_durable() {
+async fn a_failed_operation_refuses_or_poisons_and_what_the_next_process_shows_is_durable() {
     let (operations, _) = rehearse(1).await;
+    let (mut refused, mut poisoned) = (0, 0);
     for at in 0..operations {
         let disk = SimDisk::default();
         disk.fault_after(at, Fault::Fail);
-        // Fails for good after the first failure: the assertion that nothing is acknowledged stands in `work`.
+        // A failed sync fails for good: the assertion that nothing is acknowledged after it is in `work`.
         let known = work(&disk, 1, ROUNDS, Known::default()).await;
+        refused += known.refused;
+        poisoned += usize::from(!known.unanswered.is_empty());
         disk.restart_process();
         let known = check(&disk, known, at).await;
         for seed in 1..=if soak() { 50 } else { 5 } {
             check_and_go_on(&disk.lose_power(at * 100 + seed), known.clone(), at * 100 + seed).await;
         }
     }
+    assert!(refused > 10 && poisoned > 10, "{refused} refused, {poisoned} poisoned");
+}
+
+#[tokio::test]
+async fn when_the_system_has_no_descriptors_for_a_moment_a_call_is_refused_and_the_next_one_succeeds() {
+    let (operations, _) = rehearse(1).await;
+    let mut refused = 0;
+    for at in 0..operations {
+        let disk = SimDisk::default();
+        disk.fault_after(at, Fault::Refuse);
+        let known = work(&disk, 1, ROUNDS, Known::default()).await;
+        assert!(known.unanswered.is_empty(), "operation {at}: the log does not go on");
+        refused += known.refused;
+        disk.restart_process();
+        check_and_go_on(&disk, known, at).await;
+    }
+    assert!(refused > 10, "{refused}");
 }
 
 #[tokio::test]
