@@ -5,6 +5,7 @@
 //! When a critical task dies, the server goes the same way as far as it can within `DIED_STOP_MAX`, and says which.
 //! Not here: settings (`config`), what the parts do, opening the log (`store`).
 
+pub(crate) mod descriptors;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use self::store::Store;
+use self::{descriptors::Share, store::Store};
 use crate::{
     audit::{
         keys,
@@ -211,13 +212,17 @@ async fn start_on(
         exposed: config.expose || !address.ip().is_loopback(),
         allowed: config.allow_host.iter().map(|name| name.as_str().into()).collect(),
     };
-    let limits = Limits { text_bytes_max: config.text_bytes_max, subscribers_max: config.subscribers_max, hosts };
+    let share = Share::raise(config.subscribers_max);
+    if let Some(shortage) = share.shortage() {
+        warn!("{shortage}; {}", descriptors::MEND);
+    }
+    let limits = Limits { text_bytes_max: config.text_bytes_max, subscribers_max: share.subscribers, hosts };
     let (stop, drained) = (CancellationToken::new(), CancellationToken::new());
     let (status, slots): (Vec<_>, Vec<_>) = bots.into_iter().unzip();
     let names = status.iter().map(named).collect();
     let app = App::new(node.clone(), limits, status, stop.clone(), notary.clone(), tasks.clone());
     let router = http::router(app);
-    let serving = http::serve(listening, router, config.subscribers_max, stop.clone(), drained.clone(), REQUESTS_GRACE);
+    let serving = http::serve(listening, router, share.connections, stop.clone(), drained.clone(), REQUESTS_GRACE);
     let serving = tasks.spawn("http", Kind::Critical, serving);
     let pool = WorkerPool::start(&node, slots.into_iter().flatten().collect(), config.heartbeat);
     Ok(Server { address, node, pool, notary, tasks, stop, drained, serving, bots: names })

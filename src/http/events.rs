@@ -52,7 +52,7 @@ pub(super) async fn follow(
     params.only(&["after", "limit"])?;
     let limit = params.limit(SNAPSHOT_DEFAULT, LIMIT_MAX)?;
     let after = params.cursor("after")?;
-    let last_id = headers.get("last-event-id").map(|v| v.to_str().unwrap_or("")).filter(|id| !id.is_empty());
+    let last_id = headers.get("last-event-id").filter(|id| !id.is_empty()).map(|id| id.to_str().unwrap_or("not ASCII"));
     let Some(place) = Permit::acquire(&app.0.subscribers, app.0.limits.subscribers_max) else { return Ok(busy()) };
     let from = match (last_id.map(str::parse::<Cursor>), after) {
         (Some(Ok(cursor)), _) | (None, Some(Some(cursor))) => From::Cursor(cursor),

@@ -65,13 +65,41 @@ pub(super) async fn check(State(app): State<App>, request: Request, next: Next) 
     }
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     if changes && let Some(origin) = headers.get(header::ORIGIN) {
-        let origin = origin.to_str().ok().and_then(|o| o.split_once("://")).map(|(_, host)| host);
-        if origin != Some(host) {
-            let detail = "a page of another site may not do this; send the request from this server's own page, or without an `origin` header";
-            return Problem::new(StatusCode::FORBIDDEN, "foreign-origin", detail).into_response();
+        let origin = String::from_utf8_lossy(origin.as_bytes());
+        if !same_place(&origin, host) {
+            return Problem::new(StatusCode::FORBIDDEN, "foreign-origin", foreign_origin(&origin, host))
+                .into_response();
         }
     }
     next.run(request).await
+}
+
+/// Whether a page of `origin` (`https://name[:port]`) asks the place that `host` names: names compare without case and
+/// trailing dot, and a port that is not written is the scheme's own.
+fn same_place(origin: &str, host: &str) -> bool {
+    let Some((scheme, origin)) = origin.split_once("://") else { return false };
+    let default = match scheme.to_ascii_lowercase().as_str() {
+        "http" => "80",
+        "https" => "443",
+        _ => return false,
+    };
+    let place = |of: &str| {
+        let name = name_in(of).to_ascii_lowercase();
+        let port = of.rsplit_once(':').map(|(_, port)| port).filter(|port| port.bytes().all(|b| b.is_ascii_digit()));
+        (
+            name.strip_suffix('.').map(str::to_owned).unwrap_or(name),
+            port.filter(|p| !p.is_empty()).unwrap_or(default).to_owned(),
+        )
+    };
+    !host.is_empty() && place(origin) == place(host)
+}
+
+fn foreign_origin(origin: &str, host: &str) -> String {
+    format!(
+        "the page is of `{origin}`, but the request was sent to `{host}`. A page of another site may not do this. If a proxy is \
+         in between, let it pass on the name that the browser used (nginx: `proxy_set_header Host $http_host;`); a program \
+         leaves the `origin` header out"
+    )
 }
 
 /// Headers by which proxies say that they pass a request on, beside `x-forwarded-…`.
@@ -152,6 +180,42 @@ mod tests {
         check("127.0.0.1:5", &[], false);
         check("127.0.0.1:5", &[host, ("host", "chat.example")], false);
         check("127.0.0.1:5", &[host, ("user-agent", "curl"), ("x-forward", "no proxy says this")], true);
+    }
+
+    #[test]
+    fn an_origin_is_the_host_whatever_its_case_its_dot_and_a_port_that_goes_without_saying() {
+        for (origin, host) in [
+            ("https://chat.example", "chat.example:443"),
+            ("http://chat.example", "chat.example:80"),
+            ("https://chat.example", "chat.example"),
+            ("https://chat.example:443", "CHAT.example."),
+            ("HTTP://Chat.Example:8080", "chat.example:8080"),
+            ("http://[::1]:8080", "[::1]:8080"),
+            ("http://[2001:db8::1]", "[2001:DB8::1]:80"),
+        ] {
+            assert!(same_place(origin, host), "{origin} {host}");
+        }
+        for (origin, host) in [
+            ("https://chat.example", "chat.example:8443"),
+            ("https://chat.example:8443", "chat.example:443"),
+            ("https://evil.example", "chat.example"),
+            ("http://chat.example", "chat.example:443"),
+            ("http://[::1]", "[::2]"),
+            ("null", "chat.example"),
+            ("file://", ""),
+            ("https://", ""),
+            ("chrome-extension://chat.example", "chat.example"),
+        ] {
+            assert!(!same_place(origin, host), "{origin} {host}");
+        }
+    }
+
+    #[test]
+    fn a_refused_page_reads_both_places_and_what_a_proxy_must_pass_on() {
+        let detail = foreign_origin("https://chat.example", "127.0.0.1:18680");
+        for part in ["`https://chat.example`", "`127.0.0.1:18680`", "proxy_set_header Host $http_host;"] {
+            assert!(detail.contains(part), "{detail}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::{Router, body::Body};
-use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{Request, body::Incoming, header::CONTENT_TYPE, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -19,7 +19,10 @@ use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 use tracing::{debug, warn};
 
-use super::Peer;
+use super::{
+    Peer,
+    socket::{FINISH_MAX, Socket, UntilPeerStops},
+};
 
 /// The longest head of a request; longer ones get 431. Browsers send each app on `localhost` the cookies of all others,
 /// which are tens of KiB before long. hyper begins with 8 KiB and reserves more only while a head or body asks for it, so
@@ -27,8 +30,6 @@ use super::Peer;
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Headers that take longer than this to arrive are given up; also bounds idle kept-alive connections.
 const HEADERS_MAX: Duration = Duration::from_secs(60);
-/// Connections beside those of subscribers.
-const CONNECTIONS_EXTRA: usize = 4_096;
 /// Pause when the system cannot give us a connection, as when it has no file descriptors left.
 const AFTER_ACCEPT_FAILURE: Duration = Duration::from_millis(100);
 /// How often that is logged while it lasts.
@@ -52,18 +53,18 @@ impl Listening {
     }
 }
 
-/// Serves until `stop`: takes no new connections then. Requests under way may finish; from `drained` on within `grace`.
+/// Serves at most `connections_max` connections at once until `stop`: takes no new ones then. Requests under way may finish; from `drained` on within `grace`.
 ///
 /// End the subscribers' streams before `drained`, or they use up the grace.
 pub async fn serve(
     listening: Listening,
     router: Router,
-    subscribers_max: usize,
+    connections_max: usize,
     stop: CancellationToken,
     drained: CancellationToken,
     grace: Duration,
 ) {
-    let places = Arc::new(Semaphore::new(subscribers_max + CONNECTIONS_EXTRA));
+    let places = Arc::new(Semaphore::new(connections_max));
     let mut connections = JoinSet::new();
     let mut told: Option<Instant> = None;
     loop {
@@ -121,15 +122,31 @@ fn is_of_peer(error: &io::Error) -> bool {
 }
 
 async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken) {
+    let socket = Socket::new(stream);
+    let io = TokioIo::new(socket.clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
-        router.clone().call(request.map(Body::new))
+        let finish = if waits_for_work(request.uri().path()) { Duration::ZERO } else { FINISH_MAX };
+        let answer = router.clone().call(request.map(Body::new));
+        let socket = socket.clone();
+        async move {
+            let response = tokio::select! {
+                biased;
+                answer = answer => answer.unwrap_or_else(|never| match never {}),
+                () = async { socket.peer_stopped().await; tokio::time::sleep(finish).await } => {
+                    return Err(io::Error::from(io::ErrorKind::ConnectionAborted));
+                }
+            };
+            let is_stream = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
+            Ok(if is_stream { response.map(|body| Body::new(UntilPeerStops::new(body, socket))) } else { response })
+        }
     });
     let connection = http1::Builder::new()
         .max_buf_size(HEAD_BYTES_MAX)
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .half_close(true)
+        .serve_connection(io, service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -141,6 +158,11 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: C
     if let Err(e) = ended {
         debug!(%peer, error = %e, "the connection ended early");
     }
+}
+
+/// Whether a request waits until there is work: handed to a client that is gone, a message would wait for the end of its lease.
+fn waits_for_work(path: &str) -> bool {
+    path == "/api/work/claim"
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod events;
 mod guard;
 mod input;
 mod keys;
+mod linger;
 mod listen;
 mod messages;
 mod metrics;
@@ -23,6 +24,7 @@ mod openapi;
 mod page;
 mod panics;
 mod problem;
+mod socket;
 mod state;
 mod work;
 mod work_events;
@@ -202,6 +204,7 @@ fn routes() -> Router<App> {
 fn layered(routes: Router<App>, app: App) -> Router {
     routes
         .layer(middleware::from_fn_with_state(app.clone(), guard::check))
+        .layer(middleware::from_fn(linger::read_on))
         .layer(middleware::from_fn_with_state(app.clone(), metrics::count))
         .with_state(app)
 }

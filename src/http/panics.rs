@@ -69,7 +69,8 @@ mod tests {
         let listening = Listening::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listening.address;
         let stop = CancellationToken::new();
-        let serving = serve(listening, layered(routes, app().await), 1, stop.clone(), stop.clone(), Default::default());
+        let serving =
+            serve(listening, layered(routes, app().await), 64, stop.clone(), stop.clone(), Default::default());
         let serving = tokio::spawn(serving);
         let mut connection = BufReader::new(TcpStream::connect(address).await.unwrap());
         let (status, body) = ask(&mut connection, "/panics").await;

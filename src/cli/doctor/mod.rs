@@ -2,8 +2,9 @@
 //!
 //! Promises: changes nothing (a file is made in the data folder to see whether one can be, and taken away again);
 //! every warning and failure says what to do; exit code 1 if the server could not start or could not answer.
-//! Start with [`Doctor::run`]; `folder`, `store`, `outbox`, `models` and `port` are the checks.
+//! Start with [`Doctor::run`]; `descriptors`, `folder`, `store`, `outbox`, `models` and `port` are the checks.
 
+mod descriptors;
 mod folder;
 mod models;
 mod outbox;
@@ -83,6 +84,7 @@ impl Doctor {
             }
             Ok(config) => {
                 checks.extend(configuration(&config));
+                checks.push(descriptors::check(&config));
                 checks.extend(folder::check(&config));
                 checks.extend(store::check(&config).await);
                 checks.extend(outbox::check(&config).await);
