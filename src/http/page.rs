@@ -109,6 +109,7 @@ static ASSETS: LazyLock<BTreeMap<&str, Asset>> = LazyLock::new(|| {
         "room/page.js"
         "room/rooms.js"
         "room/scroll.js"
+        "room/seen.js"
         "room/status.js"
         "room/storage.js"
         "room/store.js"

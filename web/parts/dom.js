@@ -60,6 +60,15 @@ export function byId(id, kind) {
 }
 
 /**
+ * Does something once what was changed now is laid out. In a hidden tab that is when it is seen again.
+ *
+ * @param {() => void} work
+ */
+export function settled(work) {
+  requestAnimationFrame(() => setTimeout(work)); // the frame lays out after its callbacks
+}
+
+/**
  * Makes `work` run at most once per animation frame, however often it is asked for. In a hidden tab it waits until the
  * tab is seen again, as frames do.
  *

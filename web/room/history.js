@@ -57,6 +57,11 @@ export class History {
     draw(store.older(page.messages));
   }
 
+  /** Loads back to a position, as far as the page goes. @param {string} position */
+  async back(position) {
+    while (this.parts.store.oldest > position && this.more && !this.full) await this.older(JUMP_PAGE);
+  }
+
   /**
    * Loads until a message is on the page.
    *
@@ -68,9 +73,7 @@ export class History {
     const { room, store, message } = this.parts;
     if (store.message(id)) return { found: true };
     const wanted = await message(id);
-    while (wanted.room === room && !store.message(id) && store.oldest > wanted.position && this.more && !this.full) {
-      await this.older(JUMP_PAGE);
-    }
+    if (wanted.room === room) await this.back(wanted.position);
     return store.message(id) ? { found: true } : { found: false, message: wanted };
   }
 }

@@ -14,13 +14,12 @@ import { History } from './history.js';
 import { onKeys } from './keyboard.js';
 import { List } from './list.js';
 import { isAnswer } from './model.js';
-import { keepSeen, seenUpTo } from './rooms.js';
 import { Scroll } from './scroll.js';
-import { ticks, titleOf } from './status.js';
+import { Seen } from './seen.js';
+import { ticks } from './status.js';
 import { keptBy } from './storage.js';
 import { KEPT_MAX, Store } from './store.js';
 import { Toolbar } from './toolbar.js';
-import { Unread } from './unread.js';
 import { loadWho, whoDialog } from './who.js';
 
 /**
@@ -41,7 +40,6 @@ const NOBODY_COLOR = '#d6d3cb';
 export function startRoom(room) {
   const storage = keptBy(() => localStorage);
   const store = new Store();
-  const unread = new Unread();
   let who = loadWho(storage);
   let begun = false; // whether the first snapshot is there
 
@@ -49,8 +47,9 @@ export function startRoom(room) {
 
   const announcer = new Announcer(byId('said'), plain);
   const connection = connectionView({ dot: byId('connection'), banner: byId('banner') });
-  const scroll = new Scroll(byId('scroll'), { onEnd: () => lookedAt(), onTop: () => void older() });
-  const list = new List({ store, log: byId('log'), outbox: byId('outbox'), unreadFrom: () => unread.from, painted });
+  const scroll = new Scroll(byId('scroll'), { onMove: () => seen.look(), onTop: () => void older() });
+  const list = new List({ store, log: byId('log'), outbox: byId('outbox'), unreadFrom: () => seen.unread.from, painted });
+  const seen = new Seen({ room, storage, store, scroll, isOwn, element: messageOf, draw: (ids) => list.change(ids), back: (position) => history.back(position), jump });
   const composer = new Composer(
     { form: byId('say', HTMLFormElement), text: byId('text', HTMLTextAreaElement), to: byId('to', HTMLSelectElement),
       quote: byId('quote'), quoteText: byId('quote-text'), fault: byId('fault') },
@@ -86,7 +85,7 @@ export function startRoom(room) {
     list.change(store.apply(event, Date.now()));
     const came = store.takeArrivals();
     if (event.name === 'snapshot' && !begun) return begin(event.data.messages.length, came);
-    if (came.length > 0) arrived(came);
+    if (came.length > 0) seen.came(came);
     if (event.name !== 'snapshot') came.forEach(readOut);
   }
 
@@ -94,19 +93,11 @@ export function startRoom(room) {
   function begin(count, messages) {
     begun = true;
     history.more = count >= LIMIT;
-    const seen = seenUpTo(storage, room);
-    if (seen) list.change(unread.came(messages.filter(({ position }) => position > seen), false, placeOf));
+    seen.begin(messages, history.more);
     list.paint();
     showEmpty();
     showHistory();
-    lookedAt();
     if (location.hash.startsWith('#m-')) void jump(location.hash.slice(3));
-  }
-
-  /** @param {Message[]} messages */
-  function arrived(messages) {
-    list.change(unread.came(messages, isWatched(), placeOf));
-    lookedAt();
   }
 
   /** @param {Message} message */
@@ -131,30 +122,16 @@ export function startRoom(room) {
 
   // ---- what is seen
 
-  function isWatched() {
-    return scroll.atEnd && document.visibilityState === 'visible';
-  }
-
   /** @param {Message} message */
   function isOwn(message) {
     return message.author.kind === 'human' && message.author.name === who?.name;
   }
 
-  /** @param {Message} message */
-  function placeOf(message) {
-    return isOwn(message) ? null : (store.find(message.id)?.message.id ?? null);
-  }
-
-  function lookedAt() {
-    if (begun && isWatched()) {
-      unread.seen();
-      keepSeen(storage, room, store.newest);
-    }
-    document.title = titleOf(room, unread.count);
-    const pill = byId('to-end');
-    const words = unread.count > 0 ? `${unread.count} new ↓` : 'To the newest ↓';
-    if (pill.textContent !== words) pill.textContent = words;
-    pill.hidden = scroll.atEnd;
+  /** The element of a message or an answer. @param {string} id @returns {HTMLElement | undefined} */
+  function messageOf(id) {
+    const element = list.element(store.find(id)?.message.id ?? '');
+    const message = [...(element?.querySelectorAll('.msg') ?? [])].find((one) => one.getAttribute('data-id') === id);
+    return message instanceof HTMLElement ? message : undefined;
   }
 
   function showEmpty() {
@@ -187,9 +164,8 @@ export function startRoom(room) {
     } catch (error) {
       return note(error instanceof Error ? error.message : String(error));
     }
-    const element = list.element(store.find(id)?.message.id ?? '');
-    const message = [...(element?.querySelectorAll('.msg') ?? [])].find((one) => one.getAttribute('data-id') === id);
-    if (message instanceof HTMLElement) scroll.show(message);
+    const message = messageOf(id);
+    if (message) scroll.show(message);
   }
 
   // ---- what is said
@@ -201,7 +177,7 @@ export function startRoom(room) {
       return false;
     }
     client.send({ ...said, author: who });
-    list.change(unread.clear());
+    seen.spoke();
     scroll.toEnd(); // whoever speaks wants to see it
     return true;
   }
@@ -221,13 +197,12 @@ export function startRoom(room) {
     if (!(button instanceof HTMLElement)) return;
     act(button.dataset.act ?? '', button.closest('[data-id]')?.getAttribute('data-id') ?? '', button);
   });
-  byId('to-end').addEventListener('click', () => { scroll.toEnd(); composer.focus(); });
+  byId('to-end').addEventListener('click', () => { composer.focus(); });
   byId('older-load').addEventListener('click', () => void older());
   byId('quote-drop').addEventListener('click', () => composer.dropQuote());
   byId('who').addEventListener('click', () => whoIs.ask());
   byId('who-cancel').addEventListener('click', () => byId('who-dialog', HTMLDialogElement).close());
   addEventListener('hashchange', () => { if (location.hash.startsWith('#m-')) void jump(location.hash.slice(3)); });
-  document.addEventListener('visibilitychange', () => lookedAt());
   onKeys({
     composer,
     scroll,

@@ -15,6 +15,9 @@ const PAGES_MAX = 10;
 /** So many are listed, the latest first; the others are found by name. */
 const LISTED_MAX = 100;
 
+/** A position begins with the epoch of its log. */
+const EPOCH_CHARS = 16;
+
 /** How far each room was read is kept under this prefix. */
 const SEEN = 'antiphon-seen:';
 
@@ -38,10 +41,12 @@ export function listed(rooms, words) {
     .sort((a, b) => (a.last_at < b.last_at ? 1 : -1)).slice(0, LISTED_MAX);
 }
 
+/** Whether a position comes after what was read of a room; of another log nothing was read. @param {string} position @param {string} seen '' if it never was */
+export const isAfter = (position, seen) => seen.slice(0, EPOCH_CHARS) === position.slice(0, EPOCH_CHARS) && position > seen;
+
 /** A room that was read once and has gone on. @param {Room} room @param {import('./storage.js').Kept} storage */
 export function hasUnread({ room, position }, storage) {
-  const seen = seenUpTo(storage, room);
-  return seen.slice(0, 16) === position.slice(0, 16) && position > seen;
+  return isAfter(position, seenUpTo(storage, room));
 }
 
 export class Rooms {

@@ -9,6 +9,8 @@ const AHEAD_PX = 900;
 /** A message that was jumped to is marked for so long. */
 const FLASH_MS = 2_000;
 
+/** @typedef {'above' | 'in' | 'below'} Place where something is as seen from what is in sight */
+
 export class Scroll {
   /** Whether the reader is at the end. */
   atEnd = true;
@@ -16,14 +18,21 @@ export class Scroll {
 
   /**
    * @param {HTMLElement} area what scrolls
-   * @param {{ onEnd: (atEnd: boolean) => void, onTop: () => void }} listeners `onTop`: history is wanted
+   * @param {{ onMove: () => void, onTop: () => void }} listeners
+   *   `onMove`: what is in sight may be another part now; `onTop`: history is wanted
    */
   constructor(area, listeners) {
     this.area = area;
     this.listeners = listeners;
     area.addEventListener('scroll', () => this.#moved(), { passive: true });
-    // A keyboard that opens, a composer that grows: the end stays in sight.
-    new ResizeObserver(() => this.stay()).observe(area);
+    // A keyboard that opens, a composer that grows; and the content: what was out of sight has its real height only once
+    // it comes into sight (room.css, `.chunk`). The end stays in sight.
+    const sizes = new ResizeObserver(() => {
+      this.stay();
+      listeners.onMove();
+    });
+    sizes.observe(area);
+    for (const content of area.children) sizes.observe(content);
   }
 
   /** To the end, if the reader was there. To be called after every drawing. */
@@ -50,6 +59,7 @@ export class Scroll {
     else if (scrollTop < this.#last - 1) this.#setAtEnd(false);
     else if (left <= NEAR_PX) this.#setAtEnd(true);
     this.#last = scrollTop;
+    this.listeners.onMove();
     if (scrollTop < AHEAD_PX) this.listeners.onTop();
   }
 
@@ -57,7 +67,14 @@ export class Scroll {
   #setAtEnd(atEnd) {
     if (atEnd === this.atEnd) return;
     this.atEnd = atEnd;
-    this.listeners.onEnd(atEnd);
+    this.listeners.onMove();
+  }
+
+  /** @param {HTMLElement} element within the area @returns {Place} */
+  placeOf(element) {
+    const [seen, its] = [this.area.getBoundingClientRect(), element.getBoundingClientRect()];
+    if (its.bottom <= seen.top) return 'above';
+    return its.top >= seen.bottom ? 'below' : 'in';
   }
 
   /**

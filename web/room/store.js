@@ -58,6 +58,11 @@ export class Store {
     return this.order.map((id) => /** @type {Item} */ (this.items.get(id)));
   }
 
+  /** All messages and answers, in the order of the log. @returns {Message[]} */
+  messages() {
+    return this.list().flatMap(({ message, replies }) => [message, ...replies]).sort((a, b) => (a.position < b.position ? -1 : 1));
+  }
+
   /** The item of a message, or the item under which an answer stands. @param {string} id @returns {Item | undefined} */
   find(id) {
     return this.items.get(id) ?? this.items.get(this.#questions.get(id) ?? '');

@@ -1,11 +1,13 @@
-// What the reader has not seen yet: how many, and from which message on (where the divider stands). Pure.
+// What the reader has not seen yet: how many, and from which message on (there the divider is). Pure.
 
 /** @typedef {import('./model.js').Message} Message */
 
 export class Unread {
   count = 0;
-  /** The first unread message; it stays, also when all are seen, until there is a new first one. @type {string | null} */
+  /** The item with the divider: that of the first unread message; it stays, also when all are seen, until there is a new first one. @type {string | null} */
   from = null;
+  /** The first unread message itself, which may be an answer within the item. @type {string | null} */
+  first = null;
 
   /**
    * Messages came.
@@ -22,20 +24,21 @@ export class Unread {
     for (const message of messages) {
       const item = place(message);
       if (item === null) continue;
-      if (this.count === 0) moved.push(...this.#begin(item));
+      if (this.count === 0) moved.push(...this.#begin(item, message.id));
       this.count += 1;
     }
     return moved;
   }
 
-  /** @param {string} item */
-  #begin(item) {
+  /** @param {string} item @param {string} first */
+  #begin(item, first) {
     const moved = [this.from, item].flatMap((id) => id ?? []);
     this.from = item;
+    this.first = first;
     return moved;
   }
 
-  /** The reader is at the end and looks at it. */
+  /** All are seen. */
   seen() {
     this.count = 0;
   }
@@ -44,6 +47,7 @@ export class Unread {
   clear() {
     const moved = this.from ? [this.from] : [];
     this.from = null;
+    this.first = null;
     this.count = 0;
     return moved;
   }

@@ -7,9 +7,7 @@ import { test } from 'node:test';
 
 import { SOAK, harness } from '../harness.js';
 import { stream, text, wheelTo } from './reading.js';
-import { answers, fill, item, say, visit } from './talk.js';
-
-/** @typedef {import('playwright-core').Page} Page */
+import { answers, fill, gap, item, say, visit } from './talk.js';
 
 const h = harness();
 
@@ -90,10 +88,4 @@ test('history comes as one scrolls up, without moving what one reads', async () 
   await ann.getByText('This is the beginning of lobby.').waitFor();
   assert.equal(await ann.locator('#log .item').count(), 230);
   assert.deepEqual(await ann.locator('#log .item').evaluateAll((items) => items.map(({ id }) => id)), (await server.messages('lobby')).map(({ id }) => `m-${id}`));
-});
-
-/** How far it is to the end, in px. @param {Page} page */
-const gap = (page) => page.evaluate(() => {
-  const area = /** @type {HTMLElement} */ (document.getElementById('scroll'));
-  return Math.floor(Math.max(0, area.scrollHeight - area.clientHeight - area.scrollTop));
 });

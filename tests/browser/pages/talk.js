@@ -81,3 +81,9 @@ export const focus = (page) => page.evaluate(() => {
   if (!at || at === document.body) return 'body';
   return at.id ? `#${at.id}` : `${at.localName}.${at.className.split(' ')[0]}: ${(at.textContent ?? '').trim().slice(0, 40)}`;
 });
+
+/** How far it is to the end, in px. @param {Page} page */
+export const gap = (page) => page.evaluate(() => {
+  const area = /** @type {HTMLElement} */ (document.getElementById('scroll'));
+  return Math.floor(Math.max(0, area.scrollHeight - area.clientHeight - area.scrollTop));
+});
