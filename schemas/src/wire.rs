@@ -13,6 +13,7 @@ use serde::{
 };
 use serde_json::Value;
 
+pub mod bots;
 pub mod feed;
 pub mod monitor;
 mod position;
@@ -377,7 +378,7 @@ pub fn json_schemas() -> Vec<(&'static str, schemars::Schema)> {
         ($($name:literal $type:ty)*) => { vec![$(($name, schemars::schema_for!($type))),*] };
     }
     all! {
-        "post-message" PostMessage "posted" Posted "parked" Parked "message" Message "messages" Messages "messages-then" MessagesThen "rooms" Rooms "queues" Queues
+        "post-message" PostMessage "posted" Posted "parked" Parked "message" Message "messages" Messages "messages-then" MessagesThen "rooms" Rooms "queues" Queues "room-bots" bots::RoomBots
         "timeline" Timeline "changed" Changed "problem" Problem
         "feed.snapshot" feed::Snapshot "feed.message.claimed" feed::Claimed "feed.message.released" feed::Released
         "feed.message.failed" feed::Failed "feed.message.dead" feed::Dead "feed.message.cancelled" feed::About

@@ -10,6 +10,7 @@
 //! Start with [`router`]; the table of routes with their documentation is `openapi`.
 
 mod auth;
+mod bots;
 mod checkpoint;
 mod events;
 mod guard;
@@ -40,9 +41,7 @@ use std::{
 use antiphon_kit::{Consumer, Profile};
 use antiphon_schemas::BotName;
 use axum::{
-    Router,
-    extract::Request,
-    middleware,
+    Router, middleware,
     routing::{delete, get, post},
 };
 pub use guard::Hosts;
@@ -162,6 +161,7 @@ fn routes() -> Router<App> {
         .route("/api/events", get(events::rooms::follow))
         .route("/api/rooms/{room}/messages", get(messages::list).post(messages::post))
         .route("/api/rooms/{room}/events", get(events::follow))
+        .route("/api/rooms/{room}/bots", get(bots::of_room))
         .route("/api/messages/{id}", get(messages::one).delete(messages::redact))
         .route("/api/messages/{id}/timeline", get(messages::timeline))
         .route("/api/messages/{id}/cancel", post(messages::cancel))
@@ -196,8 +196,9 @@ fn routes() -> Router<App> {
         .route("/r/{room}", get(page::room))
         .route("/monitor", get(page::monitor))
         .route("/web/{*path}", get(page::file))
+        .route("/favicon.ico", get(page::icon))
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .fallback(|request: Request| async move { problem::no_such_path(request.uri().path()) })
+        .fallback(page::nowhere)
 }
 
 /// What every request goes through; the last layer sees it first.

@@ -190,6 +190,15 @@ const ROUTES: &[Route] = &[
     },
     Route {
         method: "get",
+        path: "/api/rooms/{room}/bots",
+        summary: "Who can be asked in a room, whether they answer at the moment, and how long a text may be.",
+        query: &[],
+        body: None,
+        answers: &[(200, "RoomBots", "the bots, in the order of the configuration")],
+        problems: &[(400, "bad-room"), UNAVAILABLE],
+    },
+    Route {
+        method: "get",
         path: "/api/queues",
         summary: "Every bot's queue.",
         query: &[],
@@ -512,6 +521,7 @@ fn build() -> Value {
         wire::MessagesThen,
         wire::Rooms,
         wire::Queues,
+        wire::bots::RoomBots,
         wire::Timeline,
         wire::Changed,
         wire::Problem

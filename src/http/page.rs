@@ -1,11 +1,13 @@
-//! The page: a few files embedded in the binary, served with ETags under a strict Content-Security-Policy.
+//! The page: a few files embedded in the binary, served with ETags under a strict Content-Security-Policy; and what a browser
+//! is shown for an address at which there is nothing.
 
 use std::{collections::BTreeMap, path::Path, sync::LazyLock};
 
 use axum::{
     body::Body,
     extract,
-    http::{HeaderMap, HeaderValue, Response, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header},
+    response::{IntoResponse, Redirect},
 };
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -52,6 +54,7 @@ static ASSETS: LazyLock<BTreeMap<&str, Asset>> = LazyLock::new(|| {
         "client/stream.js"
         "client/tabs.js"
         "client/types.js"
+        "icon.svg"
         "index.html"
         "lookback/bar.js"
         "lookback/latest.js"
@@ -80,6 +83,7 @@ static ASSETS: LazyLock<BTreeMap<&str, Asset>> = LazyLock::new(|| {
         "monitor/why.js"
         "monitor/words.js"
         "monitor/workers.js"
+        "nowhere.html"
         "parts/color.js"
         "parts/dom.js"
         "parts/markdown.js"
@@ -142,6 +146,42 @@ pub(super) async fn room(headers: HeaderMap) -> Result<Response<Body>, Problem> 
 /// `GET /monitor`
 pub(super) async fn monitor(headers: HeaderMap) -> Result<Response<Body>, Problem> {
     serve("monitor.html", &headers)
+}
+
+/// `GET /favicon.ico`: browsers go by the type, not by the name.
+pub(super) async fn icon(headers: HeaderMap) -> Result<Response<Body>, Problem> {
+    serve("icon.svg", &headers)
+}
+
+/// Every other path. A slash too many after a page leads to the page; a browser gets a page that says that there is none, a
+/// program the problem.
+pub(super) async fn nowhere(method: Method, uri: Uri, headers: HeaderMap) -> Response<Body> {
+    let nothing = problem::no_such_path(uri.path());
+    let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("");
+    if !matches!(method, Method::GET | Method::HEAD) || !accepts.contains("text/html") {
+        return nothing.into_response();
+    }
+    if let Some(page) = without_slash(uri.path()) {
+        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        return Redirect::permanent(&format!("{page}{query}")).into_response();
+    }
+    match serve("nowhere.html", &HeaderMap::new()) {
+        Ok(mut page) => {
+            *page.status_mut() = StatusCode::NOT_FOUND;
+            page
+        }
+        Err(_) => nothing.into_response(),
+    }
+}
+
+/// The page that is meant by the path of one with a slash too many, or of a room without a name.
+fn without_slash(path: &str) -> Option<&str> {
+    if path == "/r" || path == "/r/" {
+        return Some("/");
+    }
+    let page = path.strip_suffix('/')?;
+    let room = page.strip_prefix("/r/").is_some_and(|room| !room.is_empty() && !room.contains('/'));
+    (room || page == "/monitor").then_some(page)
 }
 
 /// `GET /web/{path}`

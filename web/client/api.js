@@ -75,6 +75,9 @@ export class Api {
   /** Rooms by name, after one. @param {string} [after] */
   rooms = (after) => this.#ask('GET', `/api/rooms${query({ after })}`);
 
+  /** Who can be asked in a room, and how long a text may be: `{ bots, default, text_bytes_max }`. @param {string} room */
+  bots = (room) => this.#ask('GET', `${roomPath(room)}/bots`);
+
   queues = () => this.#ask('GET', '/api/queues');
 
   workers = () => this.#ask('GET', '/api/workers');

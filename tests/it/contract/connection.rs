@@ -100,6 +100,7 @@ async fn the_page_is_served_whole_once_and_under_a_strict_policy() {
         ("/r/lobby", "text/html; charset=utf-8"),
         ("/web/room/main.js", "text/javascript; charset=utf-8"),
         ("/web/style/room.css", "text/css; charset=utf-8"),
+        ("/favicon.ico", "image/svg+xml"),
     ] {
         let get = || server.client().get(server.url(path));
         let first = server.ask(get()).await;
@@ -116,6 +117,32 @@ async fn the_page_is_served_whole_once_and_under_a_strict_policy() {
             assert_eq!((again.status, again.header("etag"), again.body.as_str()), (304, tag, Some("")));
         }
         assert_eq!(server.ask(get().header("if-none-match", "\"other\"")).await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_is_shown_a_page_where_there_is_none_and_a_slash_too_many_leads_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let browse = async |path: &str| {
+        let get = server.client().get(server.url(path)).header("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
+        server.ask(get).await
+    };
+    for path in ["/nope", "/r/two/three", "/api/nope", "/r//evil.example/"] {
+        let answer = browse(path).await;
+        assert_eq!((answer.status, answer.header("content-type")), (404, "text/html; charset=utf-8"), "{path}");
+        assert!(answer.body.as_str().unwrap().contains("There is no page at this address"), "{path}");
+        server.ask_raw("GET", path, "").await.refused(path, 404, "no-such-path");
+    }
+    for (path, page) in [
+        ("/r/two/", "/r/two"),
+        ("/r/two/?at=now", "/r/two?at=now"),
+        ("/monitor/", "/monitor"),
+        ("/r/", "/"),
+        ("/r", "/"),
+    ] {
+        let answer = browse(path).await;
+        assert_eq!((answer.status, answer.header("location")), (308, page), "{path}");
     }
 }
 

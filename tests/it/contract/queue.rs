@@ -167,3 +167,29 @@ async fn a_wish_that_grew_too_old_is_given_up_until_somebody_wants_it_again() {
     server.until_status("lobby", posted["id"].as_str().unwrap(), "answered").await;
     assert_eq!(asked(&fake), ["hang", "question"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_lists_the_bots_that_it_takes_and_whether_they_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = r##"
+        [[bots]]
+        name = "poet"
+        model = "builtin"
+        color = "#336699"
+        rooms = ["poems*"]
+        [[bots]]
+        name = "ghost"
+        model = "remote"
+        answers = "addressed"
+    "##;
+    let server = Server::configured(dir.path(), settings, &["--text-bytes-max", "1000"]);
+    let (_, lobby) = server.get("/api/rooms/lobby/bots").await;
+    let ghost = |state: &str, waiting: u64| json!({"name": "ghost", "color": null, "model": "remote", "state": state, "waiting": waiting});
+    assert_eq!(lobby, json!({"bots": [ghost("no-worker", 0)], "default": null, "text_bytes_max": 1000}));
+    let (_, poems) = server.get("/api/rooms/poems-2/bots").await;
+    let poet = json!({"name": "poet", "color": "#336699", "model": "builtin", "state": "ready", "waiting": 0});
+    assert_eq!((&poems["bots"], &poems["default"]), (&json!([poet, ghost("no-worker", 0)]), &json!("poet")));
+    server.post("lobby", "Are you there?", json!({"to": ["ghost"]})).await;
+    let (_, lobby) = server.get("/api/rooms/lobby/bots").await;
+    assert_eq!(lobby["bots"], json!([ghost("no-worker", 1)]));
+}

@@ -280,6 +280,7 @@ async fn unknown_paths_and_methods_are_said_with_what_would_do() {
         ("/api/rooms", &["POST", "PUT", "DELETE"][..], "GET,HEAD"),
         (ROOM, &["PUT", "PATCH", "DELETE", "OPTIONS"], "GET,HEAD,POST"),
         ("/api/rooms/lobby/events", &["POST"], "GET,HEAD"),
+        ("/api/rooms/lobby/bots", &["POST"], "GET,HEAD"),
         ("/api/events", &["POST"], "GET,HEAD"),
         (&message, &["POST", "PUT", "PATCH"], "GET,HEAD,DELETE"),
         (&format!("{message}/timeline"), &["POST", "DELETE"], "GET,HEAD"),
