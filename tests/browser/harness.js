@@ -19,7 +19,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -87,10 +87,14 @@ class Harness {
 
   /**
    * A server with a data folder of its own.
-   * @param {{ model?: Model, args?: string[] }} [options]
+   * @param {{ model?: Model, args?: string[], settings?: string }} [options] `settings`: the text of its antiphon.toml, with bots and
+   *   their models
    */
-  async server({ model, args = [] } = {}) {
-    const server = new Server(await mkdtemp(join(tmpdir(), 'antiphon-pages-')), [...(model?.args ?? ['--model', 'builtin', '--pace', '1']), ...args]);
+  async server({ model, args = [], settings } = {}) {
+    const folder = await mkdtemp(join(tmpdir(), 'antiphon-pages-'));
+    if (settings !== undefined) await writeFile(join(folder, 'antiphon.toml'), settings);
+    const answers = model?.args ?? (settings === undefined ? ['--model', 'builtin'] : []);
+    const server = new Server(folder, [...answers, ...(model ? [] : ['--pace', '1']), ...args]);
     this.#running.add(server);
     await server.start();
     return server;

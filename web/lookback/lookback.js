@@ -8,6 +8,7 @@
 
 import { make } from '../parts/dom.js';
 import { absolute, millis, relative } from '../parts/time.js';
+import { errorWords } from '../room/reasons.js';
 import { Bar } from './bar.js';
 import { Latest } from './latest.js';
 import { List } from './list.js';
@@ -122,7 +123,7 @@ class Lookback {
   fail(error) {
     this.player.stop();
     this.banner.classList.add('bad');
-    this.banner.replaceChildren(`This moment cannot be shown: ${error instanceof Error ? error.message : String(error)}`);
+    this.banner.replaceChildren(`This moment cannot be shown. ${errorWords(error)}`);
   }
 
   /** To the message before or after the newest that is shown. @param {-1|1} way */

@@ -9,6 +9,9 @@ export const STEPS = 1_000;
 /** PageUp and PageDown go so far. */
 export const PAGE_STEPS = 50;
 
+/** @type {Record<string, number>} */
+const UNITS_MS = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
 /** @typedef {{first: number, last: number}} Scale  ms since 1970 */
 
 /**
@@ -40,12 +43,14 @@ export function before(messages, at) {
 }
 
 /**
- * What `at` in an address means: `now`, milliseconds, a time, or a position, which only the server understands.
+ * What `at` in an address means: `now`, milliseconds, a time, `2h` (ago), or a position, which only the server understands.
  * @param {string} at @param {number} now @returns {number|string}
  */
 export function momentOf(at, now) {
   if (at === 'now' || at === '') return now;
   if (/^\d{10,15}$/.test(at)) return Number(at);
+  const [, count, unit = ''] = /^(\d{1,6})([smhd])$/.exec(at) ?? []; // ago, as `antiphon replay --at` has it
+  if (count) return now - Number(count) * (UNITS_MS[unit] ?? 0);
   const time = Date.parse(at);
   return Number.isNaN(time) || !/^\d{4}-\d\d-\d\d/.test(at) ? at : time;
 }

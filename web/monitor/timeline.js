@@ -197,7 +197,7 @@ export function stepWords({ event, data }) {
     case 'message.failed': return `try ${data.attempt} failed: ${data.reason}${data.retry_at ? '; it will be tried again' : ''}`;
     case 'message.dead': return `given up: ${data.reason}`;
     case 'message.cancelled': return 'cancelled';
-    case 'message.redacted': return 'taken back';
+    case 'message.redacted': return 'deleted';
     case 'message.erased': return 'erased';
     case 'message.released':
       if (data.reason === 'retry-due') return 'the pause is over: back in its lane';

@@ -39,7 +39,7 @@ export const isOpen = (message) => 'state' in message;
 export const isFailure = (message) => 'status' in message && (message.status === 'failed' || message.status === 'dead');
 
 /** @param {string | null | undefined} text @returns {string} */
-export const shownText = (text) => text || '(taken back)';
+export const shownText = (text) => text || '(deleted)';
 
 /** @param {string} author @returns {string} */
 export const shownAuthor = (author) => author || 'somebody';

@@ -2,6 +2,7 @@
 
 import { copyText } from '../parts/markdown.js';
 import { isOpen } from './model.js';
+import { errorWords } from './reasons.js';
 import { statusOf } from './status.js';
 
 /**
@@ -10,7 +11,7 @@ import { statusOf } from './status.js';
  * @typedef {import('./store.js').Store} Store
  * @typedef {{ cancel: (id: string) => Promise<unknown>, retry: (id: string) => Promise<unknown>, redact: (id: string) => Promise<unknown> }} Api
  * @typedef {{ room: string, store: Store, api: Api, composer: import('./composer.js').Composer, again: (id: string) => void,
- *   discard: (id: string) => void, draw: (ids: Set<string>) => void, note: (words: string) => void,
+ *   discard: (id: string) => boolean, draw: (ids: Set<string>) => void, note: (words: string) => void,
  *   jump: (id: string) => void, isOwn: (message: Message) => boolean, sure: () => void }} Parts
  *   `again`, `discard`: of what is in the outbox; `sure`: asks once more before something is taken back
  */
@@ -32,7 +33,7 @@ export function offersOf(store, id, isOwn) {
     { act: 'copy', words: 'Copy' },
     { act: 'link', words: 'Link' },
     ...(again ? [{ act: 'regenerate', words: 'Regenerate' }] : []),
-    ...(isOwn(message) && !isOpen(item) ? [{ act: 'take-back', words: 'Take back' }] : []),
+    ...(isOwn(message) && !isOpen(item) ? [{ act: 'take-back', words: 'Delete' }] : []),
   ];
 }
 
@@ -64,7 +65,7 @@ export function actor(parts) {
     const about = item.message.id;
     request(about).then(
       () => parts.draw(store.setError(about, '')),
-      (/** @type {Error} */ error) => parts.draw(store.setError(about, error.message)),
+      (/** @type {Error} */ error) => parts.draw(store.setError(about, errorWords(error))),
     );
   };
   const copy = async (/** @type {string} */ text, /** @type {string} */ words) => {
@@ -76,10 +77,15 @@ export function actor(parts) {
     retry: (id) => ask(api.retry, id),
     regenerate: (id) => ask(api.retry, id),
     again: (id) => parts.again(id),
-    discard: (id) => parts.discard(id),
+    discard: (id) => void parts.discard(id),
+    edit: (id) => {
+      if (!composer.empty) return parts.note('Send or clear what you are writing first.');
+      const body = store.pending.find(({ message }) => message.id === id)?.pending?.body;
+      if (body && parts.discard(id)) composer.restore(body, body.reply_to ? store.message(body.reply_to) : undefined);
+    },
     'take-back': () => parts.sure(),
     'take-back-surely': (id) => {
-      api.redact(id).then(() => parts.note('Taken back.'), (/** @type {Error} */ error) => parts.note(error.message));
+      api.redact(id).then(() => parts.note('Message deleted.'), (/** @type {Error} */ error) => parts.note(errorWords(error)));
     },
     copy: (id) => void copy(store.message(id)?.text ?? '', 'Copied.'),
     link: (id) => void copy(`${location.origin}/r/${encodeURIComponent(parts.room)}#m-${id}`, 'The link is copied.'),

@@ -1,6 +1,7 @@
 // The bar above a room, now and when looking back: the other rooms, and the help.
 
 import { byId } from '../parts/dom.js';
+import { errorWords } from './reasons.js';
 import { Rooms } from './rooms.js';
 
 /** @param {{ room: string, storage: import('./storage.js').Kept, rooms: (after?: string) => Promise<import('./rooms.js').Page>, note: (words: string) => void }} parts */
@@ -8,7 +9,7 @@ export function startBar({ room, storage, rooms: ask, note }) {
   const search = byId('rooms-search', HTMLInputElement);
   const rooms = new Rooms({ list: byId('rooms-list'), search, dot: byId('rooms-unread') }, { room, storage, rooms: ask });
   byId('room-name').textContent = room;
-  byId('rooms').addEventListener('toggle', () => void rooms.refresh().catch((/** @type {Error} */ error) => note(error.message)));
+  byId('rooms').addEventListener('toggle', () => void rooms.refresh().catch((/** @type {Error} */ error) => note(errorWords(error))));
   byId('rooms-go').addEventListener('submit', (event) => {
     event.preventDefault();
     location.assign(`/r/${encodeURIComponent(search.value)}`);

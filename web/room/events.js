@@ -1,11 +1,13 @@
 // What each event of the feed does to the store, by its name on the stream. Pure. An event that is not here changes nothing.
 
 import { changeMessage, interrupt, moveOn } from './model.js';
+import { reasonWords } from './reasons.js';
 
 /** @typedef {import('./store.js').Store} Store */
 
 /** @type {Record<string, string>} */
-const RELEASED = { 'lease-over': 'its worker fell silent', restarted: 'the server restarted', goodbye: 'its worker went away' };
+const RELEASED = { 'lease-over': 'its worker stopped responding', restarted: 'the server restarted', goodbye: 'its worker left' };
+const RELEASED_ELSE = 'it was started again';
 
 /** How many words end in a piece of text. @param {string} text */
 const wordsIn = (text) => text.match(/\S(?=\s|$)/g)?.length ?? 0;
@@ -23,15 +25,15 @@ export const HANDLERS = {
       item.message = { ...item.message, status: 'claimed', reason: undefined };
     }),
   'message.released': (store, { message_id, reason }) =>
-    store.about(message_id, (item) => moveOn(item, 'waiting', RELEASED[reason] ?? reason)),
+    store.about(message_id, (item) => moveOn(item, 'waiting', RELEASED[reason] ?? RELEASED_ELSE)),
   'message.failed': (store, { message_id, reason, attempt, retry_at }) =>
     store.about(message_id, (item) => {
-      moveOn(item, retry_at ? 'waiting' : 'failed', reason);
+      moveOn(item, retry_at ? 'waiting' : 'failed', reasonWords(reason, item.message.bot));
       item.failure = { reason, retryAt: retry_at ?? null, attempt };
     }),
   'message.dead': (store, { message_id, reason }) =>
     store.about(message_id, (item) => {
-      moveOn(item, 'dead', reason);
+      moveOn(item, 'dead', reasonWords(reason, item.message.bot));
       item.message.reason = reason;
     }),
   'message.cancelled': (store, { message_id }) => store.about(message_id, (item) => moveOn(item, 'cancelled', 'it was stopped')),
@@ -56,7 +58,7 @@ export const HANDLERS = {
       item.interrupted = null;
     }),
   'reply.snapshot': (store, event, now) => store.written(event, now),
-  'reply.reset': (store, { message_id, reason }) => store.about(message_id, (item) => interrupt(item, reason)),
+  'reply.reset': (store, { message_id, reason }) => store.about(message_id, (item) => interrupt(item, RELEASED[reason] ?? RELEASED_ELSE)),
   'reply.progress': (store, { message_id, stage, ahead, progress }) =>
     store.about(message_id, (item) => { item.stage = { stage, ahead, progress }; }),
 };

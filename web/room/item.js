@@ -14,10 +14,10 @@ import { statusOf, tookWords } from './status.js';
  * @typedef {import('./model.js').Message} Message
  *
  * What an item needs to know of the rest: `previous` is the item above it, `find` gives the message that one replies to,
- * `unreadFrom` is the id of the first unread message, `colors` the bots' colours, `live` whether
- * acts (stop, retry …) are offered (they are if it is left out).
+ * `unreadFrom` is the id of the first unread message, `colors` the bots' colours, `bots` how the room's bots are, `live`
+ * whether acts (stop, retry …) are offered (they are if it is left out).
  * @typedef {{ now: number, previous?: Item | null, find?: (id: string) => Message | undefined, unreadFrom?: string | null,
- *   colors?: Map<string, string>, live?: boolean }} Context
+ *   colors?: Map<string, string>, bots?: import('./status.js').Bots, live?: boolean }} Context
  *
  * @typedef {{ id: string, bot: string, color?: string | null, badge: string, at: string, text: string,
  *   state: 'whole' | 'writing' | 'interrupted' | 'redacted', note: string }} Answer
@@ -30,7 +30,7 @@ const GROUP_MS = 5 * 60_000;
 const QUOTE_CHARS_MAX = 140;
 
 /** @type {Record<string, string>} */
-const ACTS = { stop: 'Stop', retry: 'Retry', again: 'Try again', discard: 'Discard' };
+const ACTS = { stop: 'Stop', retry: 'Retry', edit: 'Edit', again: 'Try again', discard: 'Discard' };
 
 /** @param {Item} item @param {Context} context @returns {HTMLElement} */
 export function renderItem(item, context) {
@@ -89,7 +89,7 @@ function question(message, context) {
 
 /** @param {string} id @param {Message} [message] */
 function quote(id, message) {
-  const words = message ? `${message.author.name}: ${message.redacted ? 'taken back' : plain(message.text).slice(0, QUOTE_CHARS_MAX)}` : 'an earlier message';
+  const words = message ? `${message.author.name}: ${message.redacted ? 'message deleted' : plain(message.text).slice(0, QUOTE_CHARS_MAX)}` : 'an earlier message';
   return make('button', { type: 'button', className: 'quote', dir: 'auto', title: 'Go to this message', data: { act: 'jump', to: id } }, words);
 }
 
@@ -106,7 +106,7 @@ function head(author, at, badge) {
 
 /** @param {string | null} text null: taken back */
 function textElement(text) {
-  const made = make('div', { className: 'text' }, text === null && make('p', { className: 'taken-back' }, 'taken back'));
+  const made = make('div', { className: 'text' }, text === null && make('p', { className: 'taken-back' }, 'message deleted'));
   if (text !== null) grow(made, text, true);
   return made;
 }
@@ -190,7 +190,7 @@ function earlier(item) {
 
 /** @param {HTMLElement} line @param {Item} item @param {Context} context */
 function updateStatus(line, item, context) {
-  const { text, tone, actions } = statusOf(item, context.now);
+  const { text, tone, actions } = statusOf(item, context.now, context.bots);
   const offered = context.live === false ? [] : actions.filter((action) => ACTS[action]);
   const shape = [text, tone, ...offered].join('|');
   if (line.dataset.shape === shape) return;

@@ -5,8 +5,8 @@ import { deedOf } from './keys.js';
 
 /**
  * @typedef {{ composer: import('./composer.js').Composer, scroll: import('./scroll.js').Scroll, act: (act: string, id: string) => void,
- *   stop: () => string | undefined, last: () => string | undefined }} Parts
- *   `stop`: the message whose answer is to be stopped; `last`: what was said here last
+ *   stop: () => string | undefined, last: () => string | undefined, refused: () => string | undefined }} Parts
+ *   `stop`: the message whose answer is to be stopped; `last`: what was said here last; `refused`: the newest that was not taken
  */
 
 /** @param {Parts} parts */
@@ -28,7 +28,7 @@ function placeOf(focused) {
 }
 
 /** @param {Parts} parts @param {import('./keys.js').Deed} deed @param {HTMLElement} focused @returns {boolean} whether there was something to do */
-function doIt({ composer, act, stop, last }, deed, focused) {
+function doIt({ composer, act, stop, last, refused }, deed, focused) {
   const id = focused.closest('.msg')?.getAttribute('data-id') ?? '';
   switch (deed) {
     case 'send': composer.submit(); return true;
@@ -43,6 +43,11 @@ function doIt({ composer, act, stop, last }, deed, focused) {
       return open !== undefined;
     }
     case 'edit-last': {
+      const failed = refused();
+      if (failed) {
+        act('edit', failed);
+        return true;
+      }
       const text = last();
       if (text) composer.put(text);
       return text !== undefined;

@@ -40,7 +40,8 @@ export class List {
   #ask;
 
   /**
-   * @param {{ store: Store, log: HTMLElement, outbox: HTMLElement, unreadFrom: () => string | null, painted: () => void }} parts
+   * @param {{ store: Store, log: HTMLElement, outbox: HTMLElement, unreadFrom: () => string | null,
+   *   bots: () => import('./status.js').Bots, painted: () => void }} parts
    * `log` gets what is in the log, `outbox` (below it) what is not yet; `painted` is called after each drawing
    */
   constructor(parts) {
@@ -152,8 +153,8 @@ export class List {
 
   /** @param {Item | undefined} previous */
   #context(previous) {
-    const { store, unreadFrom } = this.parts;
-    return { now: Date.now(), previous, find: (/** @type {string} */ id) => store.message(id), unreadFrom: unreadFrom(), colors: store.colors };
+    const { store, unreadFrom, bots } = this.parts;
+    return { now: Date.now(), previous, find: (/** @type {string} */ id) => store.message(id), unreadFrom: unreadFrom(), colors: store.colors, bots: bots() };
   }
 
   #focus() {

@@ -7,6 +7,7 @@ import { byId } from '../parts/dom.js';
 import { plain } from '../parts/markdown.js';
 import { actor, lastOwn, newestOpen, offersOf } from './actions.js';
 import { Announcer } from './announce.js';
+import { Ask } from './ask.js';
 import { note, startBar } from './bar.js';
 import { Composer } from './composer.js';
 import { connectionView } from './connection.js';
@@ -14,6 +15,7 @@ import { History } from './history.js';
 import { onKeys } from './keyboard.js';
 import { List } from './list.js';
 import { isAnswer } from './model.js';
+import { errorWords } from './reasons.js';
 import { Scroll } from './scroll.js';
 import { Seen } from './seen.js';
 import { ticks } from './status.js';
@@ -29,6 +31,10 @@ import { loadWho, whoDialog } from './who.js';
 
 /** Messages in the first snapshot. */
 const LIMIT = 100;
+
+/** How the bots are is asked this often while something waits for one, and when somebody looks at the choice. */
+const WAITING_MS = 5_000;
+const LOOKED_AT_MS = 1_000;
 
 /** More than the bound by so much may be on the page: dropping the oldest walks over all. */
 const TRIM_SLACK = 200;
@@ -48,11 +54,12 @@ export function startRoom(room) {
   const announcer = new Announcer(byId('said'), plain);
   const connection = connectionView({ dot: byId('connection'), banner: byId('banner') });
   const scroll = new Scroll(byId('scroll'), { onMove: () => seen.look(), onTop: () => void older() });
-  const list = new List({ store, log: byId('log'), outbox: byId('outbox'), unreadFrom: () => seen.unread.from, painted });
+  const list = new List({ store, log: byId('log'), outbox: byId('outbox'), unreadFrom: () => seen.unread.from, bots: () => ask.bots, painted });
   const seen = new Seen({ room, storage, store, scroll, isOwn, element: messageOf, draw: (ids) => list.change(ids), back: (position) => history.back(position), jump });
+  const ask = new Ask(byId('to', HTMLSelectElement), { room, storage });
   const composer = new Composer(
-    { form: byId('say', HTMLFormElement), text: byId('text', HTMLTextAreaElement), to: byId('to', HTMLSelectElement),
-      quote: byId('quote'), quoteText: byId('quote-text'), fault: byId('fault') },
+    { form: byId('say', HTMLFormElement), text: byId('text', HTMLTextAreaElement), ask, quote: byId('quote'), quoteText: byId('quote-text'),
+      count: byId('count'), fault: byId('fault') },
     { room, storage, send },
   );
   const whoIs = whoDialog(
@@ -75,7 +82,7 @@ export function startRoom(room) {
   });
   const act = actor({
     room, store, api, composer, note, isOwn, jump: (id) => void jump(id), draw: (ids) => list.change(ids),
-    again: client.again, discard: client.discard, sure: () => toolbar.replace('take-back-surely', 'Really take back?'),
+    again: client.again, discard: client.discard, sure: () => toolbar.replace('take-back-surely', 'Delete for everyone?'),
   });
 
   // ---- what comes
@@ -145,12 +152,12 @@ export function startRoom(room) {
     button.textContent = history.loading ? 'Loading …' : 'Earlier messages';
     const beginning = byId('beginning');
     beginning.hidden = !begun || store.order.length === 0 || (history.more && !history.full);
-    beginning.textContent = history.full ? 'The page holds no more; look back for what was before.' : `This is the beginning of ${room}.`;
+    beginning.textContent = history.full ? `Only the latest ${KEPT_MAX.toLocaleString('en')} messages are shown. Open Look back for older ones.` : `This is the beginning of ${room}.`;
   }
 
   async function older() {
     if (!begun) return;
-    await history.older().catch((/** @type {Error} */ error) => note(error.message));
+    await history.older().catch((/** @type {Error} */ error) => note(errorWords(error)));
   }
 
   /** @param {string} id */
@@ -162,7 +169,7 @@ export function startRoom(room) {
         return location.assign(`/r/${encodeURIComponent(reached.message.room)}${at}#m-${id}`);
       }
     } catch (error) {
-      return note(error instanceof Error ? error.message : String(error));
+      return note(errorWords(error));
     }
     const message = messageOf(id);
     if (message) scroll.show(message);
@@ -190,6 +197,19 @@ export function startRoom(room) {
     [avatar.style.backgroundColor, avatar.style.color] = [color, ink];
   }
 
+  let askedAt = -Infinity;
+
+  /** Asks who answers here, unless that was done just now. What waits says why. @param {number} ms */
+  function askBots(ms) {
+    if (performance.now() - askedAt < ms) return;
+    askedAt = performance.now();
+    api.bots(room).then((/** @type {import('./ask.js').RoomBots} */ answer) => {
+      ask.set(answer);
+      composer.bytesMax = answer.text_bytes_max;
+      list.change(store.open);
+    }, () => {}); // without it everything works as before
+  }
+
   // ---- listeners
 
   byId('scroll').addEventListener('click', ({ target }) => {
@@ -209,17 +229,18 @@ export function startRoom(room) {
     act,
     stop: () => newestOpen(store, isOwn)?.message.id,
     last: () => lastOwn(store, isOwn)?.text,
+    refused: () => store.pending.findLast(({ pending }) => pending?.state === 'failed')?.message.id,
   });
   setInterval(() => {
     connection.tick(Date.now());
-    for (const id of store.open) {
-      const item = store.items.get(id);
-      if (item && ticks(item)) list.change([id]);
-    }
+    const open = [...store.open].flatMap((id) => store.items.get(id) ?? []);
+    list.change(open.filter(ticks).map(({ message }) => message.id));
+    if (open.some(({ message }) => message.status === 'waiting') && document.visibilityState === 'visible') askBots(WAITING_MS);
   }, 1_000);
+  for (const event of ['pointerdown', 'focus']) byId('to').addEventListener(event, () => askBots(LOOKED_AT_MS));
 
   if (matchMedia('(pointer: fine)').matches) composer.focus(); // elsewhere a keyboard would cover half of the page
   startBar({ room, storage, rooms: api.rooms, note });
   showWho();
-  api.queues().then((/** @type {{ queues: { bot: string }[] }} */ { queues }) => composer.setBots(queues.map(({ bot }) => bot)), () => {});
+  askBots(0);
 }

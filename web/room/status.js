@@ -2,13 +2,15 @@
 
 import { span } from '../parts/time.js';
 import { isOpen } from './model.js';
+import { reasonWords, refusalWords } from './reasons.js';
 
 /**
  * @typedef {import('./model.js').Item} Item
- * @typedef {'stop' | 'retry' | 'regenerate' | 'again' | 'discard'} Action
+ * @typedef {'stop' | 'retry' | 'regenerate' | 'again' | 'edit' | 'discard'} Action
  * @typedef {'quiet' | 'busy' | 'good' | 'bad'} Tone
  * @typedef {{ text: string, tone: Tone, actions: Action[] }} Status
  * @typedef {import('../client/types.js').Status} Connection
+ * @typedef {Map<string, Pick<import('./ask.js').Bot, 'state'>>} Bots
  */
 
 /** A speed is said only after so long: before that it is a guess. */
@@ -22,34 +24,35 @@ const BANNER_AFTER_MS = 2_000;
  *
  * @param {Item} item
  * @param {number} now ms
+ * @param {Bots} [bots] the room's, by name, as far as they are known
  * @returns {Status}
  */
-export function statusOf(item, now) {
-  const status = item.pending ? unsentStatus(item.pending) : askedStatus(item, now);
+export function statusOf(item, now, bots) {
+  const status = item.pending ? unsentStatus(item.pending) : askedStatus(item, now, bots);
   return item.error ? { ...status, text: `${status.text} (${item.error})`, tone: 'bad' } : status;
 }
 
 /** @param {import('./model.js').OutboxItem} post @returns {Status} */
-function unsentStatus({ state, why, position }) {
+function unsentStatus({ state, why, code, position }) {
   if (position) return line('sent', 'quiet');
   switch (state) {
-    case 'failed': return line(`not sent: ${why}`, 'bad', 'again', 'discard');
-    case 'parked': return line('kept by the server until its store is back', 'busy');
+    case 'failed': return line(`not sent: ${code ? refusalWords(code, why) : why}`, 'bad', 'edit', 'again', 'discard');
+    case 'parked': return line('kept by the server until its storage is back', 'busy');
     case 'sending': return line('sending', 'quiet');
-    default: return line(why ? `not sent yet: ${why}` : 'not sent yet; it goes out by itself', 'busy', 'discard');
+    default: return line(why ? `not sent yet: ${code ? refusalWords(code, why) : why}` : 'not sent yet; it goes out by itself', 'busy', 'discard');
   }
 }
 
-/** @param {Item} item @param {number} now @returns {Status} */
-function askedStatus(item, now) {
+/** @param {Item} item @param {number} now @param {Bots} [bots] @returns {Status} */
+function askedStatus(item, now, bots) {
   const { message, replies, failure } = item;
-  const reason = failure?.reason ?? message.reason ?? 'no reason was given';
+  const why = reasonWords(failure?.reason ?? message.reason ?? '', message.bot);
   switch (message.status) {
-    case 'waiting': return line(waiting(item, now), failure ? 'bad' : 'busy', 'stop');
+    case 'waiting': return line(waiting(item, now, bots), failure ? 'bad' : 'busy', 'stop');
     case 'claimed': return line(claimed(item), 'busy', 'stop');
     case 'answered': return line(replies.length ? tookWords(item, replies.length - 1) : 'answered', 'good', 'regenerate');
-    case 'failed': return line(`failed: ${reason}`, 'bad', 'retry');
-    case 'dead': return line(`given up: ${reason}`, 'bad', 'retry');
+    case 'failed': return line(`no answer: ${why}`, 'bad', 'retry');
+    case 'dead': return line(`no answer: ${why}${message.reason?.startsWith('attempts-used-up') ? ' (tried several times)' : ''}`, 'bad', 'retry');
     case 'cancelled': return line('stopped', 'quiet', 'retry');
     default: return line('', 'quiet');
   }
@@ -58,9 +61,15 @@ function askedStatus(item, now) {
 /** @param {string} text @param {Tone} tone @param {...Action} actions @returns {Status} */
 const line = (text, tone, ...actions) => ({ text, tone, actions });
 
-/** @param {Item} item @param {number} now */
-function waiting({ stage, failure }, now) {
-  if (failure?.retryAt) return `failed: ${failure.reason} · ${tryAt(failure.retryAt, now)}`;
+/** @param {Item} item @param {number} now @param {Bots} [bots] */
+function waiting({ message, stage, failure }, now, bots) {
+  const bot = message.bot ?? '';
+  if (failure?.retryAt) return `${reasonWords(failure.reason, message.bot)} · ${tryAt(failure.retryAt, now)}`;
+  switch (bots?.get(bot)?.state) {
+    case 'no-worker': return `waiting: no worker for ${bot} is connected`;
+    case 'paused': return `waiting: ${bot} is unavailable at the moment`;
+    default: // its turn has not come
+  }
   return stage?.ahead === undefined ? 'queued' : `queued as number ${stage.ahead + 1}`;
 }
 
@@ -118,7 +127,7 @@ export const ticks = (item) => isOpen(item) && Boolean(item.failure?.retryAt);
  * @returns {{ text: string, tone: 'warn' | 'bad' } | null}
  */
 export function bannerOf(connection, now) {
-  const { state, since, retryAt, online, store, reason, parked } = connection;
+  const { state, since, retryAt, online, store, parked } = connection;
   if (state !== 'live') {
     if (now - since < BANNER_AFTER_MS) return null;
     const kept = 'What you send is kept and goes out by itself.';
@@ -127,12 +136,11 @@ export function bannerOf(connection, now) {
     if (state === 'busy') return { text: `The server is busy; ${again(retryAt, now)}. ${kept}`, tone: 'warn' };
     return { text: `The connection is lost; ${again(retryAt, now)}. ${kept}`, tone: 'warn' };
   }
-  const because = reason ? ` ${reason}` : '';
   if (store === 'degraded') {
     const wait = parked > 0 ? ` ${parked} ${parked === 1 ? 'message waits' : 'messages wait'}.` : '';
-    return { text: `The server cannot reach its store. Messages are kept on its disk and follow by themselves.${wait}${because}`, tone: 'warn' };
+    return { text: `The server cannot reach its storage. Messages are kept on its disk and delivered when it is back.${wait}`, tone: 'warn' };
   }
-  if (store === 'refusing') return { text: `The server takes no messages: its store is not the one it knew.${because}`, tone: 'bad' };
+  if (store === 'refusing') return { text: 'The server is not accepting messages because its storage was replaced. Please tell the operator.', tone: 'bad' };
   return null;
 }
 

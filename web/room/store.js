@@ -259,7 +259,7 @@ export class Store {
     if (!known || !isOpen(known) || known.replies.some(({ id }) => id === reply_id)) return;
     this.about(message_id, (item) => {
       if (item.draft?.replyId !== reply_id) {
-        interrupt(item, 'it was begun anew');
+        interrupt(item, 'it was started again');
         item.draft = { replyId: reply_id, bot: bot ?? item.claim?.bot ?? item.message.bot ?? 'bot', text: '', next: 0, since: null, last: 0, words: 0 };
       }
       if (item.draft) change(item.draft, item);

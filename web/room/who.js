@@ -1,6 +1,7 @@
 // Who the reader is: a name and a colour, chosen once and kept in this browser.
 
 import { hexOf, rgbOf, rgbOfName } from '../parts/color.js';
+import { isVisible } from './visible.js';
 
 /** @typedef {{ name: string, color: string }} Who */
 
@@ -27,7 +28,7 @@ export function saveWho(storage, { name, color }) {
 
 /** @param {string} name @returns {string} what is wrong with a name; '' if nothing is */
 export function nameFault(name) {
-  if (name.trim() === '') return 'Please give a name.';
+  if (!isVisible(name)) return 'Please give a name.';
   if (/[\u0000-\u001f\u007f-\u009f]/.test(name)) return 'A name has no control characters.';
   if (new TextEncoder().encode(name).length > NAME_BYTES_MAX) return 'This name is too long.';
   return '';

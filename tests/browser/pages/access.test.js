@@ -79,7 +79,7 @@ for (const { scheme, device, viewport } of LOOKS) {
     await fill(server, 'lobby', [MARKDOWN, 'and more']);
     await say(page, 'This one fails');
     (await model.asked()).fail(400, 'the prompt is too long');
-    await status(item(page, 'This one fails')).getByText('failed').waitFor();
+    await status(item(page, 'This one fails')).getByText('no answer').waitFor();
     await say(page, 'This one is answered');
     await (await model.asked()).answer(MARKDOWN);
     await status(item(page, 'This one is answered')).getByText('AI reply').waitFor();

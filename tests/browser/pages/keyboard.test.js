@@ -118,7 +118,7 @@ test('Esc stops one\'s own answer, Arrow up brings one\'s last words back; Stop 
   await page.keyboard.type('little.');
   await page.keyboard.press('Enter');
   (await model.asked()).fail(400, 'no');
-  await status(item(page, 'Tell me little.')).getByText('failed').waitFor();
+  await status(item(page, 'Tell me little.')).getByText('no answer').waitFor();
   await tabTo(page, '#log', 'Shift+Tab');
   await page.keyboard.press('ArrowUp');
   await tabTo(page, '.status [data-act=retry]');
@@ -173,11 +173,11 @@ test('in the log arrows go from message to message; r, c, l and the tools act on
   await tabTo(page, '#log', 'Shift+Tab');
   await page.keyboard.press('ArrowUp');
   const stops = await tabTo(page, '[data-act=take-back]');
-  assert.deepEqual(stops, ['button.tool: Reply', 'button.tool: Copy', 'button.tool: Link', 'button.tool: Take back']);
+  assert.deepEqual(stops, ['button.tool: Reply', 'button.tool: Copy', 'button.tool: Link', 'button.tool: Delete']);
   await page.keyboard.press('Enter');
-  await focusIs(page, 'button.tool: Really take back?');
+  await focusIs(page, 'button.tool: Delete for everyone?');
   await page.keyboard.press('Enter');
-  await item(page, 'taken back').waitFor();
+  await item(page, 'message deleted').waitFor();
   assert.notEqual(await focus(page), 'body', 'after the tools are gone');
 });
 

@@ -148,7 +148,7 @@ test('what was taken back since is hidden in every look back', async () => {
   assert.ok(response.ok);
   for (const moment of [at, second.at]) {
     const page = await look(server, moment);
-    await items(page).getByText('taken back').waitFor();
+    await items(page).getByText('message deleted').waitFor();
     assert.ok(!(await page.locator('body').innerText()).includes('12345'));
   }
 });

@@ -142,7 +142,7 @@ test('failures say why; one is retried, one is refused in the words of the serve
   const two = messages.find((/** @type {any} */ { text }) => text === 'question two');
   await fetch(`${server.url}/api/messages/${two.id}`, { method: 'DELETE' });
   const hidden = page.locator(`#failed-table tr[data-key="${two.id}"]`);
-  await hidden.getByText('(taken back)').waitFor();
+  await hidden.getByText('(deleted)').waitFor();
   await hidden.getByRole('button', { name: /^Retry/ }).click();
   await hidden.locator('.note', { hasText: 'The message is hidden; it cannot be answered again.' }).waitFor();
 

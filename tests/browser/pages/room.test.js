@@ -92,7 +92,7 @@ test('when the model fails its reason is shown, and Retry asks it again', async 
   await say(ann, 'A long prompt');
   (await model.asked()).fail(400, 'the prompt is too long');
   const line = status(item(ann, 'A long prompt'));
-  await line.getByText(/^failed: .*the prompt is too long/).waitFor();
+  await line.getByText('no answer: antiphon did not accept this message; it may be too long').waitFor();
   await line.getByRole('button', { name: 'Retry' }).click();
   const answer = await model.asked();
   assert.equal(answer.question, 'Ann: A long prompt');
@@ -110,7 +110,7 @@ test('an answer that breaks off is tried again; the words of the first try are k
   await first.say('Well, this');
   await growing(ann, 'Well, this');
   first.cut();
-  await status(item(ann, 'Go on.')).getByText(/^failed: .* · (next try in \d s|trying again)$/).waitFor();
+  await status(item(ann, 'Go on.')).getByText(/^antiphon was interrupted · (next try in \d s|trying again)$/).waitFor();
   const broken = item(ann, 'Go on.').locator('.msg.answer.interrupted');
   await broken.getByText('Well, this').waitFor();
   await broken.getByText(/^interrupted: /).waitFor();
@@ -146,7 +146,7 @@ test('the server is killed while one types and sends: nothing is lost, nothing i
   const model = await h.model();
   const server = await h.server({ model });
   const [ann, bob] = [await visit(h, server, 'Ann'), await visit(h, server, 'Bob')];
-  await ann.locator('#to').selectOption('no answer');
+  await ann.locator('#to').selectOption('No bot');
   const texts = [];
   for (const round of ['first', 'second']) {
     await say(ann, `before the ${round} fall`);
@@ -170,7 +170,7 @@ test('the server is killed while one types and sends: nothing is lost, nothing i
     await live(ann);
     assert.equal(await ann.locator('#text').inputValue(), 'a thought that is not wh', 'also after a reload');
     await ann.locator('#text').fill('');
-    await ann.locator('#to').selectOption('no answer');
+    await ann.locator('#to').selectOption('No bot');
   }
   const wanted = ['first', 'second'].flatMap((round) => [`before the ${round} fall`, `${round}: one`, `${round}: two`, `${round}: three`]);
   for (const page of [ann, bob]) assert.deepEqual(await showing(page, wanted.length), wanted);
@@ -206,7 +206,7 @@ test('what is said without a network waits, can be discarded, and is sent once w
   h.allow('offline', 'server-gone');
   const server = await h.server();
   const [ann, bob] = [await visit(h, server, 'Ann'), await visit(h, server, 'Bob')];
-  await ann.locator('#to').selectOption('no answer');
+  await ann.locator('#to').selectOption('No bot');
   await ann.context().setOffline(true);
   await server.kill(); // or the stream that is open already would go on: Chromium only refuses new ones
   await server.start();
@@ -257,7 +257,7 @@ test('a reply names what it replies to, and leads there', async () => {
   await item(ann, 'cake').locator('.text').click();
   await item(ann, 'cake').getByRole('button', { name: 'Reply' }).click();
   await ann.locator('#quote', { hasText: 'Program: Who brings the cake?' }).waitFor();
-  await ann.locator('#to').selectOption('no answer');
+  await ann.locator('#to').selectOption('No bot');
   await say(ann, 'I do.');
   await ann.locator('#quote').waitFor({ state: 'hidden' });
   const reply = item(bob, 'I do.');
@@ -314,7 +314,7 @@ test('seven tabs of one browser are all live over one connection', async () => {
   const context = await h.context(named(server, 'Ann'));
   const tabs = await Promise.all(Array.from({ length: 7 }, () => h.page(server, '/r/lobby', { in: context })));
   await Promise.all(tabs.map(live));
-  await tabs[3]?.locator('#to').selectOption('no answer');
+  await tabs[3]?.locator('#to').selectOption('No bot');
   await say(/** @type {Page} */ (tabs[3]), 'to all of you');
   await Promise.all(tabs.map((tab) => item(tab, 'to all of you').waitFor()));
   for (const tab of tabs) assert.deepEqual(await shown(tab), ['to all of you']);

@@ -72,10 +72,10 @@ test('a delta that was seen, or that leaves a gap, changes nothing; the next sna
 test('the text of an interrupted answer stays until another attempt has words', () => {
   const store = asked();
   delta(store, 0, 'half a sent');
-  on(store, 'message.failed', { message_id: 'q', reason: 'model: gone', attempt: 1, retry_at: '2026-03-01T10:00:09Z' });
-  on(store, 'reply.reset', { message_id: 'q', reply_id: 'r', reason: 'model: gone' });
+  on(store, 'message.failed', { message_id: 'q', reason: 'model-unreachable: gone', attempt: 1, retry_at: '2026-03-01T10:00:09Z' });
+  on(store, 'reply.reset', { message_id: 'q', reply_id: 'r', reason: 'model-unreachable: gone' });
   assert.equal(item(store, 'q').interrupted?.text, 'half a sent');
-  assert.equal(item(store, 'q').interrupted?.why, 'model: gone');
+  assert.equal(item(store, 'q').interrupted?.why, 'eliza cannot be reached right now');
   assert.equal(item(store, 'q').message.status, 'waiting');
   on(store, 'message.claimed', { message_id: 'q', reply_id: 'r2', bot: 'eliza', worker: 'gpu-3', fence: position(4), at: '2026-03-01T10:00:10Z' });
   on(store, 'reply.started', { message_id: 'q', reply_id: 'r2', bot: 'eliza' });

@@ -3,12 +3,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { sentencesEnd } from '../../../web/room/announce.js';
+import { bytesOf, lengthWords } from '../../../web/room/composer.js';
 import { deedOf } from '../../../web/room/keys.js';
 import { newItem } from '../../../web/room/model.js';
 import { hasUnread, listed } from '../../../web/room/rooms.js';
 import { bannerOf, statusOf, titleOf, tookWords } from '../../../web/room/status.js';
 import { keptBy } from '../../../web/room/storage.js';
 import { Unread } from '../../../web/room/unread.js';
+import { isVisible } from '../../../web/room/visible.js';
 import { loadWho, nameFault, saveWho } from '../../../web/room/who.js';
 
 /** @typedef {import('../../../web/room/model.js').Item} Item */
@@ -39,12 +41,18 @@ test('one honest line says where each answer stands, and what can be done', () =
     [item({ status: 'claimed' }, { claim, draft: { ...draft, last: NOW - 4_500 } }), 'writing', ['stop']],
     [item({ status: 'claimed' }, { claim, draft }), 'writing · 12 words/s', ['stop']],
     [item({ status: 'answered' }, { replies: [reply] }), '[human → AI reply: 4.2 s]', ['regenerate']],
-    [item({ status: 'waiting' }, { failure: { reason: 'model: gone', retryAt: '2026-03-01T10:00:18Z', attempt: 1 } }), 'failed: model: gone · next try in 8 s', ['stop']],
-    [item({ status: 'failed', reason: 'model: gone' }), 'failed: model: gone', ['retry']],
-    [item({ status: 'dead', reason: 'too old' }), 'given up: too old', ['retry']],
+    [item({ status: 'waiting', bot: 'eliza' }, { failure: { reason: 'model-unreachable: nobody answers at http://10.0.0.7:11434', retryAt: '2026-03-01T10:00:18Z', attempt: 1 } }), 'eliza cannot be reached right now · next try in 8 s', ['stop']],
+    [item({ status: 'failed', bot: 'eliza', reason: 'model-key: 401 at https://key@internal' }), 'no answer: eliza is not set up correctly; please tell the operator', ['retry']],
+    [item({ status: 'failed', reason: 'Traceback (most recent call last)' }), 'no answer: the bot could not answer', ['retry']],
+    [item({ status: 'dead', reason: 'too-old' }), 'no answer: the question waited too long', ['retry']],
+    [item({ status: 'dead', bot: 'eliza', reason: 'attempts-used-up: model-unreachable: nobody answers at http://10.0.0.7' }), 'no answer: eliza cannot be reached right now (tried several times)', ['retry']],
     [item({ status: 'cancelled' }), 'stopped', ['retry']],
     [item({ status: 'answered' }, { replies: [reply], error: 'Too late.' }), '[human → AI reply: 4.2 s] (Too late.)', ['regenerate']],
   ];
+  for (const [state, text] of /** @type {const} */ ([['no-worker', 'waiting: no worker for eliza is connected'], ['paused', 'waiting: eliza is unavailable at the moment'], ['ready', 'queued as number 1']])) {
+    const waits = item({ status: 'waiting', bot: 'eliza' }, { stage: { stage: 'queued', ahead: 0 } });
+    assert.equal(statusOf(waits, NOW, new Map([['eliza', { state }]])).text, text);
+  }
   for (const [one, text, actions] of said) {
     const status = statusOf(one, NOW);
     assert.deepEqual([status.text, status.actions], [text, actions]);
@@ -56,8 +64,10 @@ test('a post that is not in the log says so, and can be tried again or discarded
   const status = (/** @type {object} */ more) => statusOf(item({}, { pending: { ...post, state: 'pending', ...more } }), NOW);
   assert.equal(status({ state: 'sending' }).text, 'sending');
   assert.equal(status({}).text, 'not sent yet; it goes out by itself');
-  assert.equal(status({ state: 'parked' }).text, 'kept by the server until its store is back');
-  assert.deepEqual(status({ state: 'failed', why: 'The text is too long.' }), { text: 'not sent: The text is too long.', tone: 'bad', actions: ['again', 'discard'] });
+  assert.equal(status({ state: 'parked' }).text, 'kept by the server until its storage is back');
+  assert.deepEqual(status({ state: 'failed', why: 'The text is too long.' }), { text: 'not sent: The text is too long.', tone: 'bad', actions: ['edit', 'again', 'discard'] });
+  const detail = '`text` has 17000 bytes, and 16384 are allowed; post it in parts.';
+  assert.equal(status({ state: 'failed', why: detail, code: 'text-too-long' }).text, 'not sent: This message is too long.');
   assert.equal(status({ position: 'p' }).text, 'sent');
 });
 
@@ -114,6 +124,19 @@ test('what is not seen is counted and divided from what was, but not what one sa
   assert.deepEqual([unread.count, unread.from], [0, 'b']); // the divider stays until there is another
   assert.deepEqual(come(['d'], false), ['b', 'd']);
   assert.deepEqual([unread.clear(), unread.count, unread.from], [['d'], 0, null]);
+});
+
+test('a text that nears its bound says how much is left, and one beyond it is a fault, in bytes as the server counts', () => {
+  assert.deepEqual(lengthWords(bytesOf('a'.repeat(799)), 1_000), { left: '', fault: '' });
+  assert.deepEqual(lengthWords(bytesOf('ü'.repeat(400)), 1_000), { left: '200 left', fault: '' });
+  assert.deepEqual(lengthWords(1_000, 1_000), { left: '0 left', fault: '' });
+  assert.deepEqual(lengthWords(18_500, 16_384), { left: '2,116 too long', fault: 'This message is too long by 2,116 bytes. Shorten it, or send it in parts.' });
+});
+
+test('a text or a name of which nothing is seen is empty', () => {
+  for (const nothing of ['', ' \n\t', '\u200b', '\u2066\u2069', '\u202e\u00ad', '\u3164', '\u2800', '\ufe0f', '\u{e0061}']) assert.equal(isVisible(nothing), false, JSON.stringify(nothing));
+  for (const something of ['a', '.', '👩‍🚀', 'ـ', '\u202eabc', '中']) assert.equal(isVisible(something), true, something);
+  assert.equal(nameFault('\u200b\u2060'), 'Please give a name.');
 });
 
 test('whole sentences are read out, never half ones', () => {
