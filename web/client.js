@@ -47,6 +47,9 @@ let browser;
 
 const ROOM = /^(?!\.+$)[A-Za-z0-9._~-]{1,128}$/;
 
+/** Whether a room can have this name. @param {string} name */
+export const isRoomName = (name) => ROOM.test(name);
+
 /**
  * Follows a room and speaks in it.
  *
@@ -55,7 +58,7 @@ const ROOM = /^(?!\.+$)[A-Za-z0-9._~-]{1,128}$/;
  * @throws {RangeError} if no room can have that name
  */
 export function openRoom(name, options = {}) {
-  if (!ROOM.test(name)) throw new RangeError(`there is no room \`${name}\`: a name has 1-128 of A-Z a-z 0-9 . _ ~ -`);
+  if (!isRoomName(name)) throw new RangeError(`there is no room \`${name}\`: a name has 1-128 of A-Z a-z 0-9 . _ ~ -`);
   const { limit = 100, onEvent = () => {}, onStatus = () => {}, onOutbox = () => {} } = options;
   const server = serverOf(options);
   server.users += 1;

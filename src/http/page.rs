@@ -111,6 +111,7 @@ static ASSETS: LazyLock<BTreeMap<&str, Asset>> = LazyLock::new(|| {
         "room/list.js"
         "room/main.js"
         "room/model.js"
+        "room/names.js"
         "room/page.js"
         "room/reasons.js"
         "room/rooms.js"
@@ -127,6 +128,8 @@ static ASSETS: LazyLock<BTreeMap<&str, Asset>> = LazyLock::new(|| {
         "style/lookback.css"
         "style/markdown.css"
         "style/monitor.css"
+        "style/noscript.css"
+        "style/print.css"
         "style/room.css"
     }
 });

@@ -1,7 +1,7 @@
 // The top of the monitor: whether the page is live, and how the node's log and outbox are.
 
 import { make } from '../parts/dom.js';
-import { absolute, clock, relative } from '../parts/time.js';
+import { absolute, clock, dayOf, dayWords } from '../parts/time.js';
 import { setText } from './table.js';
 import { age, counted, positionWords, wholeSpan } from './words.js';
 
@@ -20,7 +20,7 @@ export const BANNER_AFTER_MS = 2_000; // a stream that is back at once is not wo
 export function linkWords({ state, since, retryAt, online }, now) {
   if (state === 'live' || now - since < BANNER_AFTER_MS) return '';
   const next = retryAt && retryAt > now ? `; next try in ${wholeSpan(retryAt - now + 999)}` : '; trying now';
-  const stands = 'What you see is how it stood then.';
+  const stands = 'These figures are from before the connection was lost.';
   if (state === 'busy') return `The server is busy${next}. ${stands}`;
   if (online === false) return `This device is offline since ${clock(since)}. ${stands}`;
   return `No connection since ${clock(since)}${next}. ${stands}`;
@@ -40,8 +40,11 @@ export function healthWords({ state, since, reason }, now) {
   return { words: `${state}${for_}`, tone: state === 'degraded' ? 'warn' : 'bad', more };
 }
 
+/** @param {string} at @param {number} now @returns {string} `14:03`, with its day if that is another */
+const sinceWords = (at, now) => (dayOf(at) === dayOf(now) ? clock(at) : `${clock(at)}, ${dayWords(at, now)}`);
+
 const PARTS = /** @type {const} */ ([
-  ['store', 'Store'], ['outbox', 'Outbox'], ['log', 'Log'], ['tail', 'Last entry'], ['indexed', 'Index'], ['streams', 'Streams'], ['reach', 'Reaches back to'], ['node', 'Node'],
+  ['store', 'Store'], ['outbox', 'Outbox'], ['log', 'Log'], ['tail', 'Last entry'], ['indexed', 'Index'], ['streams', 'Streams'], ['reach', 'History since'], ['node', 'Node'],
 ]);
 
 export class Header {
@@ -85,7 +88,7 @@ export class Header {
     const behind = countOf(health.tail) - countOf(health.indexed);
     this.#set('indexed', behind > 0 ? `${behind.toLocaleString('en')} behind` : 'up to date');
     this.#set('streams', health.subscribers.toLocaleString('en'));
-    this.#set('reach', store.sinceAt ? relative(store.sinceAt, now) : 'nothing read yet');
+    this.#set('reach', store.sinceAt ? sinceWords(store.sinceAt, now) : 'nothing read yet');
     this.#title('reach', store.sinceAt ? absolute(store.sinceAt) : '');
     this.#set('node', `${store.node} ${store.version}`);
     this.#title('store', health.since ? `since ${absolute(health.since)}` : '');

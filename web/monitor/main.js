@@ -127,8 +127,10 @@ function drawMessages(changed, at) {
   filters.offer({ messages, counted: messages.filter(anyState), bots: [...store.queues.keys()] });
   const beyond = store.openTotal > open.length ? `; the first ${open.length} of ${store.openTotal.toLocaleString('en')} are listed` : '';
   section('open', shown.length, open.length, beyond, 'Nothing waits.');
-  section('failed', lists.failed.length, ended.filter(isFailure).length, '', 'Nothing failed.');
-  section('done', done.length, ended.length - ended.filter(isFailure).length, store.missed ? `; ${store.missed} more came too fast to be listed` : '', 'Nothing has ended yet.');
+  const failures = ended.filter(isFailure).length;
+  section('failed', lists.failed.length, failures, '', 'Nothing failed.');
+  document.title = `${failures > 0 ? `(${failures} failed) ` : ''}Monitor · Antiphon`;
+  section('done', done.length, ended.length - failures, store.missed ? `; ${store.missed} more came too fast to be listed` : '', 'Nothing has ended yet.');
   const most = Math.min(lists.failed.length, RETRY_ALL_MAX);
   const button = byId('retry-all', HTMLButtonElement);
   button.hidden = most === 0;
@@ -154,12 +156,12 @@ function drawWorkers(changed, at) {
  * @param {string} none
  */
 function section(name, shown, total, more, none) {
-  setText(byId(`${name}-count`), shown === total ? `${shown.toLocaleString('en')}${more}` : `${shown} of ${total} pass the filter${more}`);
+  setText(byId(`${name}-count`), shown === total ? `${shown.toLocaleString('en')}${more}` : `${shown} of ${total} (${total - shown} hidden by the filter)${more}`);
   setText(byId(`${name}-total`), total.toLocaleString('en'));
   byId(`${name}-scroll`).hidden = shown === 0;
   const empty = byId(`${name}-empty`);
   empty.hidden = shown > 0;
-  setText(empty, total > 0 && isNarrow(filters.filter) ? `None of ${total} passes the filter.` : none);
+  setText(empty, total > 0 && isNarrow(filters.filter) ? `No matches (${total.toLocaleString('en')} hidden by the filter).` : none);
 }
 
 function tick() {

@@ -40,9 +40,10 @@ function attributes(element, kind, values) {
  * @param {string} act
  * @param {string} words
  * @param {string} [className]
+ * @param {string} [about] what it is about, for those who hear the button without what is around it
  */
-export function actButton(act, words, className = 'button quiet small') {
-  return make('button', { type: 'button', className, data: { act } }, words);
+export function actButton(act, words, className = 'button quiet small', about = '') {
+  return make('button', { type: 'button', className, data: { act }, aria: { label: about ? `${words}: ${about}` : null } }, words);
 }
 
 /**

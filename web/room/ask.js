@@ -16,6 +16,8 @@ const STATES = { paused: ' (unavailable)', 'no-worker': ' (offline)' };
 export class Ask {
   /** By name. @type {Map<string, Bot>} */
   bots = new Map();
+  /** What was chosen before a bot was named in a message. @type {string | null} */
+  #before = null;
 
   /**
    * @param {HTMLSelectElement} select
@@ -28,6 +30,7 @@ export class Ask {
     // There before the room's bots are known: what is sent at once goes to whom it went before.
     this.#offer([option('Auto', BY_RULE), ...(kept === BY_RULE || kept === NOBODY ? [] : [option(`Ask ${kept}`, kept)]), option('No bot', NOBODY)], kept);
     select.addEventListener('change', () => {
+      this.#before = null;
       if (select.value === BY_RULE) storage.removeItem(key);
       else storage.setItem(key, select.value);
     });
@@ -40,9 +43,25 @@ export class Ask {
     return value === NOBODY ? [] : [value];
   }
 
+  /** For the next message only: one that was named in it. @param {string} name */
+  name(name) {
+    this.#before ??= this.select.value;
+    this.choose([name]);
+  }
+
+  /** A message is on its way: what was chosen before holds again. */
+  sent() {
+    if (this.#before !== null) this.#keep(this.#before);
+    this.#before = null;
+  }
+
   /** As a post said it. @param {string[] | undefined} to */
   choose(to) {
-    const value = to === undefined ? BY_RULE : (to[0] ?? NOBODY);
+    this.#keep(to === undefined ? BY_RULE : (to[0] ?? NOBODY));
+  }
+
+  /** @param {string} value */
+  #keep(value) {
     if ([...this.select.options].some((one) => one.value === value)) this.select.value = value;
   }
 

@@ -9,10 +9,19 @@ export function startBar({ room, storage, rooms: ask, note }) {
   const search = byId('rooms-search', HTMLInputElement);
   const rooms = new Rooms({ list: byId('rooms-list'), search, dot: byId('rooms-unread') }, { room, storage, rooms: ask });
   byId('room-name').textContent = room;
-  byId('rooms').addEventListener('toggle', () => void rooms.refresh().catch((/** @type {Error} */ error) => note(errorWords(error))));
+  const popover = byId('rooms');
+  popover.addEventListener('toggle', () => {
+    if (popover.matches(':popover-open') && matchMedia('(pointer: fine)').matches) search.focus(); // elsewhere a keyboard would cover the list
+  });
+  document.addEventListener('keydown', (event) => {
+    if (event.key !== 'k' || !(event.ctrlKey || event.metaKey) || event.altKey || event.shiftKey || document.querySelector('dialog[open]')) return;
+    event.preventDefault();
+    popover.togglePopover();
+  });
+  popover.addEventListener('toggle', () => void rooms.refresh().catch((/** @type {Error} */ error) => note(errorWords(error))));
   byId('rooms-go').addEventListener('submit', (event) => {
     event.preventDefault();
-    location.assign(`/r/${encodeURIComponent(search.value)}`);
+    rooms.go();
   });
   byId('help-open').addEventListener('click', () => byId('help', HTMLDialogElement).showModal());
   rooms.refresh().catch(() => {}); // for the dot; asked for again when the list is opened

@@ -87,6 +87,7 @@ export class Composer {
       fault.textContent = error instanceof Error ? error.message : String(error);
       return;
     }
+    ask.sent();
     this.dropQuote();
     this.put('');
   }

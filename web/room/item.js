@@ -8,6 +8,7 @@ import { Markdown, plain } from '../parts/markdown.js';
 import { absolute, clock, dayOf, dayWords, millis } from '../parts/time.js';
 import { keep } from './keep.js';
 import { statusOf, tookWords } from './status.js';
+import { isVisible } from './visible.js';
 
 /**
  * @typedef {import('./model.js').Item} Item
@@ -28,6 +29,9 @@ const GROUP_MS = 5 * 60_000;
 
 /** The quoted line of an earlier message is cut here. */
 const QUOTE_CHARS_MAX = 140;
+
+/** A button is told apart from others like it by so much of the question. */
+const ABOUT_CHARS_MAX = 40;
 
 /** @type {Record<string, string>} */
 const ACTS = { stop: 'Stop', retry: 'Retry', edit: 'Edit', again: 'Try again', discard: 'Discard' };
@@ -89,9 +93,12 @@ function question(message, context) {
 
 /** @param {string} id @param {Message} [message] */
 function quote(id, message) {
-  const words = message ? `${message.author.name}: ${message.redacted ? 'message deleted' : plain(message.text).slice(0, QUOTE_CHARS_MAX)}` : 'an earlier message';
-  return make('button', { type: 'button', className: 'quote', dir: 'auto', title: 'Go to this message', data: { act: 'jump', to: id } }, words);
+  const words = message ? [make('bdi', null, shownName(message.author)), ': ', make('bdi', null, message.redacted ? 'message deleted' : plain(message.text).slice(0, QUOTE_CHARS_MAX))] : ['an earlier message'];
+  return make('button', { type: 'button', className: 'quote', title: 'Go to this message', data: { act: 'jump', to: id } }, ...words);
 }
+
+/** A name of which nothing is seen would be nobody's. @param {{ name: string }} author */
+const shownName = ({ name }) => (isVisible(name) ? name : '(no name)');
 
 /** @param {{ name: string, kind: string, color?: string | null }} author @param {string} at @param {string} badge */
 function head(author, at, badge) {
@@ -99,7 +106,7 @@ function head(author, at, badge) {
   const avatar = make('span', { className: author.kind === 'bot' ? 'avatar of-bot' : 'avatar', aria: { hidden: true } }, [...author.name][0]?.toUpperCase() ?? '?');
   avatar.style.backgroundColor = color;
   avatar.style.color = ink;
-  return make('header', { className: 'head' }, avatar, make('bdi', { className: 'author' }, author.name),
+  return make('header', { className: 'head' }, avatar, make('bdi', { className: 'author' }, shownName(author)),
     badge && make('span', { className: 'badge' }, badge),
     at && make('time', { dateTime: at, title: absolute(at) }, clock(at)));
 }
@@ -199,6 +206,6 @@ function updateStatus(line, item, context) {
   line.hidden = text === '' && offered.length === 0;
   keep(line, [
     { key: 'words', make: () => make('span', { className: 'words' }), update: (made) => { made.textContent = text; } },
-    ...offered.map((action) => ({ key: action, make: () => actButton(action, ACTS[action] ?? action) })),
+    ...offered.map((action) => ({ key: action, make: () => actButton(action, ACTS[action] ?? action, undefined, plain(item.message.text).slice(0, ABOUT_CHARS_MAX)) })),
   ]);
 }

@@ -12,9 +12,11 @@ import { deedOf } from './keys.js';
 /** @param {Parts} parts */
 export function onKeys(parts) {
   const { composer } = parts;
+  const touch = !matchMedia('(any-pointer: fine)').matches; // a tablet with a mouse has a keyboard, too
+  if (touch) byId('text').setAttribute('enterkeyhint', 'enter');
   document.addEventListener('keydown', (event) => {
     const focused = document.activeElement instanceof HTMLElement ? document.activeElement : document.body;
-    const deed = deedOf(event, { place: placeOf(focused), empty: composer.empty, quoting: composer.quoting !== null });
+    const deed = deedOf(event, { place: placeOf(focused), empty: composer.empty, quoting: composer.quoting !== null, touch });
     if (deed && doIt(parts, deed, focused)) event.preventDefault();
   });
 }

@@ -15,6 +15,7 @@ import { History } from './history.js';
 import { onKeys } from './keyboard.js';
 import { List } from './list.js';
 import { isAnswer } from './model.js';
+import { Names } from './names.js';
 import { errorWords } from './reasons.js';
 import { Scroll } from './scroll.js';
 import { Seen } from './seen.js';
@@ -62,6 +63,7 @@ export function startRoom(room) {
       count: byId('count'), fault: byId('fault') },
     { room, storage, send },
   );
+  new Names({ text: byId('text', HTMLTextAreaElement), list: byId('names') }, { bots: () => [...ask.bots.values()], taken: (name) => ask.name(name) });
   const whoIs = whoDialog(
     { dialog: byId('who-dialog', HTMLDialogElement), form: byId('who-form', HTMLFormElement), name: byId('name', HTMLInputElement),
       color: byId('color', HTMLInputElement) },
@@ -223,6 +225,14 @@ export function startRoom(room) {
   byId('who').addEventListener('click', () => whoIs.ask());
   byId('who-cancel').addEventListener('click', () => byId('who-dialog', HTMLDialogElement).close());
   addEventListener('hashchange', () => { if (location.hash.startsWith('#m-')) void jump(location.hash.slice(3)); });
+  for (const event of /** @type {const} */ (['paste', 'drop'])) {
+    byId('text').addEventListener(event, (given) => {
+      const data = 'clipboardData' in given ? given.clipboardData : given.dataTransfer;
+      if (!data || data.files.length === 0 || data.types.includes('text/plain')) return;
+      given.preventDefault();
+      note('Files cannot be sent here.');
+    });
+  }
   onKeys({
     composer,
     scroll,

@@ -166,10 +166,10 @@ test('room, bot, states and words narrow the lists, and stand in the address', a
   await row(page, 'done', 'dinner').waitFor({ state: 'detached' });
   await page.getByLabel('Find').fill('LINK');
   await row(page, 'done', 'compilers').waitFor({ state: 'detached' });
-  assert.equal(await page.locator('#done-count').textContent(), '1 of 3 pass the filter');
+  assert.equal(await page.locator('#done-count').textContent(), '1 of 3 (2 hidden by the filter)');
   await page.waitForURL((url) => url.search === '?room=dev&q=LINK');
   await page.getByRole('checkbox', { name: /^given up/ }).check();
-  await page.getByText('None of 3 passes the filter.').waitFor();
+  await page.getByText('No matches (3 hidden by the filter).').waitFor();
   await page.reload();
   assert.equal(await page.getByRole('checkbox', { name: /^given up/ }).isChecked(), true);
   assert.equal(await page.getByLabel('Room').inputValue(), 'dev');
@@ -188,7 +188,7 @@ test('when the server goes, a banner says so and ages stand still; when it is ba
   const age = row(page, 'open', 'Are you there?').locator('td.age');
   await age.waitFor();
   await server.kill();
-  await page.locator('#banner', { hasText: 'What you see is how it stood then.' }).waitFor();
+  await page.locator('#banner', { hasText: 'These figures are from before the connection was lost.' }).waitFor();
   const before = await age.textContent();
   await page.waitForFunction((until) => performance.now() > until, await page.evaluate(() => performance.now() + 2_100));
   assert.equal(await age.textContent(), before);

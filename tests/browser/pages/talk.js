@@ -34,7 +34,9 @@ export const live = (page) => page.locator('#connection[data-state=live]').waitF
 /** @param {Page} page @param {string} text */
 export async function say(page, text) {
   await page.locator('#text').fill(text);
-  await page.locator('#text').press('Enter');
+  // Where the keyboard is on the screen Enter is a new line.
+  if (await page.evaluate(() => matchMedia('(any-pointer: fine)').matches)) await page.locator('#text').press('Enter');
+  else await page.locator('#send').tap();
 }
 
 /** A message with all that stands under it. @param {Page} page @param {string} text of the message itself */

@@ -39,6 +39,8 @@ const MEANS = [
   ['code spans', '`` a`b `` `c*d*`', '<p><code>a`b</code> <code>c*d*</code></p>'],
   ['escapes and entities', '\\*a\\* &amp; &#65; &nope;', '<p>*a* & A &nope;</p>'],
   ['an address in a sentence', 'See https://a.example/b_(c)_d, or (https://e.example).', '<p>See <a>https://a.example/b_(c)_d</a>, or (<a>https://e.example</a>).</p>'],
+  ['an address without http', 'See www.a.example/x. Not awww.a.example', '<p>See <a>www.a.example/x</a>. Not awww.a.example</p>'],
+  ['a mail address', 'Write to ann_b+c@mail.a.example, not to me@home or @ann.', '<p>Write to <a>ann_b+c@mail.a.example</a>, not to me@home or @ann.</p>'],
   ['an address in bold', '**https://a.example**', '<p><strong><a>https://a.example</a></strong></p>'],
   ['a link whose text is an address is one link', '[https://a.example](https://b.example)', '<p><a>https://a.example</a></p>'],
   ['a link around an image is one link', '[![alt](https://a.example/i.png)](https://b.example)', '<p><a>alt</a></p>'],

@@ -6,7 +6,8 @@ import { sentencesEnd } from '../../../web/room/announce.js';
 import { bytesOf, lengthWords } from '../../../web/room/composer.js';
 import { deedOf } from '../../../web/room/keys.js';
 import { newItem } from '../../../web/room/model.js';
-import { hasUnread, listed } from '../../../web/room/rooms.js';
+import { namesFor, writtenName } from '../../../web/room/names.js';
+import { hasUnread, listed, slugOf } from '../../../web/room/rooms.js';
 import { bannerOf, statusOf, titleOf, tookWords } from '../../../web/room/status.js';
 import { keptBy } from '../../../web/room/storage.js';
 import { Unread } from '../../../web/room/unread.js';
@@ -98,6 +99,8 @@ test('a key means what its place makes of it', () => {
   assert.equal(deedOf(key('Enter'), composer), 'send');
   assert.equal(deedOf(key('Enter', { shiftKey: true }), composer), null);
   assert.equal(deedOf(key('Enter', { isComposing: true }), composer), null);
+  assert.equal(deedOf(key('Enter'), { ...composer, touch: true }), null, 'a keyboard on the screen has no other way to a new line');
+  assert.equal(deedOf(key('Enter', { ctrlKey: true }), { ...composer, touch: true }), 'send');
   assert.equal(deedOf(key('ArrowUp'), composer), 'edit-last');
   assert.equal(deedOf(key('ArrowUp'), { ...composer, empty: false }), null);
   assert.equal(deedOf(key('?'), composer), null);
@@ -168,11 +171,30 @@ test('a browser that refuses storage, or has no more of it, still keeps things a
   assert.equal(refused.getItem('a'), null);
 });
 
+test('what is no name of a room leads to the nearest one', () => {
+  for (const [words, slug] of [['my room', 'my-room'], [' Café  Zoë! ', 'Cafe-Zoe'], ['a/b?c', 'a-b-c'], ['v1.2_x~y', 'v1.2_x~y'], ['日本', ''], ['..', ''], ['', ''], ['x'.repeat(200), 'x'.repeat(128)]]) assert.equal(slugOf(/** @type {string} */ (words)), slug);
+});
+
+test('a name is written from its @ on, not within a word or a mail address', () => {
+  assert.deepEqual(writtenName('@po', 3), { from: 0, words: 'po' });
+  assert.deepEqual(writtenName('ask @po and more', 7), { from: 4, words: 'po' });
+  assert.deepEqual(writtenName('(@', 2), { from: 1, words: '' });
+  assert.equal(writtenName('ann@po', 6), null);
+  assert.equal(writtenName('@po et', 6), null);
+  const bots = ['ada', 'Poet', 'poem'].map((name) => ({ name, color: null, model: null, state: /** @type {const} */ ('ready'), waiting: 0 }));
+  assert.deepEqual(namesFor(bots, 'po').map(({ name }) => name), ['Poet', 'poem']);
+});
+
 test('rooms are listed by when something was last said; one that was never read has nothing unread', () => {
   const room = (/** @type {string} */ name, /** @type {string} */ at, n = 5) => ({ room: name, messages: 1, last_at: at, position: `${'e'.repeat(16)}-00-${n}` });
   const rooms = [room('alpha', '2026-01-01T00:00:00Z'), room('beta', '2026-01-03T00:00:00Z'), room('Alphabet', '2026-01-02T00:00:00Z')];
-  assert.deepEqual(listed(rooms, '').map((one) => one.room), ['beta', 'Alphabet', 'alpha']);
-  assert.deepEqual(listed(rooms, ' alpha ').map((one) => one.room), ['Alphabet', 'alpha']);
+  const names = (/** @type {string} */ words) => listed(rooms, words).shown.map((one) => one.room);
+  assert.deepEqual(names(''), ['beta', 'Alphabet', 'alpha']);
+  assert.deepEqual(names(' alph '), ['Alphabet', 'alpha']);
+  assert.deepEqual(names('alpha'), ['alpha', 'Alphabet'], 'the very name comes first');
+  assert.deepEqual([listed(rooms, 'alph').fresh, listed(rooms, 'alpha').fresh, listed(rooms, '').fresh], ['alph', '', '']);
+  const many = listed(Array.from({ length: 130 }, (_, at) => room(`r${at}`, '2026-01-01T00:00:00Z')), '');
+  assert.deepEqual([many.shown.length, many.more], [100, 30]);
   const seen = (/** @type {string | null} */ position) => ({ getItem: () => position, setItem() {}, removeItem() {} });
   assert.equal(hasUnread(room('a', '', 5), seen(null)), false);
   assert.equal(hasUnread(room('a', '', 5), seen(`${'e'.repeat(16)}-00-4`)), true);

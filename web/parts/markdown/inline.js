@@ -15,6 +15,9 @@ import { flat, merge, pair, plainText, span } from './spans.js';
 export const INLINE_MAX = 16 * 1024;
 
 const SPACE = /^\s?$/u; // also the beginning and the end
+const ADDRESS = /(?:https?:\/\/|www\.)[^\s<>"`[\]|\u3000-\u303f\uff00-\uff0f]+/iy;
+/** A host has a dot: `me@home` is none that mail could go to. */
+const MAILBOX = /[\w.+-]{1,64}@[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){1,8}/iy;
 const WORD_EDGE = /[\p{P}\p{S}]/u;
 
 /** @param {string} text @returns {Span[]} */
@@ -38,7 +41,7 @@ class Scan {
   }
 
   spans() {
-    const special = /[\\`*_~[\]!<&]|https?:\/\//gi;
+    const special = /[\\`*_~[\]!<&]|https?:\/\/|www\.|[\w.+-]{1,64}@[a-z0-9]/gi;
     const { text } = this;
     while (this.at < text.length) {
       special.lastIndex = this.at;
@@ -162,17 +165,24 @@ class Scan {
     return true;
   }
 
-  /** An address that stands in the text. */
+  /** An address that stands in the text: with http, with www, or of a mailbox. */
   bare() {
-    if (/[\p{L}\p{N}]/u.test(characterBefore(this.text, this.at))) return this.over(4);
-    const rule = /https?:\/\/[^\s<>"`[\]|\u3000-\u303f\uff00-\uff0f]+/iy;
-    rule.lastIndex = this.at;
-    const address = untrail(rule.exec(this.text)?.[0] ?? '');
-    const href = safe(address);
-    if (!href) return this.over(Math.max(address.length, 4)); // and not once more from its middle
+    const [local = ''] = this.read(/[\w.+-]{1,64}@/iy);
+    if (/[\p{L}\p{N}]/u.test(characterBefore(this.text, this.at))) return this.over(local.length || 4);
+    const [found = ''] = this.read(local ? MAILBOX : ADDRESS);
+    const address = untrail(found);
+    const scheme = local ? 'mailto:' : /^www\./i.test(address) ? 'https://' : '';
+    const href = address && safe(scheme + address);
+    if (!href) return this.over(Math.max(address.length, local.length, 4)); // and not once more from its middle
     this.found.push(span('link', [plainText(address)], { href, soft: true }));
     this.at += address.length;
     return true;
+  }
+
+  /** What a sticky rule finds here. @param {RegExp} rule */
+  read(rule) {
+    rule.lastIndex = this.at;
+    return rule.exec(this.text) ?? [];
   }
 
   /** Takes some characters as they are. @param {number} count */
