@@ -55,21 +55,21 @@ macro_rules! say {
     }};
 }
 
-/// Replies under way may finish within this time after a signal.
+/// How long replies in progress may take after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
-/// Requests under way may finish within this time after that.
+/// How long requests in progress may take after that.
 const REQUESTS_GRACE: Duration = Duration::from_secs(5);
-/// How long stopping may take once a critical task has died: whatever starts the process again waits for it, and parts
-/// that need the dead one may never finish.
+/// How long stopping may take once a critical task has died: a supervisor is waiting to restart the process, and parts
+/// that depend on the dead task may never finish.
 const DIED_STOP_MAX: Duration = Duration::from_secs(5);
-/// How long a start that failed because a task is gone waits to hear how that ended.
+/// How long a start that failed because a task is gone waits to learn how that task ended.
 const DIED_SOON: Duration = Duration::from_secs(1);
 
 /// Why the server did not start, or why it stopped without being asked to; each is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    #[error("port {} on {} is taken; choose another with --listen {}:PORT, or stop the program that has it", .0.port(), .0.ip(), .0.ip())]
+    #[error("port {} on {} is already in use; choose another with --listen {}:PORT, or stop the process that uses it", .0.port(), .0.ip(), .0.ip())]
     PortTaken(SocketAddr),
     #[error("cannot listen on {0}: {1}; choose another address with --listen")]
     Listen(SocketAddr, io::Error),
@@ -88,7 +88,7 @@ pub enum Error {
     #[error("signals cannot be received: {0}")]
     Signals(io::Error),
     #[error(
-        "{0}; the server has stopped because it cannot do without that task; start it again, nothing acknowledged is lost, and report this as a bug"
+        "{0}; the server has stopped because it cannot run without that task; restart it (nothing acknowledged is lost) and report this as a bug"
     )]
     TaskEnded(Ended),
 }
@@ -332,12 +332,15 @@ fn announce(config: &Config, server: &Server) {
         say!("  degraded  {why}; posts are kept in the data folder until the log is back");
     }
     say!("  bots      {}", if server.bots.is_empty() { "none".into() } else { server.bots.join(", ") });
-    say!("  ack       {}", info.durability);
+    if !info.durability.is_empty() {
+        say!("  ack       {}", info.durability);
+    }
     if let Some(notary) = &server.notary {
         say!("  notary    {}", notary.verifier());
+        say!("            (keep this key; `antiphon replay verify --key` checks the log against what it signed)");
     }
     if !server.address.ip().is_loopback() {
-        say!("  warning   everybody who reaches this address can read and post: there are no tokens yet");
+        say!("  warning   anyone who can reach this address can read and post: there are no access tokens yet");
     }
 }
 

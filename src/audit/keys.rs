@@ -26,11 +26,11 @@ const OWNER_ONLY: u32 = 0o600;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The folder or a file in it cannot be read or written.
-    #[error("cannot use `{}`: {}; make it readable for the user who runs antiphon", .0.display(), .1)]
+    #[error("cannot use `{}`: {}; make it readable for the user who runs Antiphon", .0.display(), .1)]
     Io(PathBuf, io::Error),
     /// What is there is no key.
     #[error(
-        "`{}` is not the notary's key: {}; restore it from a backup, or move the folder away to begin with a new key and a new history of checkpoints", .0.display(), .1
+        "`{}` is not the notary's key: {}; restore it from a backup, or move the folder away to start with a new key and a new history of checkpoints", .0.display(), .1
     )]
     Bad(PathBuf, note::Error),
     /// No key can have that name.

@@ -1,4 +1,4 @@
-//! `antiphon accept-empty-store`: the operator's word that an empty store is the right one.
+//! `antiphon accept-empty-store`: the operator confirms that an empty store is the right one.
 
 use super::{
     DONE,
@@ -7,13 +7,13 @@ use super::{
 };
 
 const ABOUT: &str = "\
-A server whose store (Redis) comes back empty takes no posts, because the data may only be missing for a while: a wrong
-volume, a wrong address, a restore under way. Put the data back and it resumes by itself. If the empty store is right, this
-command says so: a new log begins, and what the server still knows of the old one is offered to it.
+A server whose store (Redis) comes back empty rejects posts, because the data may be missing only temporarily: a wrong
+volume, a wrong address, a restore in progress. If you put the data back, it resumes by itself. If the empty store is
+correct, run this command: a new log begins, and the server offers it what it still knows of the old one.
 
-Run it on the machine of the server.";
+Run this on the server's machine.";
 
-/// Take an empty store as a new log
+/// Accept an empty store as a new log
 #[derive(Debug, clap::Args)]
 #[command(after_help = ABOUT)]
 pub(super) struct Accept {

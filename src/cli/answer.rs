@@ -1,7 +1,7 @@
-//! The answer to one message, put together from the events of its room.
+//! The answer to one message, assembled from the events of its room.
 //!
-//! Pure: an event in, the text to be printed out. Promise: however the answer comes (deltas, snapshots, the final text
-//! alone, a second try), what is printed last is the whole of it, once.
+//! Pure: an event in, the text to print out. Promise: however the answer arrives (deltas, snapshots, only the final text,
+//! a second attempt), the last thing printed is the whole answer, once.
 
 use antiphon_schemas::{
     MessageId,
@@ -9,7 +9,7 @@ use antiphon_schemas::{
 };
 use serde::de::DeserializeOwned;
 
-/// One message's answer, as its events tell of it.
+/// One message's answer, as told by its events.
 pub(super) struct Answer {
     message: MessageId,
     reply: Option<MessageId>,
@@ -20,9 +20,9 @@ pub(super) struct Answer {
 /// What one event brings.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Step {
-    /// To be printed.
+    /// Text to print.
     pub(super) text: String,
-    /// To be told beside it.
+    /// A note to show beside it.
     pub(super) note: Option<String>,
     /// Done, or why there will be no answer.
     pub(super) end: Option<Result<(), String>>,
@@ -62,7 +62,7 @@ impl Answer {
                 if self.reply == Some(reset.reply_id) {
                     step.text = self.begin(reset.reply_id);
                     self.reply = None;
-                    step.note = Some(format!("the answer begins anew: {}", reset.reason));
+                    step.note = Some(format!("the answer starts over: {}", reset.reason));
                 }
             }
             "reply.posted" => {
@@ -100,7 +100,7 @@ impl Answer {
             }
             "message.cancelled" | "message.redacted" => {
                 self.mine(data, |about: &feed::About| Some(about.message_id))?;
-                step.end = Some(Err("no answer: somebody no longer wants it".into()));
+                step.end = Some(Err("no answer: it was cancelled".into()));
             }
             _ => {}
         }
@@ -116,7 +116,7 @@ impl Answer {
         (message(&event) == Some(self.message)).then_some(event)
     }
 
-    /// Another try: what was printed of the last one ends with its line.
+    /// Another attempt: ends the line of what was printed of the last one.
     fn begin(&mut self, reply: MessageId) -> String {
         self.reply = Some(reply);
         self.next_index = 0;
@@ -230,11 +230,7 @@ mod tests {
         check(&[delta(R1, 0, "o"), failed(Value::Null)], "o\n", Some(Err("no answer: model-refused: no")));
         let dead = ("message.dead", json!({"message_id": Q, "reason": "too-old"}));
         check(&[dead], "", Some(Err("no answer, given up: too-old")));
-        check(
-            &[("message.cancelled", json!({"message_id": Q}))],
-            "",
-            Some(Err("no answer: somebody no longer wants it")),
-        );
+        check(&[("message.cancelled", json!({"message_id": Q}))], "", Some(Err("no answer: it was cancelled")));
     }
 
     #[test]

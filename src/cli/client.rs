@@ -1,4 +1,4 @@
-//! Which server a command speaks to, and what it speaks to it with.
+//! The server that a command talks to, and the client it uses.
 
 use reqwest::Url;
 
@@ -13,7 +13,7 @@ pub(super) struct Server {
     pub(super) server: Url,
 }
 
-/// A URL that paths can be put behind; `http://` may be left out.
+/// A URL to which paths can be appended; `http://` may be omitted.
 pub(super) fn base(text: &str) -> Result<Url, String> {
     let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     match Url::parse(&whole) {

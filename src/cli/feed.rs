@@ -1,7 +1,7 @@
 //! Follows a room's event stream through every break of the connection.
 //!
-//! Promises: resumes after the last event seen (`Last-Event-ID`), so nothing durable is missed or seen twice; waits
-//! longer after each failed try, with chance in it; gives up only when the server says that the question is wrong.
+//! Promises: resumes after the last event seen (`Last-Event-ID`), so nothing durable is missed or seen twice; backs off
+//! after each failed attempt, with jitter; gives up only when the server rejects the request itself.
 //! Not here: what events mean.
 
 use std::time::Duration;
@@ -14,14 +14,16 @@ use crate::client::Stream;
 
 /// First wait after a break.
 const WAIT_FIRST: Duration = Duration::from_millis(250);
-/// Longest wait: a server that is back is found soon.
+/// Longest wait, so that a returning server is found soon.
 const WAIT_MAX: Duration = Duration::from_secs(10);
-/// A connection that lived this long was a good one: the next wait is short again.
+/// A connection that lived this long resets the backoff.
 const GOOD: Duration = Duration::from_secs(5);
 
-/// What came.
+/// What happened.
 #[derive(Debug, PartialEq)]
 pub(super) enum News {
+    /// A connection is open; its events follow.
+    Connected,
     /// An event.
     Event(SseEvent),
     /// The connection broke, for this reason; the next event comes from a new one.
@@ -38,7 +40,7 @@ pub(super) struct Feed {
     backoff: Backoff,
     /// Before the next try to connect.
     wait: Option<Duration>,
-    /// Whether a failure to connect is a break like any other.
+    /// Whether a failure to connect counts as a break like any other.
     patient: bool,
 }
 
@@ -49,42 +51,38 @@ impl Feed {
         Feed { client, room, after, stream: None, backoff, wait: None, patient: false }
     }
 
-    /// The same, but the first connection may fail too: the server was there a moment ago.
+    /// The same, but the first connection may fail too, because the server was there a moment ago.
     pub(super) fn patient(mut self) -> Feed {
         self.patient = true;
         self
     }
 
-    /// The next event, or the news that the connection broke.
+    /// The next event, or a change of the connection.
     ///
     /// # Errors
-    /// A [`Failure`] that trying again will not mend, or that of the very first connection.
+    /// A [`Failure`] that a retry cannot fix, or that of the very first connection.
     pub(super) async fn next(&mut self) -> Result<News, Failure> {
-        loop {
-            let Some(stream) = &mut self.stream else {
-                if let Some(wait) = self.wait.take() {
-                    tokio::time::sleep(wait).await;
+        let Some(stream) = &mut self.stream else {
+            if let Some(wait) = self.wait.take() {
+                tokio::time::sleep(wait).await;
+            }
+            return match self.client.events(&self.room, &self.after).await {
+                Ok(stream) => {
+                    self.patient = true;
+                    self.stream = Some(stream);
+                    Ok(News::Connected)
                 }
-                match self.client.events(&self.room, &self.after).await {
-                    Ok(stream) => {
-                        self.patient = true;
-                        self.stream = Some(stream);
-                        continue;
-                    }
-                    Err(failure) if self.patient && failure.retryable() => {
-                        return Ok(self.broken(failure.to_string()));
-                    }
-                    Err(failure) => return Err(failure),
-                }
+                Err(failure) if self.patient && failure.retryable() => Ok(self.broken(failure.to_string())),
+                Err(failure) => Err(failure),
             };
-            return Ok(match stream.next().await {
-                Ok(event) => {
-                    self.note(&event);
-                    News::Event(event)
-                }
-                Err(why) => self.broken(why),
-            });
-        }
+        };
+        Ok(match stream.next().await {
+            Ok(event) => {
+                self.note(&event);
+                News::Event(event)
+            }
+            Err(why) => self.broken(why),
+        })
     }
 
     fn broken(&mut self, why: String) -> News {
@@ -96,7 +94,7 @@ impl Feed {
         News::Broken(why)
     }
 
-    /// Keeps what an event says about how to resume.
+    /// Remembers what an event says about how to resume.
     fn note(&mut self, event: &SseEvent) {
         if let Some(id) = &event.id {
             self.after = After::Seen(id.clone());
@@ -127,12 +125,13 @@ mod tests {
         let mut names = Vec::new();
         let failure = loop {
             match feed.next().await {
+                Ok(News::Connected) => names.push("connected".into()),
                 Ok(News::Event(event)) => names.push(event.name),
                 Ok(News::Broken(_)) => names.push("broken".into()),
                 Err(failure) => break failure,
             }
         };
-        assert_eq!(names, ["a", "live", "broken", "broken", "b", "broken"]);
+        assert_eq!(names, ["connected", "a", "live", "broken", "broken", "connected", "b", "broken"]);
         assert!(matches!(failure, Failure::Refused(p) if p.code == "bad-room"));
         let requests = fake.requests();
         assert_eq!(requests[0].path, "/api/rooms/r1/events?after=0");

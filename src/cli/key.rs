@@ -1,4 +1,4 @@
-//! `antiphon key`: the keys of workers on other machines: made, listed, revoked.
+//! `antiphon key`: creates, lists and revokes the keys of workers on other machines.
 
 use antiphon_schemas::{
     BotName,
@@ -8,6 +8,7 @@ use antiphon_schemas::{
 use super::{
     DONE,
     client::{Client, Server},
+    complain,
     tail::print,
 };
 
@@ -17,12 +18,15 @@ Examples:
   antiphon key list
   antiphon key revoke 1f0c2d3e4b5a
 
-A worker on another machine needs a key to claim messages and answer them. A key is for one worker and for these bots only. It
-holds on every node of the log at once, and so does its revocation; the log says when which key was made and revoked.
+A worker on another machine needs a key to claim messages and answer them. A key is valid for one worker and the named bots
+only. Creating and revoking a key takes effect on every node at once; the log records when each happened.
 
-Run it on the machine of the server.";
+Run this on the server's machine.";
 
-/// Make, list and revoke the keys of workers on other machines
+/// What `list` says on stderr if there are none.
+const NO_KEYS: &str = "there are no keys; create one with `antiphon key create --worker NAME --bots BOT,…`";
+
+/// Create, list and revoke keys for workers on other machines
 #[derive(Debug, clap::Args)]
 #[command(after_help = ABOUT)]
 pub(super) struct Key {
@@ -32,9 +36,9 @@ pub(super) struct Key {
 
 #[derive(Debug, clap::Subcommand)]
 enum Wish {
-    /// Make a key; stdout gets the key and nothing else
+    /// Create a key; stdout gets only the key
     Create {
-        /// The worker that it is for; it may call itself so, or NAME/anything
+        /// The worker it is for, which may call itself NAME or NAME/anything
         #[arg(long, value_name = "NAME")]
         worker: String,
         /// The bots whose messages it may answer
@@ -43,15 +47,15 @@ enum Wish {
         #[command(flatten)]
         server: Server,
     },
-    /// List the keys that are good, oldest first
+    /// List the valid keys, oldest first
     List {
-        /// As JSON, as the server says it
+        /// Print the server's JSON
         #[arg(long)]
         json: bool,
         #[command(flatten)]
         server: Server,
     },
-    /// Revoke a key, on every node and for ever
+    /// Revoke a key on every node, for good
     Revoke {
         /// The key's id, as `antiphon key list` shows it
         id: String,
@@ -67,8 +71,8 @@ impl Key {
                 let made = Client::new(&server)?.create_key(&CreateKey { worker, bots }).await?;
                 print(&format!("{}\n", made.key))?;
                 eprintln!(
-                    "This is the only time that the key is shown. Give it to whoever runs the worker `{}`, which sends it with \
-                     each call as `authorization: Bearer …`.\nIt answers for {}. `antiphon key revoke {}` ends that.",
+                    "The key is shown only this once. Give it to the worker `{}`, which sends it with each call as \
+                     `authorization: Bearer …`.\nIt may answer for {}. `antiphon key revoke {}` revokes it.",
                     made.worker,
                     listed(&made.bots),
                     made.id
@@ -76,11 +80,14 @@ impl Key {
             }
             Wish::List { json, server } => {
                 let keys = Client::new(&server)?.keys().await?;
+                if keys.keys.is_empty() && !json {
+                    complain(NO_KEYS);
+                }
                 print(&if json { format!("{}\n", serde_json::to_string(&keys)?) } else { table(&keys.keys) })?;
             }
             Wish::Revoke { id, server } => {
                 Client::new(&server)?.revoke_key(&id).await?;
-                print(&format!("key {id} is revoked\n"))?;
+                print(&format!("revoked key {id}\n"))?;
             }
         }
         Ok(DONE)
@@ -91,7 +98,7 @@ fn listed(bots: &[BotName]) -> String {
     bots.iter().map(BotName::as_str).collect::<Vec<_>>().join(",")
 }
 
-/// One line a key below a line of headings; empty without keys.
+/// A line of headings and one line per key; empty without keys.
 fn table(keys: &[WorkerKey]) -> String {
     if keys.is_empty() {
         return String::new();

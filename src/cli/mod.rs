@@ -1,9 +1,10 @@
-//! The command line: what each command is called, what it takes, and how it ends.
+//! The command line: the commands, their arguments, and their exit codes.
 //!
-//! Promises: exit code 0 for done, 1 for failed, 2 for a command or configuration that cannot be understood, 70 for a
-//! server that stopped because one of its tasks died; an error is one line on stderr that says what to do; stdout holds nothing but what was asked for.
+//! Promises: exit code 0 for success, 1 for failure, 2 for an invalid command line or configuration, 70 for a server that
+//! stopped because one of its tasks died; an error is one line on stderr that says what to do; stdout carries only what was
+//! asked for.
 //! Not here: settings (`config`), the server (`server`).
-//! Start with [`main`]; each command has a file, `client` and `feed` are what they speak to a server with.
+//! Start with [`main`]; each command has a file, `client` and `feed` connect them to a server.
 
 mod accept;
 mod answer;
@@ -17,11 +18,12 @@ mod replay;
 mod screen;
 mod serve;
 mod tail;
+mod usage;
 mod worker;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 #[cfg(test)]
 use crate::client::fake;
@@ -30,11 +32,11 @@ use crate::{
     server,
 };
 
-/// The command did what it was asked for.
+/// The command succeeded.
 const DONE: u8 = 0;
-/// It could not.
+/// The command failed.
 const FAILED: u8 = 1;
-/// It was not understood; as in most programs.
+/// The command line is invalid; the usual code for that.
 const USAGE: u8 = 2;
 /// A critical task of the server died; `EX_SOFTWARE` of sysexits.h, so that a supervisor can tell it from a bad setting.
 const DIED: u8 = 70;
@@ -42,28 +44,28 @@ const DIED: u8 = 70;
 const SERVE_EXAMPLES: &str = "\
 Examples:
   antiphon serve --listen 127.0.0.1:9000 --data /var/lib/antiphon
-  antiphon serve --log memory --pace 0               nothing is kept; answers come at once
+  antiphon serve --log memory --pace 0               keep nothing on disk, answer without delay
   antiphon serve --model ollama:llama3.2 --listen 0.0.0.0:8080 --expose
 
 Each flag is also a key of ./antiphon.toml (dashes become underscores) and a variable ANTIPHON_*; docs/configuration.md
-explains them, antiphon.example.toml holds them all. Ends with Ctrl-C or SIGTERM, after the replies under way.";
+explains them, antiphon.example.toml lists them all. Ctrl-C or SIGTERM stops the server after the replies in progress.";
 
 const EXAMPLES: &str = "\
 Examples:
   antiphon                                      serve on 127.0.0.1:8080, data in ./antiphon-data
   antiphon --model ollama:llama3.2              the same, answered by Ollama
-  antiphon post lobby 'Hello there' --wait      say something and read the answer as it is written
-  antiphon tail lobby                           watch a room
-  antiphon worker --server https://chat.example --bot helper=ollama:llama3.2
+  antiphon post lobby 'Hello there' --wait      post a message and print the answer as it is written
+  antiphon tail lobby                           follow a room
+  antiphon worker --server https://chat.example.org --bot helper=ollama:llama3.2
                                                 answer for a bot of that server with this machine's model
-  antiphon import old-chat.jsonl.gz             bring old conversations in
+  antiphon import old-chat.jsonl.gz             import old conversations
   antiphon key create --worker gpu-box --bots helper   let a machine with a GPU answer
-  antiphon replay show lobby --at 2h            a room as it was two hours ago
-  antiphon doctor                               see what is wrong, and how to mend it
+  antiphon replay show lobby --at 2h            show a room as it was two hours ago
+  antiphon doctor                               find out what is wrong and how to fix it
 
 Settings also come from ANTIPHON_* variables and ./antiphon.toml; see docs/configuration.md.";
 
-/// A conversation server: people post into rooms, bots answer, browsers watch the words arrive.
+/// A conversation server: people post in rooms, bots answer, browsers show the words as they are written.
 #[derive(Debug, Parser)]
 #[command(name = "antiphon", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -75,43 +77,44 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the server (also without naming it: `antiphon --listen …`)
+    /// Run the server (the default command: `antiphon --listen …`)
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(Flags),
-    /// Say something in a room
+    /// Post a message in a room
     Post(post::Post),
-    /// Watch a room
+    /// Follow a room
     Tail(tail::Tail),
     /// Answer for a server's bots from this machine, e.g. one with a GPU behind NAT
     Worker(worker::Worker),
-    /// Bring conversations in from JSON Lines
+    /// Import conversations from JSON Lines
     Import(import::Import),
-    /// Check configuration, data folder, port and models, and say how to mend what is wrong
+    /// Check configuration, data folder, port and models, and say how to fix what is wrong
     Doctor(doctor::Doctor),
-    /// Make, list and revoke the keys of workers on other machines
+    /// Create, list and revoke keys for workers on other machines
     Key(key::Key),
-    /// Look into the log: what was said, when, by which model and why, and whether it is what it was
+    /// Inspect the log: who said what, when, with which model, and whether it has been altered
     Replay(replay::Replay),
-    /// Take an empty store as a new log, although the server knows a history of it
+    /// Accept an empty store as a new log, although the server knows an older history
     AcceptEmptyStore(accept::Accept),
 }
 
-/// A command that makes no sense; what to do instead.
+/// A command that is invalid; what to do instead.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Usage(String);
 
 /// Runs the command that `args` (the first is the program's name) and `env` describe; returns the exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(error) if !error.use_stderr() => {
-            // Help and version. A closed pipe is not worth a word.
+        Err(error) if usage::is_help(&error) => {
+            // A closed pipe is not worth a word.
             let _ = error.print();
-            return ExitCode::from(DONE);
+            return ExitCode::from(if error.use_stderr() { USAGE } else { DONE });
         }
         Err(error) => {
-            complain(&one_line(&error.to_string()));
+            complain(&usage::one_line(&error, Cli::command(), &args));
             return ExitCode::from(USAGE);
         }
     };
@@ -119,7 +122,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
         if is_closed_pipe(&error) {
             return DONE;
         }
-        complain(&format!("{error:#}"));
+        complain(&told(&error));
         code(&error)
     }))
 }
@@ -151,22 +154,21 @@ fn run(cli: Cli, env: &Env) -> anyhow::Result<u8> {
 fn wait_for(command: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(command);
-    // A read of stdin cannot be called off; nobody waits for it.
+    // A read of stdin cannot be cancelled; do not wait for it.
     runtime.shutdown_background();
     result
 }
 
-fn complain(why: &str) {
-    eprintln!("antiphon: {why}");
+/// An error and its causes, each said once: many a message quotes its cause already.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |told, cause| {
+        let cause = cause.to_string();
+        if told.contains(&cause) { told } else { format!("{told}: {cause}") }
+    })
 }
 
-/// The error of an argument without the usage that clap shows below it.
-fn one_line(error: &str) -> String {
-    let lines = error.lines().map(str::trim).filter(|l| !l.is_empty());
-    let told: Vec<&str> = lines.take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more")).collect();
-    // clap puts a list below a colon.
-    let told = told.join("; ").replace(":; ", ": ");
-    format!("{}; `antiphon --help` lists what there is", told.strip_prefix("error: ").unwrap_or(&told))
+fn complain(why: &str) {
+    eprintln!("antiphon: {why}");
 }
 
 /// Whether the reader of our stdout went away, as `head` does when it has enough.
@@ -176,11 +178,17 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
-    use crate::tasks::{End, Ended};
+    use crate::{
+        config::Config,
+        tasks::{End, Ended},
+    };
 
     fn parsed(line: &str) -> Result<Cli, String> {
-        Cli::try_parse_from(line.split_whitespace()).map_err(|e| one_line(&e.to_string()))
+        let args: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+        Cli::try_parse_from(&args).map_err(|error| usage::one_line(&error, Cli::command(), &args))
     }
 
     #[test]
@@ -203,6 +211,41 @@ mod tests {
     }
 
     #[test]
+    fn a_usage_error_names_the_help_of_its_own_command() {
+        for (line, help) in [
+            ("antiphon --lisen x", "`antiphon --help`"),
+            ("antiphon post lobby x --priority 10", "`antiphon post --help`"),
+            ("antiphon replay show lobby --att 2h", "`antiphon replay show --help`"),
+            ("antiphon key revoke", "`antiphon key revoke --help`"),
+        ] {
+            let why = parsed(line).unwrap_err();
+            assert!(why.ends_with(&format!("; see {help}")), "{line}: {why}");
+        }
+    }
+
+    #[test]
+    fn a_missing_argument_gets_the_usage_line() {
+        let why = parsed("antiphon post lobby").unwrap_err();
+        assert!(why.contains("<TEXT>; usage: antiphon post <ROOM> <TEXT>; see"), "{why}");
+    }
+
+    #[test]
+    fn a_port_leads_to_listen_where_there_is_one() {
+        for line in ["antiphon --port 8081", "antiphon serve --port=8081", "antiphon doctor -p 8081"] {
+            let why = parsed(line).unwrap_err();
+            assert!(why.contains("--listen 127.0.0.1:8081") && !why.contains('\n'), "{line}: {why}");
+        }
+        assert!(!parsed("antiphon post --port 8081").unwrap_err().contains("--listen"));
+    }
+
+    #[test]
+    fn a_command_that_lacks_its_subcommand_gets_its_help() {
+        for line in [["antiphon", "replay"], ["antiphon", "key"]] {
+            let error = Cli::try_parse_from(line).unwrap_err();
+            assert!(usage::is_help(&error) && error.to_string().contains("Commands:"), "{line:?}: {error}");
+        }
+    }
+    #[test]
     fn a_server_whose_task_died_ends_with_a_code_of_its_own() {
         let died = Ended { task: "conductor", how: End::Panicked("out of luck".into()) };
         let error = anyhow::Error::from(server::Error::TaskEnded(died));
@@ -212,7 +255,15 @@ mod tests {
     }
 
     #[test]
+    fn a_cause_that_the_message_quotes_is_not_said_again() {
+        let flags = Flags { config: Some("/no/such/file".into()), ..Flags::default() };
+        let why = told(&Config::load(&flags, &Env::new(), Path::new(".")).unwrap_err().into());
+        assert!(why.contains("/no/such/file") && why.matches("os error 2").count() == 1, "{why}");
+        assert_eq!(told(&anyhow::anyhow!("inner").context("outer")), "outer: inner");
+    }
+
+    #[test]
     fn the_commands_fit_together() {
-        <Cli as clap::CommandFactory>::command().debug_assert();
+        Cli::command().debug_assert();
     }
 }

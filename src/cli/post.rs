@@ -1,4 +1,4 @@
-//! `antiphon post`: say something in a room, and read the answer as it is written.
+//! `antiphon post`: posts a message, and prints the answer as it is written.
 
 use std::{
     io::{self, IsTerminal, Read},
@@ -20,6 +20,7 @@ use super::{
     feed::{Feed, News},
     screen::clean,
     tail::print,
+    told,
 };
 
 /// Tries of a post whose answer was lost, or that met a busy server.
@@ -29,27 +30,31 @@ const WAIT_MAX: Duration = Duration::from_secs(2);
 
 const EXAMPLES: &str = "\
 Examples:
-  antiphon post lobby 'Hello there'                  say it; prints the message's id
-  antiphon post lobby 'Who are you?' --wait          and print the answer as it is written
-  git log -1 | antiphon post builds - --name ci      the text from stdin
+  antiphon post lobby 'Hello there'                  post it and print the message's id
+  antiphon post lobby 'Who are you?' --wait          print the answer as it is written
+  git log -1 | antiphon post builds - --name ci --no-answer
+                                                     read the text from stdin, ask no bot
 
-With --wait the answer is all that stdout gets; exit code 1 means that there is none.";
+With --wait, stdout gets only the answer; exit code 1 means that there is none.";
 
-/// Say something in a room
+/// Post a message in a room
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Post {
     /// The room
     room: RoomName,
-    /// What to say; `-` reads it from stdin
+    /// The message; `-` reads it from stdin
     text: String,
-    /// Who says it [default: the user's name]
+    /// Author's name [default: the user's name]
     #[arg(long)]
     name: Option<String>,
-    /// The bot to ask [default: the room's rule]
+    /// Bot to ask [default: the first bot configured for the room]
     #[arg(long, value_name = "BOT")]
     to: Option<BotName>,
-    /// 0-9, higher is answered first [default: 5]
+    /// Ask no bot for an answer
+    #[arg(long, conflicts_with_all = ["to", "wait", "priority"])]
+    no_answer: bool,
+    /// Priority of the answer, 0-9, higher first [default: 5]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=9))]
     priority: Option<u8>,
     /// The message that this one replies to
@@ -75,7 +80,7 @@ impl Post {
             text,
             author: PostAuthor { name: name.unwrap_or_else(|| "somebody".into()), color: None, kind: None },
             id: Some(MessageId(Uuid::now_v7())),
-            to: self.to.map(|bot| vec![bot.to_string()]),
+            to: recipients(self.to, self.no_answer),
             priority: self.priority,
             reply_to: self.reply_to,
         };
@@ -96,15 +101,20 @@ impl Post {
             Ok(()) => Ok(DONE),
             Err(error) if error.is::<io::Error>() => Err(error),
             Err(error) => {
-                complain(&format!("{error:#}"));
+                complain(&told(&error));
                 Ok(FAILED)
             }
         }
     }
 }
 
-/// Posts, again if the answer was lost: the id makes that harmless. With `wait`, one that the server keeps until its
-/// store is back is asked for until it is in the log.
+/// `to` of the post: nobody, this bot, or what the room's rule says.
+fn recipients(to: Option<BotName>, no_answer: bool) -> Option<Vec<String>> {
+    if no_answer { Some(Vec::new()) } else { to.map(|bot| vec![bot.to_string()]) }
+}
+
+/// Posts, again if the response was lost: the id makes that harmless. With `wait`, asks for a post that the server keeps
+/// until its store is back, until it is in the log.
 async fn post(client: &Client, room: &RoomName, message: &PostMessage, wait: bool) -> Result<Posted, Failure> {
     let mut backoff = Backoff::new(WAIT_FIRST, WAIT_MAX);
     let (mut tries, mut told) = (1, false);
@@ -130,7 +140,9 @@ async fn post(client: &Client, room: &RoomName, message: &PostMessage, wait: boo
 /// Prints the answer as it is written. Starts at the post's own position, so nothing of it is missed.
 async fn wait(client: &Client, room: &RoomName, posted: &Posted) -> anyhow::Result<()> {
     match client.message(posted.id).await {
-        Ok(message) if message.status == Status::None => bail!("nobody was asked for an answer; name a bot with --to"),
+        Ok(message) if message.status == Status::None => {
+            bail!("no bot answers in {room} by itself; name one with --to")
+        }
         // Otherwise the stream tells.
         _ => {}
     }
@@ -139,7 +151,8 @@ async fn wait(client: &Client, room: &RoomName, posted: &Posted) -> anyhow::Resu
     let on_terminal = io::stdout().is_terminal();
     loop {
         match feed.next().await? {
-            News::Broken(why) => complain(&format!("{why}; connecting again")),
+            News::Connected => {}
+            News::Broken(why) => complain(&format!("{why}; reconnecting")),
             News::Event(event) => {
                 let step = answer.event(&event.name, &event.data);
                 if let Some(note) = &step.note {
@@ -162,6 +175,14 @@ mod tests {
 
     use super::*;
     use crate::cli::fake::{self, Fake};
+
+    #[test]
+    fn without_an_answer_nobody_is_asked() {
+        let bot = BotName::new("helper").unwrap();
+        assert_eq!(recipients(None, true), Some(vec![]));
+        assert_eq!(recipients(Some(bot), false), Some(vec!["helper".into()]));
+        assert_eq!(recipients(None, false), None);
+    }
 
     #[tokio::test]
     async fn a_post_whose_answer_was_lost_is_sent_again_under_the_same_id() {

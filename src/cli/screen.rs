@@ -1,8 +1,8 @@
-//! What a room's events look like in a terminal, or in a file.
+//! A room's events as text, for a terminal or a file.
 //!
-//! Pure: an event in, text out. On a terminal answers grow word by word, and what happens to a question is shown; else
-//! there is one message a line (further lines of its text are indented), and nothing else.
-//! Promise: no control character of a message reaches the terminal, so nobody can move the cursor or fake a line.
+//! Pure: an event in, text out. On a terminal, answers grow word by word and changes of a question are shown; otherwise
+//! there is one message per line (further lines of its text are indented), and nothing else.
+//! Promise: no control character of a message reaches the terminal, so no message can move the cursor or fake a line.
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -12,11 +12,11 @@ use antiphon_schemas::{
 };
 use serde::de::DeserializeOwned;
 
-/// Replies of which the text so far is kept; more at once in one room than anybody can read.
+/// Replies whose text so far is kept; more than anyone can follow in one room.
 const GROWING_MAX: usize = 256;
 const INDENT: &str = "\n    ";
 
-/// What is on the screen already.
+/// What is already on the screen.
 #[derive(Debug, Default)]
 pub(super) struct Screen {
     /// Answers may grow, and notes are wanted.
@@ -91,7 +91,7 @@ impl Screen {
             "reply.reset" => {
                 let reset: feed::Reset = read(data)?;
                 if self.growing.remove(&reset.reply_id).is_some_and(|g| g.shown > 0) {
-                    self.note(&format!("the answer begins anew: {}", reset.reason), out);
+                    self.note(&format!("the answer starts over: {}", reset.reason), out);
                 }
             }
             "message.failed" => {
@@ -100,16 +100,16 @@ impl Screen {
                 self.note(&format!("no answer: {}{next}", failed.reason), out);
             }
             "message.dead" => self.note(&format!("given up: {}", read::<feed::Dead>(data)?.reason), out),
-            "message.cancelled" => self.note("the answer is no longer wanted", out),
-            "message.redacted" => self.note("a message was taken back", out),
-            "reset" => self.note(&format!("taken up anew: {}", read::<feed::Restart>(data)?.reason), out),
+            "message.cancelled" => self.note("the answer was cancelled", out),
+            "message.redacted" => self.note("a message was deleted", out),
+            "reset" => self.note(&format!("starting over: {}", read::<feed::Restart>(data)?.reason), out),
             "busy" => self.note("the server is busy; waiting", out),
             _ => {}
         }
         Some(())
     }
 
-    /// A whole message: its line, or what is missing of it.
+    /// A whole message: its line, or the rest of it.
     fn message(&mut self, message: &Message, out: &mut String) {
         // A snapshot after a reset repeats what was shown, unless the log is another one.
         let known = |newest: &Position| newest.0.epoch == message.position.0.epoch && *newest >= message.position;
@@ -129,7 +129,7 @@ impl Screen {
             return;
         }
         out.push_str(self.close_line());
-        let text: Cow<'_, str> = if message.redacted { "(taken back)".into() } else { clean(&message.text) };
+        let text: Cow<'_, str> = if message.redacted { "(deleted)".into() } else { clean(&message.text) };
         out.push_str(&format!("{} {}: {text}\n", short(&message.at), clean(&message.author.name)));
     }
 
@@ -159,7 +159,7 @@ impl Screen {
         self.growing.entry(id).or_insert(fresh)
     }
 
-    /// Writes what was not shown yet of a growing reply.
+    /// Writes the part of a growing reply that was not shown yet.
     fn show(&mut self, id: MessageId, out: &mut String) {
         let Some(growing) = self.growing.get_mut(&id).filter(|g| g.shown < g.text.len()) else { return };
         if self.open != Some(id) {
@@ -287,7 +287,7 @@ mod tests {
         check(
             true,
             &[so_far(1, "one "), reset, delta(1, "late")],
-            "bot: one \n    [the answer begins anew: lease-over]\n",
+            "bot: one \n    [the answer starts over: lease-over]\n",
         );
     }
 

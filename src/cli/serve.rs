@@ -10,16 +10,16 @@ use crate::{
     server, telemetry,
 };
 
-/// Runs the server that flags, environment and file describe.
+/// Runs the server configured by flags, environment and file.
 ///
 /// # Errors
-/// A configuration that makes no sense, or why the server did not start: one line each.
+/// An invalid configuration, or why the server did not start: one line each.
 pub(super) fn run(flags: Flags, env: &Env) -> anyhow::Result<u8> {
     let config = Config::load(&flags, env, Path::new("."))?;
     telemetry::init(env).map_err(super::Usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     let served = runtime.block_on(server::run(config));
-    // Reads of a model's connection cannot be called off; nobody waits for them.
+    // Reads from a model's connection cannot be cancelled; do not wait for them.
     runtime.shutdown_background();
     served?;
     Ok(DONE)

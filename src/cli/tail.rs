@@ -1,4 +1,4 @@
-//! `antiphon tail`: watch a room.
+//! `antiphon tail`: follows a room.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -14,25 +14,26 @@ use super::{
     feed::{Feed, News},
     screen::Screen,
 };
+use crate::client::shown;
 
 const EXAMPLES: &str = "\
 Examples:
-  antiphon tail lobby                    the newest messages, then what comes
+  antiphon tail lobby                    the newest messages, then new ones as they arrive
   antiphon tail lobby --after 0          everything from the beginning
-  antiphon tail lobby --json | jq .data  every event, one JSON object a line
+  antiphon tail lobby --json | jq .data  every event, one JSON object per line
 
-Ends with Ctrl-C. Comes back by itself when the connection breaks, and misses nothing.";
+Stop it with Ctrl-C. It reconnects by itself when the connection breaks, and misses nothing.";
 
-/// Watch a room
+/// Follow a room
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Tail {
     /// The room
     room: RoomName,
-    /// Start after this position, as the server gives them out; 0 for the beginning [default: the newest messages]
+    /// Start after this position, which must be one returned by the server; 0 for the beginning [default: the newest messages]
     #[arg(long, value_name = "POSITION")]
     after: Option<String>,
-    /// Every event as one JSON object a line: event, id, data
+    /// Print every event as one JSON object per line: event, id, data
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -42,6 +43,7 @@ pub(super) struct Tail {
 impl Tail {
     pub(super) async fn run(self) -> anyhow::Result<u8> {
         let after = self.after.map_or(After::Newest, After::Asked);
+        let connected = connected(&self.server, &self.room);
         let mut feed = Feed::new(Client::new(&self.server)?, self.room, after);
         let mut screen = Screen::new(!self.json && io::stdout().is_terminal());
         // One for the whole loop: a signal that comes while an event is being printed is not lost.
@@ -59,11 +61,17 @@ impl Tail {
                 News::Event(event) => print(&screen.event(&event.name, &event.data))?,
                 News::Broken(why) => {
                     print(screen.close_line())?;
-                    complain(&format!("{why}; connecting again"));
+                    complain(&format!("{why}; reconnecting"));
                 }
+                // On stderr: a room without messages prints nothing, and one wants to know that it is followed.
+                News::Connected => complain(&connected),
             }
         }
     }
+}
+
+fn connected(server: &Server, room: &RoomName) -> String {
+    format!("connected to {}, following {room}; Ctrl-C to stop", shown(&server.server))
 }
 
 /// Empty for a heartbeat, which says nothing about the room.
@@ -75,7 +83,7 @@ fn json_line(event: &SseEvent) -> String {
     format!("{}\n", json!({"event": event.name, "id": event.id, "data": data}))
 }
 
-/// Writes at once; a closed pipe is an error that `cli` knows.
+/// Writes and flushes; a closed pipe is an error that `cli` knows.
 pub(super) fn print(text: &str) -> io::Result<()> {
     if text.is_empty() {
         return Ok(());

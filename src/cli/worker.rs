@@ -28,66 +28,66 @@ const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 
 const EXAMPLES: &str = "\
 Examples:
-  antiphon worker --server https://chat.example --bot helper=ollama:llama3.2
+  antiphon worker --server https://chat.example.org --bot helper=ollama:llama3.2
   antiphon worker --bot helper --bot poet=openai:gpt-4o-mini --slots 2     two bots of the server on this machine
-  antiphon worker --server http://a:8080,http://b:8080 --bot helper        two nodes: one that is away is passed over
-  antiphon worker --bot helper=ollama:qwen3 --option num_ctx=8192          as much context as this GPU holds
+  antiphon worker --server http://a:8080,http://b:8080 --bot helper        two nodes; an unavailable one is skipped
+  antiphon worker --bot helper=ollama:qwen3 --option num_ctx=8192          set the context size to fit this GPU
 
-It opens all connections itself, so it works behind NAT, and survives every restart of the server. From another
-machine it needs a key: on the server's machine `antiphon key create --worker NAME --bots helper` prints one; give it here
-in the variable ANTIPHON_WORKER_KEY or in a file (--key-file), and the same NAME as --name.
+The worker opens all connections itself, so it works behind NAT, and it survives restarts of the server. On another machine
+it needs a key: run `antiphon key create --worker NAME --bots helper` on the server's machine, pass the key here in the
+variable ANTIPHON_WORKER_KEY or in a file (--key-file), and use the same NAME as --name.
 
-Ends with Ctrl-C or SIGTERM after the replies under way (--grace-s); a second signal gives them back at once. Exit code 1
-if the server does not take the key, the name or a bot. docs/workers.md has a systemd unit.";
+On Ctrl-C or SIGTERM it finishes the replies in progress (--grace-s); a second signal releases them at once. Exit code 1 if
+the server rejects the key, the name or a bot. docs/workers.md has a systemd unit.";
 
 /// Answer for a server's bots from this machine
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Worker {
-    /// The server's address; several with commas between them: nodes that share a log
+    /// The server's address; several, separated by commas, for nodes that share a log
     #[arg(long, value_name = "URL", env = SERVER, default_value = "http://127.0.0.1:8080", value_parser = base,
         value_delimiter = ',')]
     server: Vec<Url>,
-    /// A bot of the server, and what answers for it: builtin, ollama:NAME or openai:NAME [default: what is found]
+    /// Bot to answer for, and its model: builtin, ollama:NAME or openai:NAME; detected if not given
     #[arg(long = "bot", value_name = "NAME[=MODEL]", value_parser = bot, required = true)]
     bots: Vec<BotArgument>,
-    /// Replies side by side [default: 1 if one of the models is ollama:, else 4]
+    /// Replies to generate in parallel [default: 1 if one of the models is ollama:, else 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     slots: Option<u16>,
-    /// What this worker is called in the log and in the key [default: the host's name]
+    /// This worker's name in the log and in its key [default: the host name]
     #[arg(long, value_parser = name)]
     name: Option<String>,
-    /// File that holds the worker's key [or the variable ANTIPHON_WORKER_KEY]
+    /// File with the worker's key [or the variable ANTIPHON_WORKER_KEY]
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// How long replies under way may take after a signal
+    /// How long replies in progress may take after a signal
     #[arg(long, value_name = "S", default_value = "60")]
     grace_s: u64,
-    /// An option for every model that stands over those of the bots, e.g. num_ctx=8192
+    /// Option for every model, overriding those of the bots, e.g. num_ctx=8192
     #[arg(long = "option", value_name = "NAME=VALUE", value_parser = option, help_heading = "Models")]
     options: Vec<(String, Value)>,
     /// Pause between the words of the built-in model, 0 for none [default: 30]
     #[arg(long = "pace", alias = "pace-ms", value_name = "MS", help_heading = "Models")]
     pace_ms: Option<u64>,
-    /// Longest standstill while a model loads [default: 300]
+    /// Give up when a loading model makes no progress for this long [default: 300]
     #[arg(long, value_name = "S", help_heading = "Models")]
     load_s: Option<u64>,
-    /// Longest wait for the first word once the model is loaded [default: 120]
+    /// Longest wait for the first word after the model is loaded [default: 120]
     #[arg(long, value_name = "S", help_heading = "Models")]
     first_token_s: Option<u64>,
     /// Longest gap between two words [default: 60]
     #[arg(long, value_name = "S", help_heading = "Models")]
     gap_s: Option<u64>,
-    /// Longest time for a whole answer, loading not counted [default: 600]
+    /// Longest time for a whole answer, not counting loading [default: 600]
     #[arg(long, value_name = "S", help_heading = "Models")]
     total_s: Option<u64>,
-    /// Where Ollama listens [or OLLAMA_HOST; default: this machine's]
+    /// Where Ollama listens [or OLLAMA_HOST; default: this machine]
     #[arg(long, value_name = "URL", help_heading = "Models")]
     ollama_url: Option<String>,
-    /// Where an OpenAI-compatible server listens [or OPENAI_BASE_URL; default: OpenAI's own]
+    /// Where an OpenAI-compatible server listens [or OPENAI_BASE_URL; default: OpenAI]
     #[arg(long, value_name = "URL", help_heading = "Models")]
     openai_base_url: Option<String>,
-    /// File that holds the key for that server [or the variable OPENAI_API_KEY]
+    /// File with the key for that server [or the variable OPENAI_API_KEY]
     #[arg(long, value_name = "FILE", help_heading = "Models")]
     openai_api_key_file: Option<PathBuf>,
 }
@@ -114,13 +114,13 @@ impl Worker {
         if let Some(twice) =
             self.bots.iter().enumerate().find(|(n, bot)| self.bots[..*n].iter().any(|b| b.name == bot.name))
         {
-            return Err(Usage(format!("--bot {} is given twice; one model answers for a bot", twice.1.name)).into());
+            return Err(Usage(format!("--bot {} is given twice; a bot has one model", twice.1.name)).into());
         }
         let config = Config::of_models(self.layer(), env)?;
         config.sources.warnings.iter().for_each(|warning| warn!("{warning}"));
         let open = self.server.iter().find(|url| url.scheme() == "http" && !client::is_this_machine(url));
         if let (Some(server), true) = (open, key.is_some()) {
-            warn!("the key travels to {} for everybody on the way to read; use https there", client::shown(server));
+            warn!("the key is sent to {} unencrypted; use https", client::shown(server));
         }
         let (endpoints, http) = (model::endpoints(&config).map_err(|why| Usage(why.to_string()))?, http_client());
         let specs = specs(&self.bots, &config, &endpoints, &http).await?;
@@ -154,7 +154,7 @@ impl Worker {
         };
         let text = text.trim();
         if !text.bytes().all(|b| b.is_ascii_graphic()) {
-            let why = "holds something that cannot stand in an HTTP header; it is the one line that `antiphon key create` printed";
+            let why = "contains characters that are not allowed in an HTTP header; it is the one line that `antiphon key create` printed";
             return Err(Usage(format!("the worker's key {why}")).into());
         }
         match (text.is_empty(), &self.key_file) {
@@ -179,7 +179,7 @@ impl Worker {
     }
 }
 
-/// The model of every bot: as named, else the configured one, else what is found.
+/// The model of every bot: as named, else the configured one, else what is detected.
 async fn specs(
     bots: &[BotArgument],
     config: &Config,
@@ -191,7 +191,7 @@ async fn specs(
         Some(name) if name != REMOTE => name.parse().map_err(invalid)?,
         _ if bots.iter().all(|bot| bot.model.is_some()) => ModelSpec::Builtin,
         _ => discover(endpoints, http).await.unwrap_or_else(|| {
-            warn!("no model server is found: the built-in model answers; name a model with --bot NAME=MODEL");
+            warn!("no model server found, so the built-in model answers; name a model with --bot NAME=MODEL");
             ModelSpec::Builtin
         }),
     };
@@ -203,7 +203,7 @@ fn bot(text: &str) -> Result<BotArgument, String> {
         Some((name, model)) => (name, Some(model.parse::<ModelSpec>().map_err(|why| why.to_string())?)),
         None => (text, None),
     };
-    let name = BotName::new(name).map_err(|why| format!("`{name}` is no bot's name: {why}"))?;
+    let name = BotName::new(name).map_err(|why| format!("`{name}` is not a bot's name: {why}"))?;
     Ok(BotArgument { name, model })
 }
 
@@ -212,24 +212,24 @@ fn name(text: &str) -> Result<String, String> {
     if (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(fits) {
         return Ok(text.into());
     }
-    Err(format!("a worker's name has 1-{NAME_BYTES_MAX} of A-Z a-z 0-9 . _ ~ - /"))
+    Err(format!("use 1-{NAME_BYTES_MAX} of A-Z a-z 0-9 . _ ~ - /"))
 }
 
 fn is_name(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'~' | b'-')
 }
 
-/// A value as JSON, or as a string if it is none.
+/// The value as JSON, or as a string if it is not JSON.
 fn option(text: &str) -> Result<(String, Value), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => {
             Ok((name.into(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
         }
-        _ => Err("an option is written NAME=VALUE, e.g. num_ctx=8192".into()),
+        _ => Err("write an option as NAME=VALUE, e.g. num_ctx=8192".into()),
     }
 }
 
-/// The host's name as a worker's.
+/// The host name as a worker's name.
 fn host_name(env: &Env) -> String {
     let name = fs::read_to_string(HOST_NAME).ok().or_else(|| env.get("HOSTNAME").cloned()).unwrap_or_default();
     clean(name.trim())
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_comes_from_file_or_variable_and_the_file_stands_first() {
+    fn the_key_comes_from_file_or_variable_and_the_file_takes_precedence() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("key");
         fs::write(&file, "sk-file\n").unwrap();

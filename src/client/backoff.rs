@@ -1,8 +1,8 @@
-//! Waits between tries.
+//! Delays between attempts.
 
 use std::time::Duration;
 
-/// Waits between tries: doubled each time, half of it up to chance so that many do not come back at once.
+/// Delays between attempts: doubled each time, half of it random so that many clients do not return at once.
 #[derive(Debug, Clone)]
 pub(crate) struct Backoff {
     first: Duration,
@@ -16,14 +16,14 @@ impl Backoff {
         Backoff { first, max, next: first }
     }
 
-    /// The next wait.
+    /// The next delay.
     pub(crate) fn wait(&mut self) -> Duration {
         let wait = self.next;
         self.next = (wait * 2).min(self.max);
         wait.mul_f64(rand::random_range(0.5..=1.0))
     }
 
-    /// All is well again: the next wait is the first.
+    /// Success: the next delay is the first again.
     pub(crate) fn reset(&mut self) {
         self.next = self.first;
     }

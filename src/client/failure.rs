@@ -1,6 +1,6 @@
-//! Why a request did not do what it should, in words that say what to do.
+//! Why a request failed, in words that say what to do.
 //!
-//! Promise: whether the same again may help is known of every failure.
+//! Promise: every failure says whether a retry may help.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use antiphon_kit::body::Body;
 use antiphon_schemas::wire::{Parked, Problem};
 use reqwest::{Response, header::CONTENT_TYPE};
 
-/// Characters of an answer that is not ours which are shown.
+/// Characters shown of a response that is not from Antiphon.
 const FOREIGN_CHARS_MAX: usize = 200;
-/// Bytes of an answer that are looked at: ours are some hundred.
+/// Bytes read of an error response: ours have a few hundred.
 const PROBLEM_BYTES_MAX: usize = 64 << 10;
 
-/// Why a request did not do what it should.
+/// Why a request failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// Nobody listens there.
@@ -23,16 +23,16 @@ pub(crate) enum Failure {
         /// What the system says.
         why: String,
     },
-    /// The connection broke before the answer was there: done or not, nobody knows.
+    /// The connection broke before the response arrived: whether it took effect is unknown.
     Lost(String),
-    /// The server said no.
+    /// The server rejected it.
     Refused(Box<Problem>),
-    /// The server keeps it on its disk until its store is back: done, but not to be seen yet.
+    /// The server keeps it on its disk until its store is back: accepted, but not visible yet.
     Parked(Parked),
 }
 
 impl Failure {
-    /// Whether the same again may help.
+    /// Whether a retry may help.
     pub(crate) fn retryable(&self) -> bool {
         match self {
             Failure::Unreachable { .. } | Failure::Lost(_) | Failure::Parked(_) => true,
@@ -40,7 +40,7 @@ impl Failure {
         }
     }
 
-    /// The code of the server's refusal.
+    /// The code of the server's problem.
     pub(crate) fn code(&self) -> Option<&str> {
         match self {
             Failure::Refused(problem) => Some(&problem.code),
@@ -48,7 +48,7 @@ impl Failure {
         }
     }
 
-    /// Whether it is certain that nothing was done, and another server may do it.
+    /// Whether the request certainly had no effect, so that another server may take it.
     pub(crate) fn untaken(&self) -> bool {
         match self {
             Failure::Unreachable { .. } => true,
@@ -68,14 +68,14 @@ impl fmt::Display for Failure {
         match self {
             Failure::Unreachable { server, why } => write!(
                 f,
-                "nobody answers at {server} ({why}); start the server with `antiphon serve`, or name it with --server"
+                "cannot connect to {server} ({why}). Is the server running? Start it with `antiphon`, or pass --server"
             ),
             Failure::Lost(why) => write!(f, "the connection to the server broke ({why})"),
             Failure::Refused(problem) => write!(f, "{} ({}, {})", problem.detail, problem.status, problem.code),
             Failure::Parked(parked) => {
                 write!(
                     f,
-                    "the server's store is away; message {} waits on the server's disk and is not lost",
+                    "the server's store is unavailable; message {} is safe on the server's disk and will be delivered later",
                     parked.id
                 )
             }
@@ -85,7 +85,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// What the system said, without the sentences wrapped around it.
+/// The system's own message, without the errors wrapped around it.
 pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
@@ -94,7 +94,7 @@ pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     error.to_string()
 }
 
-/// The problem in an answer; made up of its status and beginning if it is not one of ours.
+/// The problem in a response; built from its status and first characters if it is not from Antiphon.
 pub(super) async fn problem(mut response: Response) -> Problem {
     let status = response.status();
     let foreign =
@@ -113,7 +113,7 @@ pub(super) async fn problem(mut response: Response) -> Problem {
                 title: status.canonical_reason().unwrap_or_default().into(),
                 status: status.as_u16(),
                 code: "not-antiphon".into(),
-                detail: format!("the answer is not one of antiphon's: `{}`; is --server right?", text.trim()),
+                detail: format!("this is not an Antiphon server; it answered `{}`; check --server", text.trim()),
                 expected: None,
                 holder: None,
                 ended: None,

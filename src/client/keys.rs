@@ -1,4 +1,4 @@
-//! Workers' keys: made, listed, revoked. The server does it for its own machine only.
+//! Creates, lists and revokes workers' keys. The server allows this only from its own machine.
 
 use antiphon_schemas::wire::work::{CreateKey, CreatedKey, WorkerKeys};
 
@@ -7,13 +7,13 @@ use super::{ANSWER_MAX, Client, Failure};
 const PATH: [&str; 2] = ["api", "keys"];
 
 impl Client {
-    /// Makes a worker's key.
+    /// Creates a worker's key.
     pub(crate) async fn create_key(&self, key: &CreateKey) -> Result<CreatedKey, Failure> {
         let response = self.send(&PATH, |http, url| http.post(url).json(key).timeout(ANSWER_MAX)).await?;
         self.json(response).await
     }
 
-    /// The keys that are good.
+    /// The valid keys.
     pub(crate) async fn keys(&self) -> Result<WorkerKeys, Failure> {
         let response = self.send(&PATH, |http, url| http.get(url).timeout(ANSWER_MAX)).await?;
         self.json(response).await

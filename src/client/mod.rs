@@ -1,13 +1,13 @@
-//! Speaks to a server's HTTP API: one request, one answer, and errors that say what to do.
+//! The HTTP client: one request, one response, and errors that say what to do.
 //!
 //! Promises:
-//! - whatever is posted carries its id, key or fence, so that what lost its answer can be sent again without harm;
-//! - of several servers one is used for as long as it answers; the next one's turn comes when nobody is there, when it
-//!   says 503, and, for the call after, when an answer was lost;
-//! - the key is sent to these servers only and never printed.
+//! - every post carries its id, key or fence, so a request whose response was lost can be repeated without harm;
+//! - of several servers, one is used as long as it responds; the client moves to the next one when it cannot connect, on a
+//!   503, and, for the following call, when a response was lost;
+//! - the key is sent only to these servers and never printed.
 //!
-//! Not here: how long to try (the caller), rooms' feeds (`cli`), what a worker makes of an answer (`worker`).
-//! Start with [`Client`]; `work` are the calls of workers, `stream` reads events.
+//! Not here: how long to retry (the caller), rooms' feeds (`cli`), what a worker does with a response (`worker`).
+//! Start with [`Client`]; `work` has the calls of workers, `stream` reads events.
 
 mod backoff;
 mod failure;
@@ -38,14 +38,14 @@ use self::failure::{innermost, problem};
 pub(crate) use self::{backoff::Backoff, failure::Failure, stream::Stream};
 use crate::config::Secret;
 
-/// Long enough for a busy machine; a server that is there accepts at once.
+/// Long enough for a busy machine; a running server accepts at once.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// A post is answered when it is durable: milliseconds, or seconds behind a slow disk.
+/// A post is answered when it is durable: milliseconds, or seconds on a slow disk.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
-/// The longest answer: twice 500 messages of 64 KiB, the largest page and the largest context of a claim.
+/// The largest response: twice 500 messages of 64 KiB, the largest page and the largest context of a claim.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// Addresses of servers that are as good as each other; at least one.
+/// Addresses of equivalent servers; at least one.
 #[derive(Debug, Clone)]
 pub(crate) struct Servers(Vec<Url>);
 
@@ -67,7 +67,7 @@ impl Servers {
     }
 }
 
-/// Servers, and connections to them that are used again. Cheap to clone; clones agree on which server is used.
+/// Servers and reusable connections to them. Cheap to clone; clones share the choice of server.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     servers: Arc<[(Url, reqwest::Client)]>,
@@ -85,7 +85,7 @@ impl Client {
                 .connect_timeout(CONNECT_MAX)
                 .tcp_nodelay(true)
                 .user_agent(concat!("antiphon/", env!("CARGO_PKG_VERSION")));
-            // A proxy for the wide world (HTTP_PROXY) knows nothing of this machine's own servers.
+            // An HTTP_PROXY cannot reach this machine's own servers.
             let http = if is_this_machine(&server) { http.no_proxy() } else { http };
             Ok((server, http.build()?))
         };
@@ -93,12 +93,12 @@ impl Client {
         Ok(Client { servers, at: Arc::default(), key: None })
     }
 
-    /// The same, with a key that every request carries.
+    /// The same, with a key sent with every request.
     pub(crate) fn with_key(self, key: Option<Secret>) -> Client {
         Client { key, ..self }
     }
 
-    /// Posts; returns whether the message is new. The same again tells whether one that was parked is in the log by now.
+    /// Posts; returns whether the message is new. Repeating a parked post tells whether it is in the log by now.
     pub(crate) async fn post(&self, room: &RoomName, message: &PostMessage) -> Result<(Posted, bool), Failure> {
         let path = ["api", "rooms", room.as_str(), "messages"];
         let response = self.send(&path, |http, url| http.post(url).json(message).timeout(ANSWER_MAX)).await?;
@@ -115,7 +115,7 @@ impl Client {
         self.json(response).await
     }
 
-    /// Has a message's text and its author's name taken out of the log; `false`: that is noted, and takes longer.
+    /// Has a message's text and its author's name removed from the log; `false`: it is recorded, and takes longer.
     pub(crate) async fn erase(&self, id: MessageId) -> Result<(Changed, bool), Failure> {
         let path = ["api", "messages", &id.to_string(), "erase"];
         let response = self.send(&path, |http, url| http.post(url).timeout(ANSWER_MAX)).await?;
@@ -123,18 +123,18 @@ impl Client {
         Ok((self.json(response).await?, gone))
     }
 
-    /// Says that the server's empty store is the right one.
+    /// Confirms that the server's empty store is the right one.
     pub(crate) async fn accept_empty_store(&self) -> Result<(), Failure> {
         let path = ["api", "store", "accept-empty"];
         self.send(&path, |http, url| http.post(url).timeout(ANSWER_MAX)).await.map(drop)
     }
 
-    /// Whether somebody who speaks our HTTP is there.
+    /// Whether an Antiphon server responds.
     pub(crate) async fn live(&self) -> Result<(), Failure> {
         self.send(&["health", "live"], |http, url| http.get(url).timeout(CONNECT_MAX)).await.map(drop)
     }
 
-    /// The room's event stream from a cursor; only connecting and the head of the answer are bounded in time.
+    /// The room's event stream from a cursor; only connecting and the response's head have a time limit.
     pub(crate) async fn events(&self, room: &RoomName, after: &After) -> Result<Stream, Failure> {
         self.stream(&["api", "rooms", room.as_str(), "events"], |http, mut url| match after {
             After::Newest => http.get(url),
@@ -157,7 +157,7 @@ impl Client {
         response.unwrap_or_else(|_| Err(Failure::Lost("no answer in time".into()))).map(Stream::new)
     }
 
-    /// Sends what `request` makes of a connection and an address, to each server in turn until one takes it.
+    /// Sends what `request` builds from a connection and an address, to each server in turn until one accepts it.
     async fn send(
         &self,
         path: &[&str],
@@ -178,7 +178,7 @@ impl Client {
             };
             tried += 1;
             if failure.elsewhere() {
-                // Of several calls that fail together only one turns to the next server.
+                // Of several calls that fail together, only one moves on to the next server.
                 let _other = self.at.compare_exchange(at, (at + 1) % self.servers.len(), Relaxed, Relaxed);
             }
             if tried == self.servers.len() || !failure.untaken() {
@@ -201,12 +201,12 @@ impl Client {
     }
 }
 
-/// From where an event stream is wanted.
+/// Where an event stream starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum After {
     /// The snapshot of now.
     Newest,
-    /// After a position that somebody gave.
+    /// After a given position.
     Asked(String),
     /// After the last event that was seen.
     Seen(String),
@@ -234,8 +234,12 @@ fn below(server: &Url, path: &[&str]) -> Url {
 }
 
 fn failure(server: &Url, error: &reqwest::Error) -> Failure {
-    let why = innermost(error);
+    let mut why = innermost(error);
     if error.is_connect() {
+        // What rustls says of a first answer that is no TLS record.
+        if server.scheme() == "https" && why.contains("InvalidContentType") {
+            why = "this port speaks http, not https".into();
+        }
         return Failure::Unreachable { server: shown(server), why };
     }
     Failure::Lost(if error.is_timeout() { "no answer in time".into() } else { why })
@@ -243,6 +247,8 @@ fn failure(server: &Url, error: &reqwest::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::{
         fake::{Answer, Fake},
         *,
@@ -255,6 +261,20 @@ mod tests {
         {
             assert_eq!(below(&server.parse().unwrap(), &["api", "a b"]).as_str(), expected);
         }
+    }
+
+    #[tokio::test]
+    async fn https_to_a_port_that_speaks_http_says_so() {
+        let plain = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let https: Url = format!("https://{}", plain.local_addr().unwrap()).parse().unwrap();
+        let answering = tokio::spawn(async move {
+            let (mut peer, _) = plain.accept().await.unwrap();
+            peer.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+            peer
+        });
+        let why = Client::new(https).unwrap().live().await.unwrap_err().to_string();
+        answering.await.unwrap();
+        assert!(why.contains("this port speaks http, not https"), "{why}");
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! What a server has folded, for comparison. The server tells it to its own machine only.
+//! A server's folded state, for comparison. The server discloses it only to its own machine.
 
 use antiphon_schemas::{
     MessageId, RoomName,
@@ -12,13 +12,13 @@ use super::{ANSWER_MAX, Client, Failure};
 const STATE_BYTES_MAX: usize = 1 << 30;
 
 impl Client {
-    /// Open messages, keys and numbers, as they are now.
+    /// Open messages, keys and counts, as they are now.
     pub(crate) async fn state_kept(&self) -> Result<StateKept, Failure> {
         let response = self.send(&["api", "state", "kept"], |http, url| http.get(url).timeout(ANSWER_MAX)).await?;
         self.json_within(response, STATE_BYTES_MAX).await
     }
 
-    /// The same, of the snapshot on its disk.
+    /// The same, from the snapshot on its disk.
     pub(crate) async fn state_snapshot(&self) -> Result<Option<StateKept>, Failure> {
         let response = self.send(&["api", "state", "snapshot"], |http, url| http.get(url).timeout(ANSWER_MAX)).await?;
         if response.status() == StatusCode::NO_CONTENT {

@@ -1,7 +1,7 @@
-//! An open event stream: its events one after the other, and why it ended.
+//! An open event stream: its events in order, and why it ended.
 //!
-//! Promise: a stream without a sign of life for [`SILENCE_MAX`] is over, whatever the system says.
-//! Not here: connecting again, what events mean.
+//! Promise: a stream that is silent for [`SILENCE_MAX`] counts as dead, whatever the system says.
+//! Not here: reconnecting, what events mean.
 
 use std::{
     collections::VecDeque,

@@ -1,6 +1,6 @@
 //! The calls of workers.
 //!
-//! Promise: each is bounded in time, so that a connection that leads nowhere is noticed before a lease is over.
+//! Promise: each has a time limit, so that a dead connection is noticed before a lease expires.
 
 use std::time::Duration;
 
@@ -18,13 +18,13 @@ use super::{ANSWER_MAX, Client, Failure, Stream};
 
 /// The longest wait for work that a claim may ask for.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(30);
-/// How much later than asked a claim's answer may come.
+/// How much later than requested a claim's response may arrive.
 const CLAIM_MARGIN: Duration = Duration::from_secs(10);
-/// Words are taken in memory: half a lease is far more than any server needs, and leaves time for another try.
+/// Deltas only go to memory: half a lease is far more than any server needs, and leaves time for a retry.
 const WORD_MAX: Duration = Duration::from_secs(5);
 
 impl Client {
-    /// Waits for work as long as `wish` says and claims it; `None` when none came. The same `claim_key` again is the same
+    /// Waits for work as long as `wish` says and claims it; `None` if none arrived. Repeating a `claim_key` returns the same
     /// claim.
     pub(crate) async fn claim(&self, wish: &ClaimWork) -> Result<Option<Work>, Failure> {
         let wait = wish.wait_ms.map_or(WAIT_MAX, Duration::from_millis) + CLAIM_MARGIN;
@@ -36,7 +36,7 @@ impl Client {
         }
     }
 
-    /// Says a piece of a reply.
+    /// Sends a delta of a reply.
     pub(crate) async fn delta(&self, id: MessageId, delta: &WorkDelta) -> Result<DeltaTaken, Failure> {
         self.about(id, "deltas", delta, WORD_MAX).await
     }
@@ -46,17 +46,17 @@ impl Client {
         self.about(id, "heartbeat", heartbeat, WORD_MAX).await
     }
 
-    /// Answers a message. The same again is answered in the same way.
+    /// Answers a message. Repeating it returns the same response.
     pub(crate) async fn complete(&self, id: MessageId, answer: &CompleteWork) -> Result<WorkCompleted, Failure> {
         self.about(id, "complete", answer, ANSWER_MAX).await
     }
 
-    /// Says that there is no answer from this try.
+    /// Reports that this attempt produced no answer.
     pub(crate) async fn fail(&self, id: MessageId, failed: &FailWork) -> Result<(), Failure> {
         self.about::<serde::de::IgnoredAny>(id, "fail", failed, ANSWER_MAX).await.map(drop)
     }
 
-    /// Gives a message back. Bounded as a word is: a worker that gives back is about to exit.
+    /// Gives a message back. Limited like a delta, because a worker that releases is about to exit.
     pub(crate) async fn release(&self, id: MessageId, released: &ReleaseWork) -> Result<(), Failure> {
         self.about::<serde::de::IgnoredAny>(id, "release", released, WORD_MAX).await.map(drop)
     }
@@ -67,7 +67,7 @@ impl Client {
         self.json(response).await
     }
 
-    /// What becomes of a worker's claims.
+    /// The event stream of a worker's claims.
     pub(crate) async fn work_events(&self, worker: &str) -> Result<Stream, Failure> {
         self.stream(&["api", "work", "events"], |http, mut url| {
             url.query_pairs_mut().append_pair("worker", worker);

@@ -1,8 +1,12 @@
-//! Makes a [`Config`] of the layers: defaults where they are silent, and a sentence where they make no sense.
+//! Turns the layers into a [`Config`]: defaults for what is unset, and a sentence for what is invalid.
 //!
 //! Pure. Each bound comes with its reason.
 
-use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    ops::RangeInclusive,
+    time::Duration,
+};
 
 use antiphon_kit::Filters;
 use antiphon_schemas::{BotName, RoomName};
@@ -12,13 +16,13 @@ use super::{
 };
 use crate::log::redis::address::Address;
 
-/// Usual port of a web server that is not the machine's main one, on loopback only.
+/// The usual alternative port of a web server, on loopback only.
 const LISTEN: &str = "127.0.0.1:8080";
 /// Where `ollama serve` listens unless told otherwise.
 const OLLAMA_URL: &str = "http://127.0.0.1:11434";
 /// A renewal may be lost twice before the lease ends.
 const HEARTBEATS_PER_LEASE: u32 = 3;
-/// Longer leases need no rarer renewal: 3 s is cheap.
+/// Longer leases are renewed no less often: every 3 s is cheap.
 const HEARTBEAT_MAX: Duration = Duration::from_secs(3);
 /// It is part of consumers' names and of live events.
 const NODE_BYTES_MAX: usize = 40;
@@ -43,9 +47,9 @@ const fn bound(key: &'static str, default: u64, range: RangeInclusive<u64>) -> B
 }
 
 const DAY_S: u64 = 86_400;
-// Smaller segments would be mostly header and file handles; larger ones make recovery's scan of the last one long.
+// Smaller segments waste headers and file handles; larger ones slow down recovery's scan of the last one.
 const SEGMENT_BYTES: Bound = bound("segment_bytes", 64 << 20, 1 << 20..=1 << 30);
-// Below 100 ms a busy machine's hiccup looks like a dead worker; above 10 min a dead one is mourned too late.
+// Below 100 ms a hiccup looks like a dead worker; above 10 min a dead one is noticed too late.
 const LEASE_MS: Bound = bound("lease_ms", 10_000, 100..=600_000);
 const MAX_AGE_S: Bound = bound("max_age_s", 3_600, 1..=365 * DAY_S);
 const ATTEMPTS_MAX: Bound = bound("attempts_max", 5, 1..=100);
@@ -53,7 +57,7 @@ const RETRY_BASE_MS: Bound = bound("retry_base_ms", 1_000, 1..=DAY_S * 1_000);
 const RETRY_MAX_MS: Bound = bound("retry_max_ms", 60_000, 1..=DAY_S * 1_000);
 // About 200 bytes each in the queue projection.
 const QUEUE_MAX: Bound = bound("queue_max", 10_000, 1..=1_000_000);
-// A text goes into prompts and to every subscriber; 64 KiB is also what the work protocol counts on.
+// A text goes into prompts and to every subscriber; the work protocol relies on 64 KiB too.
 const TEXT_BYTES_MAX: Bound = bound("text_bytes_max", 16 << 10, 1..=64 << 10);
 const RECENT_MESSAGES: Bound = bound("recent_messages", 500, 1..=10_000);
 const ROOMS_IN_MEMORY: Bound = bound("rooms_in_memory", 1_024, 1..=1_000_000);
@@ -63,7 +67,7 @@ const LOAD_S: Bound = bound("load_s", 300, 1..=DAY_S);
 const FIRST_TOKEN_S: Bound = bound("first_token_s", 120, 1..=DAY_S);
 const GAP_S: Bound = bound("gap_s", 60, 1..=DAY_S);
 const TOTAL_S: Bound = bound("total_s", 600, 1..=DAY_S);
-// More replies side by side than this need more than one node.
+// More parallel replies than this need more than one node.
 const SLOTS: Bound = bound("slots", 1, 1..=1_024);
 // More would not fit into what one node keeps of a room.
 const CONTEXT_MESSAGES: Bound = bound("context_messages", 20, 0..=500);
@@ -75,7 +79,7 @@ impl Bound {
             return Ok(value);
         }
         let (low, high) = (self.range.start(), self.range.end());
-        Err(invalid(self.key, format!("{value} is out of bounds; give {low} to {high}")))
+        Err(invalid(self.key, format!("{value} is out of range; use {low} to {high}")))
     }
 
     fn size(&self, given: Option<u64>) -> Result<usize, Error> {
@@ -106,7 +110,7 @@ pub(super) fn check(
     let expose = layer.expose.unwrap_or(false);
     if !listen.ip().is_loopback() && !expose {
         let why = format!(
-            "other machines can reach {listen}, and rooms have no access tokens yet; add --expose if that is meant, or \
+            "other machines can reach {listen}, and rooms have no access tokens yet; pass --expose to allow that, or \
              listen on 127.0.0.1:{}",
             listen.port()
         );
@@ -115,7 +119,7 @@ pub(super) fn check(
     let lease = LEASE_MS.ms(layer.lease_ms)?;
     let (retry_base, retry_max) = (RETRY_BASE_MS.ms(layer.retry_base_ms)?, RETRY_MAX_MS.ms(layer.retry_max_ms)?);
     if retry_base > retry_max {
-        return Err(invalid("retry_base_ms", "is longer than retry_max_ms; make it the shorter of the two"));
+        return Err(invalid("retry_base_ms", "is longer than retry_max_ms; it must not be"));
     }
     let clocks = Clocks {
         load: LOAD_S.s(layer.load_s)?,
@@ -125,7 +129,7 @@ pub(super) fn check(
     };
     for (key, part) in [("first_token_s", clocks.first_token), ("gap_s", clocks.gap)] {
         if part > clocks.total {
-            return Err(invalid(key, "is longer than total_s and could never pass; lower it or raise total_s"));
+            return Err(invalid(key, "is longer than total_s, so it could never expire; lower it or raise total_s"));
         }
     }
     let model = layer.model.map(|m| model("model", &m)).transpose()?;
@@ -160,12 +164,11 @@ pub(super) fn check(
     })
 }
 
+/// An address and port; `localhost:PORT`, `:PORT` and `PORT` mean 127.0.0.1.
 fn listen(text: &str) -> Result<SocketAddr, Error> {
-    let numeric = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-    numeric
-        .as_deref()
-        .unwrap_or(text)
-        .parse()
+    let port = text.strip_prefix("localhost:").or(text.strip_prefix(':')).unwrap_or(text);
+    let here = port.parse::<u16>().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    here.or_else(|_| text.parse())
         .map_err(|_| invalid("listen", format!("`{text}` is not an address and port such as {LISTEN} or [::1]:8080")))
 }
 
@@ -175,7 +178,10 @@ fn host(text: &str) -> Result<String, Error> {
     if (1..=HOST_BYTES_MAX).contains(&name.len()) && name.bytes().all(fits) {
         return Ok(name);
     }
-    Err(invalid("allow_host", format!("`{text}` is no host name; write it without scheme and port, e.g. chat.example")))
+    Err(invalid(
+        "allow_host",
+        format!("`{text}` is not a host name; write it without scheme and port, e.g. chat.example.org"),
+    ))
 }
 
 fn log(LogText(text): LogText) -> Result<LogKind, Error> {
@@ -187,7 +193,7 @@ fn log(LogText(text): LogText) -> Result<LogKind, Error> {
             let wrong = |why| invalid("log", format!("`{}` {why}", shown()));
             Address::parse(address).map(LogKind::Redis).map_err(wrong)
         }
-        _ => Err(invalid("log", format!("`{}` is no log; write file, memory or redis://HOST:6379", shown()))),
+        _ => Err(invalid("log", format!("unknown backend `{}`; use file, memory or redis://HOST:6379", shown()))),
     }
 }
 
@@ -196,10 +202,10 @@ fn node(name: String) -> Result<String, Error> {
     if (1..=NODE_BYTES_MAX).contains(&name.len()) && name.bytes().all(fits) {
         return Ok(name);
     }
-    Err(invalid("node", format!("`{name}` cannot be a node's name; it has 1-{NODE_BYTES_MAX} of a-z 0-9 -")))
+    Err(invalid("node", format!("`{name}` is not a valid node name; use 1-{NODE_BYTES_MAX} of a-z 0-9 -")))
 }
 
-/// `OLLAMA_HOST` may lack scheme and port, and may be an address to listen on.
+/// `OLLAMA_HOST` may omit scheme and port, and may be an address to listen on.
 fn ollama(text: &str) -> String {
     let text = text.trim().trim_end_matches('/');
     let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
@@ -231,12 +237,15 @@ fn url(key: &str, text: &str) -> Result<String, Error> {
 fn api_key(key: &Secret) -> Result<Secret, Error> {
     let text = key.expose().trim();
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(invalid("openai_api_key", "is empty or holds something that cannot stand in an HTTP header"));
+        return Err(invalid(
+            "openai_api_key",
+            "is empty or contains characters that are not allowed in an HTTP header",
+        ));
     }
     Ok(Secret::new(text))
 }
 
-/// The model if it is written as one.
+/// The model, if valid.
 fn model(key: &str, text: &str) -> Result<String, Error> {
     let named =
         |prefix: &str| text.strip_prefix(prefix).is_some_and(|n| !n.is_empty() && !n.contains(char::is_whitespace));
@@ -258,7 +267,7 @@ fn bots(entries: Option<Vec<BotEntry>>, default_model: Option<&str>) -> Result<V
     for entry in entries {
         let bot = bot(entry, default_model)?;
         if bots.iter().any(|b| b.name.as_str().eq_ignore_ascii_case(bot.name.as_str())) {
-            return Err(invalid("bots", format!("two are named `{}`; names tell bots apart, so change one", bot.name)));
+            return Err(invalid("bots", format!("two are named `{}`; give each bot its own name", bot.name)));
         }
         bots.push(bot);
     }
@@ -267,18 +276,18 @@ fn bots(entries: Option<Vec<BotEntry>>, default_model: Option<&str>) -> Result<V
 
 fn bot(entry: BotEntry, default_model: Option<&str>) -> Result<Bot, Error> {
     if entry.name.is_empty() {
-        return Err(invalid("bots", "one has no `name`; give it one"));
+        return Err(invalid("bots", "one has no `name`"));
     }
     let key = |key: &str| format!("bots.{}.{key}", entry.name);
     let name = BotName::new(&entry.name).map_err(|e| invalid("bots", format!("`{}`: {e}", entry.name)))?;
     for (list, strings) in [("filter_out", &entry.filter_out), ("trim_after", &entry.trim_after)] {
         if strings.iter().any(String::is_empty) {
-            return Err(invalid(key(list), "holds an empty string, which is found everywhere; take it out"));
+            return Err(invalid(key(list), "contains an empty string, which would match everywhere; remove it"));
         }
     }
     let color = entry.color.clone();
-    if color.as_ref().is_some_and(|c| !(1..=32).contains(&c.len()) || !c.bytes().all(|b| matches!(b, b' '..=b'~'))) {
-        return Err(invalid(key("color"), "has 1-32 printable ASCII characters, e.g. `#80c0ff`"));
+    if let Some(other) = color.as_deref().filter(|color| !is_hex_color(color)) {
+        return Err(invalid(key("color"), format!("`{other}` is not a hex colour; write it as `#80c0ff` or `#8cf`")));
     }
     let everywhere = ["*".to_owned()];
     let rooms = entry.rooms.as_deref().unwrap_or(&everywhere).iter().map(|r| room_pattern(&key("rooms"), r));
@@ -310,12 +319,17 @@ fn bot(entry: BotEntry, default_model: Option<&str>) -> Result<Bot, Error> {
     })
 }
 
+/// `#rgb` or `#rrggbb`, which every page reads in the same way.
+fn is_hex_color(text: &str) -> bool {
+    let digits = text.strip_prefix('#').unwrap_or_default();
+    matches!(digits.len(), 3 | 6) && digits.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 fn room_pattern(key: &str, text: &str) -> Result<RoomPattern, Error> {
-    let wrong =
-        || invalid(key, format!("`{text}` is neither a room's name nor the beginning of one with `*` after it"));
+    let wrong = || invalid(key, format!("`{text}` is neither a room name nor a prefix followed by `*`"));
     match text.strip_suffix('*') {
         Some("") => Ok(RoomPattern::Prefix(String::new())),
-        // A name made of the prefix and one letter more is a room's name exactly if the prefix may begin one.
+        // The prefix plus one letter is a valid room name exactly if the prefix can begin one.
         Some(prefix) => {
             RoomName::new(&format!("{prefix}x")).map(|_| RoomPattern::Prefix(prefix.into())).map_err(|_| wrong())
         }

@@ -1,8 +1,8 @@
 //! The layer of settings from the environment.
 //!
-//! Promises: a variable is read exactly like the flag of the same setting; an empty one counts as absent; a variable
-//! `ANTIPHON_*` that means nothing is a warning and not an error, since Kubernetes and Compose make up such names.
-//! Not here: reading the process's environment (`cli` hands it in).
+//! Promises: a variable is read exactly like the flag of the same setting; an empty one counts as absent; an unknown
+//! `ANTIPHON_*` variable is only a warning, because Kubernetes and Compose generate such names.
+//! Not here: reading the process's environment (`cli` passes it in).
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -11,14 +11,14 @@ use clap::{Args, FromArgMatches};
 use super::{Error, Layer, Secret, nearest};
 use crate::log::redis::address::Address;
 
-/// The environment as the process was given it.
+/// The environment of the process.
 pub type Env = BTreeMap<String, String>;
 
 /// Filters the traces; not a setting of this module, but a variable of ours.
 pub const TRACE_FILTER: &str = "ANTIPHON_LOG";
 /// Names the server to `post`, `tail`, `import` and `worker`; no setting of the server itself.
 pub const SERVER: &str = "ANTIPHON_SERVER";
-/// The key of `worker`; no setting of the server, and no flag: everybody on the machine can read a process's arguments.
+/// The key of `worker`; not a server setting and not a flag, because everyone on the machine can read a process's arguments.
 pub const WORKER_KEY: &str = "ANTIPHON_WORKER_KEY";
 /// Names the configuration file, below `--config`.
 pub const CONFIG_FILE: &str = "ANTIPHON_CONFIG";
@@ -29,13 +29,13 @@ const PREFIX: &str = "ANTIPHON_";
 pub(super) struct FromEnv {
     /// The settings.
     pub(super) layer: Layer,
-    /// Which variable gave which setting.
+    /// Which variable set which setting.
     pub(super) names: BTreeMap<&'static str, String>,
-    /// Variables that look like ours and mean nothing.
+    /// Unknown variables that look like ours.
     pub(super) warnings: Vec<String>,
 }
 
-/// The variable of a setting: `ANTIPHON_` and its name in capitals. The filter of the traces was there first, so
+/// The variable of a setting: `ANTIPHON_` and its name in capitals. `ANTIPHON_LOG` already filters the traces, so
 /// the setting `log` has `ANTIPHON_LOG_BACKEND`.
 pub fn variable(key: &str) -> String {
     match key {
@@ -44,7 +44,7 @@ pub fn variable(key: &str) -> String {
     }
 }
 
-/// Names that other programs use for the same thing, below our own.
+/// Names that other programs use for the same setting; ours take precedence.
 fn customary(key: &str) -> Option<&'static str> {
     match key {
         "ollama_url" => Some("OLLAMA_HOST"),
@@ -58,13 +58,13 @@ fn customary(key: &str) -> Option<&'static str> {
 /// Reads the layer.
 ///
 /// # Errors
-/// [`Error::Invalid`] naming the variable whose value is not one for its setting.
+/// [`Error::Invalid`] naming the variable with an invalid value.
 pub(super) fn read(env: &Env) -> Result<FromEnv, Error> {
     let mut found = FromEnv::default();
     let is_a_log = |text: &&String| matches!(text.as_str(), "file" | "memory") || text.contains("://");
     if let Some(text) = env.get(TRACE_FILTER).filter(is_a_log) {
         let shown = Address::shown(text);
-        let why = format!("filters the traces (e.g. `info`); for where the log lives set ANTIPHON_LOG_BACKEND={shown}");
+        let why = format!("filters the traces (e.g. `info`); to choose the log set ANTIPHON_LOG_BACKEND={shown}");
         return Err(Error::Invalid { key: TRACE_FILTER.into(), why });
     }
     let present = |name: &str| env.get(name).filter(|value| !value.trim().is_empty());
@@ -76,7 +76,7 @@ pub(super) fn read(env: &Env) -> Result<FromEnv, Error> {
         found.layer = one(key, &name, value)?.or(found.layer);
         found.names.insert(key, name);
     }
-    // One key only: our names before the customary ones, then the key itself before its file.
+    // Only one key counts: our names before the customary ones, then the key before its file.
     if let (Some(key), Some(file)) = (found.names.get("openai_api_key"), found.names.get("openai_api_key_file")) {
         if !key.starts_with(PREFIX) && file.starts_with(PREFIX) {
             found.layer.openai_api_key = None;
@@ -91,7 +91,7 @@ pub(super) fn read(env: &Env) -> Result<FromEnv, Error> {
     for name in env.keys().filter(|n| n.starts_with(PREFIX)) {
         if known().chain([TRACE_FILTER, CONFIG_FILE, SERVER, WORKER_KEY]).all(|k| k != name) {
             let hint = nearest(name, known()).map(|k| format!("; did you mean {k}?")).unwrap_or_default();
-            found.warnings.push(format!("the variable {name} is not a setting and is passed over{hint}"));
+            found.warnings.push(format!("unknown variable {name} is ignored{hint}"));
         }
     }
     Ok(found)
@@ -116,7 +116,7 @@ fn one(key: &str, name: &str, value: &str) -> Result<Layer, Error> {
         let text = e.to_string();
         let mut lines = text.lines().map(str::trim);
         let why = lines.next().and_then(|line| line.split_once(">': ")).map(|(_, why)| why);
-        let why = why.or_else(|| lines.find(|line| line.starts_with("[possible"))).unwrap_or("not a value for it");
+        let why = why.or_else(|| lines.find(|line| line.starts_with("[possible"))).unwrap_or("not a valid value");
         invalid(&format!("`{value}`: {why}"))
     })?;
     Layer::from_arg_matches(&matches).map_err(|e| invalid(&e.to_string()))

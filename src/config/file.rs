@@ -1,7 +1,7 @@
 //! Reads `antiphon.toml`: the settings by their names, and the bots.
 //!
-//! Promises: an unknown key is an error that names the key, its line and the nearest key there is; nothing in the
-//! file is passed over.
+//! Promises: an unknown key is an error that names the key, its line and the most similar known key; nothing in the
+//! file is ignored.
 //! Not here: bounds and combinations (`check`).
 
 use std::{collections::BTreeMap, path::Path};
@@ -110,7 +110,7 @@ fn check_keys<'t, 'i>(
                 None if Layer::KEYS.contains(&key.get_ref().as_ref()) => {
                     "it belongs at the top of the file, before [[bots]]".into()
                 }
-                None => "docs/configuration.md lists all".into(),
+                None => "docs/configuration.md lists all keys".into(),
             };
             Err((key, format!("unknown key `{}` in {place}; {hint}", key.get_ref())))
         }

@@ -1,7 +1,7 @@
-//! One layer of settings: what the flags, the environment or the file say, and nothing where they are silent.
+//! One layer of settings: what the flags, the environment or the file set; the rest is absent.
 //!
 //! The same struct is the flags (clap), the keys of `antiphon.toml` (serde) and the `ANTIPHON_*` variables (`env`),
-//! so a setting is named, typed and described once.
+//! so each setting is named, typed and described once.
 //! Not here: defaults and bounds (`check`).
 
 use std::{convert::Infallible, fmt, path::PathBuf, str::FromStr};
@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::Secret;
 use crate::log::redis::address::Address;
 
-/// What somebody wrote for `log`: it may hold a password, so it is shown as [`Address::shown`] does, and nothing but
-/// `check`, whose messages quote no passwords, refuses it.
+/// The value of `log` as written: it may contain a password, so it is displayed by [`Address::shown`], and only
+/// `check`, whose messages quote no passwords, rejects it.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct LogText(pub(super) String);
@@ -40,7 +40,7 @@ impl fmt::Debug for LogText {
 /// Settings that only the command line has, and the layer of flags.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Flags {
-    /// Configuration file [default: ./antiphon.toml, if it is there]
+    /// Configuration file [default: ./antiphon.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Open a log that is corrupt in the middle, continuing after the last entry that can be read
@@ -53,7 +53,7 @@ pub struct Flags {
 
 macro_rules! layer {
     ($($(#[$attribute:meta])* $name:ident: $type:ty,)*) => {
-        /// Every setting, where somebody said something about it. Documented in docs/configuration.md.
+        /// Every setting, absent where this source does not set it. Documented in docs/configuration.md.
         #[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct Layer {
@@ -64,17 +64,17 @@ macro_rules! layer {
             /// The names of all settings, as written in `antiphon.toml`.
             pub const KEYS: &[&str] = &[$(stringify!($name)),*];
 
-            /// This layer where it says something, `lower` elsewhere.
+            /// This layer's settings, and those of `lower` where this one has none.
             pub fn or(self, lower: Layer) -> Layer {
                 Layer { $($name: self.$name.or(lower.$name),)* }
             }
 
-            /// What this layer says about one setting, and nothing else.
+            /// This layer reduced to one setting.
             pub fn only(&self, key: &str) -> Layer {
                 Layer { $($name: if key == stringify!($name) { self.$name.clone() } else { None },)* }
             }
 
-            /// The settings about which this layer says something.
+            /// The settings that this layer sets.
             pub fn set_keys(&self) -> Vec<&'static str> {
                 let mut keys = Vec::new();
                 $(if self.$name.is_some() { keys.push(stringify!($name)); })*
@@ -85,14 +85,14 @@ macro_rules! layer {
 }
 
 layer! {
-    /// Address to listen on; `localhost:PORT` works too [default: 127.0.0.1:8080]
+    /// Address to listen on; `localhost:PORT`, or a port alone, works too [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     listen: String,
-    /// Allow an address that other machines can reach. Rooms have no access tokens yet: anybody there can read and post
+    /// Allow an address that other machines can reach. Rooms have no access tokens yet: anyone who reaches it can read and post
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     expose: bool,
-    /// A name by which others reach the server, e.g. chat.example; repeatable. Loopback names always work, IP addresses with
-    /// --expose
+    /// A host name by which others reach the server, e.g. chat.example.org; repeatable. Loopback names always work, IP
+    /// addresses with --expose
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     allow_host: Vec<String>,
     /// Folder of the log, the index and the snapshots [default: ./antiphon-data]
@@ -101,59 +101,59 @@ layer! {
     /// Where the log lives: file, memory, or for several nodes redis://HOST:6379 [default: file]
     #[arg(long, value_name = "WHERE")]
     log: LogText,
-    /// This node's name among several [default: made up at the first start and kept in the data folder]
+    /// This node's name among several [default: generated at the first start and kept in the data folder]
     #[arg(long, value_name = "NAME")]
     node: String,
     /// Size of a log segment [default: 67108864]
     #[arg(long, value_name = "BYTES", help_heading = "Limits")]
     segment_bytes: u64,
-    /// How long a claim lives without a heartbeat [default: 10000]
+    /// How long a claim stays valid without a heartbeat [default: 10000]
     #[arg(long, value_name = "MS", help_heading = "Work")]
     lease_ms: u64,
-    /// A message that waited longer than this is no longer answered [default: 3600]
+    /// Give up a message that has waited longer than this [default: 3600]
     #[arg(long, value_name = "S", help_heading = "Work")]
     max_age_s: u64,
-    /// Tries before a message is given up [default: 5]
+    /// Attempts before a message is given up [default: 5]
     #[arg(long, value_name = "N", help_heading = "Work")]
     attempts_max: u64,
-    /// Wait before the second try; it doubles with each further one [default: 1000]
+    /// Delay before the second attempt; doubled for each further one [default: 1000]
     #[arg(long, value_name = "MS", help_heading = "Work")]
     retry_base_ms: u64,
-    /// Longest wait between two tries [default: 60000]
+    /// Longest delay between two attempts [default: 60000]
     #[arg(long, value_name = "MS", help_heading = "Work")]
     retry_max_ms: u64,
-    /// Messages that may wait for one bot; more are refused with 503 [default: 10000]
+    /// Messages that may wait for one bot; further ones get 503 [default: 10000]
     #[arg(long, value_name = "N", help_heading = "Limits")]
     queue_max: u64,
     /// Longest text of a message [default: 16384]
     #[arg(long, value_name = "BYTES", help_heading = "Limits")]
     text_bytes_max: u64,
-    /// Messages of each room that are kept in memory [default: 500]
+    /// Messages kept in memory per room [default: 500]
     #[arg(long, value_name = "N", help_heading = "Limits")]
     recent_messages: u64,
-    /// Rooms that are kept in memory [default: 1024]
+    /// Rooms kept in memory [default: 1024]
     #[arg(long, value_name = "N", help_heading = "Limits")]
     rooms_in_memory: u64,
-    /// Open event streams; further ones are turned away for now [default: 10000]
+    /// Open event streams; further clients are asked to retry later [default: 10000]
     #[arg(long, value_name = "N", help_heading = "Limits")]
     subscribers_max: u64,
-    /// Model of the bots that name none: builtin, ollama:NAME, openai:NAME, or remote for workers only [default: what is
-    /// found at start]
+    /// Model of the bots that name none: builtin, ollama:NAME, openai:NAME, or remote for workers only [default: detected at
+    /// startup]
     #[arg(long, value_name = "MODEL", help_heading = "Models")]
     model: String,
     /// Pause between the words of the built-in model, 0 for none [default: 30]
     #[arg(long = "pace", alias = "pace-ms", value_name = "MS", help_heading = "Models")]
     pace_ms: u64,
-    /// Longest standstill while a model loads [default: 300]
+    /// Give up when a loading model makes no progress for this long [default: 300]
     #[arg(long, value_name = "S", help_heading = "Models")]
     load_s: u64,
-    /// Longest wait for the first word once the model is loaded [default: 120]
+    /// Longest wait for the first word after the model is loaded [default: 120]
     #[arg(long, value_name = "S", help_heading = "Models")]
     first_token_s: u64,
     /// Longest gap between two words [default: 60]
     #[arg(long, value_name = "S", help_heading = "Models")]
     gap_s: u64,
-    /// Longest time for a whole answer, loading not counted [default: 600]
+    /// Longest time for a whole answer, not counting loading [default: 600]
     #[arg(long, value_name = "S", help_heading = "Models")]
     total_s: u64,
     /// Where Ollama listens [default: http://127.0.0.1:11434]
@@ -163,7 +163,7 @@ layer! {
     #[allow(rustdoc::bare_urls, reason = "it is also the flag's help, where brackets would be seen")]
     #[arg(long, value_name = "URL", help_heading = "Models")]
     openai_base_url: String,
-    /// Key for that server. Not a flag: everybody on the machine can read a process's arguments
+    /// Key for that server. Not a flag, because everyone on the machine can read a process's arguments
     #[arg(skip)]
     openai_api_key: Secret,
     /// File that holds the key for the OpenAI-compatible server

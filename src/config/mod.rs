@@ -2,7 +2,7 @@
 //!
 //! Promises:
 //! - an unknown key in the file is an error that names it, its line and the nearest known key;
-//! - a value or a combination that makes no sense is refused with a sentence that says what to do;
+//! - an invalid value or combination is rejected with a sentence that says what to do;
 //! - the key for a model server ([`Secret`]) and the password in the log's [`Address`] are never printed;
 //! - every setting is in docs/configuration.md and antiphon.example.toml with its default (checked by a test).
 //!
@@ -38,10 +38,10 @@ use file::FromFile;
 pub use layer::{Flags, Layer, LogText};
 pub use secret::Secret;
 
-/// The file that is read if it is there and none is named.
+/// The file that is read if it exists and none is named.
 pub const FILE: &str = "antiphon.toml";
 
-/// The settings that say which model answers, where it is and how long it may take.
+/// The settings that determine which model answers, where it is and how long it may take.
 const MODEL_KEYS: [&str; 10] = [
     "model",
     "pace_ms",
@@ -55,36 +55,36 @@ const MODEL_KEYS: [&str; 10] = [
     "openai_api_key_file",
 ];
 
-/// Everything that can be set, checked.
+/// All settings, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Address of the HTTP server; port 0 lets the system choose.
     pub listen: SocketAddr,
     /// Other machines may reach [`listen`](Config::listen). Always true if it is not a loopback address.
     pub expose: bool,
-    /// Names by which others reach it, beside loopback names and, if exposed, IP addresses: lower case, without ports.
+    /// Host names by which others reach it, besides loopback names and, if exposed, IP addresses: lower case, without ports.
     pub allow_host: Vec<String>,
     /// Folder of the log, the index and the snapshots; need not exist.
     pub data: PathBuf,
     /// Where the log lives.
     pub log: LogKind,
-    /// This node's name among several, if somebody gave one: 1-40 of `a-z 0-9 -`.
+    /// This node's name among several, if given: 1-40 of `a-z 0-9 -`.
     pub node: Option<String>,
     /// Open a corrupt log and continue.
     pub salvage: bool,
     /// Size of a log segment: 1 MiB to 1 GiB.
     pub segment_bytes: u64,
-    /// How long a claim lives without a heartbeat: 100 ms to 10 min.
+    /// How long a claim stays valid without a heartbeat: 100 ms to 10 min.
     pub lease: Duration,
     /// How often a claim is renewed: a third of the lease, at most 3 s.
     pub heartbeat: Duration,
     /// A message older than this is no longer answered.
     pub max_age: Duration,
-    /// Tries before a message is given up, at least 1.
+    /// Attempts before a message is given up, at least 1.
     pub attempts_max: u32,
-    /// Wait before the second try.
+    /// Delay before the second attempt.
     pub retry_base: Duration,
-    /// Longest wait between two tries; never below [`retry_base`](Config::retry_base).
+    /// Longest delay between two attempts; never below [`retry_base`](Config::retry_base).
     pub retry_max: Duration,
     /// Messages that may wait for one bot.
     pub queue_max: usize,
@@ -102,19 +102,19 @@ pub struct Config {
     pub clocks: Clocks,
     /// Where Ollama listens, with scheme and port, without a slash at the end.
     pub ollama_url: String,
-    /// Where an OpenAI-compatible server listens, if somebody said so; else [`OPENAI_BASE_URL`].
+    /// Where an OpenAI-compatible server listens, if set; else [`OPENAI_BASE_URL`].
     pub openai_base_url: Option<String>,
-    /// Its key, if there is one.
+    /// Its key, if any.
     pub openai_api_key: Option<Secret>,
-    /// `builtin`, `ollama:NAME`, `openai:NAME` or [`REMOTE`] for bots that name none; absent: what is found at start.
+    /// `builtin`, `ollama:NAME`, `openai:NAME` or [`REMOTE`] for bots that name none; absent: what is found at startup.
     pub model: Option<String>,
     /// The bots in the order of the file; names are unique. Empty only if the file says `bots = []`.
     pub bots: Vec<Bot>,
-    /// Who said what.
+    /// Where the settings come from.
     pub sources: Sources,
 }
 
-/// The model of a bot that only workers answer for: their models are their business.
+/// The model of a bot that only workers answer for; they choose their own models.
 pub const REMOTE: &str = "remote";
 
 /// Where OpenAI itself listens: used if there is a key and no other address.
@@ -124,25 +124,25 @@ pub const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum LogKind {
-    /// Segments in the data folder; an acknowledged post survives a power cut.
+    /// Segments in the data folder; an acknowledged post survives a power failure.
     #[default]
     File,
-    /// In memory; gone when the process ends. For tries and tests.
+    /// In memory; lost when the process ends. For experiments and tests.
     Memory,
-    /// In Redis, which several nodes share; the data folder holds what can be folded again, and the outbox.
+    /// In Redis, which several nodes can share; the data folder holds what can be rebuilt, and the outbox.
     Redis(Address),
 }
 
-/// How long a model may take before the attempt has failed.
+/// How long a model may take before the attempt fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Clocks {
-    /// A standstill while the model loads.
+    /// Without progress while the model loads.
     pub load: Duration,
     /// From the loaded model to its first word.
     pub first_token: Duration,
     /// Between two words.
     pub gap: Duration,
-    /// The whole answer, loading not counted.
+    /// The whole answer, not counting loading.
     pub total: Duration,
 }
 
@@ -151,27 +151,27 @@ pub struct Clocks {
 pub struct Bot {
     /// Its name, also as shown.
     pub name: BotName,
-    /// Its colour, as people give theirs.
+    /// Its colour, `#rgb` or `#rrggbb`.
     pub color: Option<String>,
     /// The system prompt.
     pub persona: String,
-    /// Its model: its own, else the one of [`Config::model`], else what is found at start.
+    /// Its own model, else that of [`Config::model`], else what is found at startup.
     pub model: Option<String>,
-    /// Passed on to the model as they are.
+    /// Passed to the model unchanged.
     pub options: BTreeMap<String, Value>,
-    /// What is cut from the model's words.
+    /// What is removed from the model's output.
     pub filters: Filters,
     /// Where it answers.
     pub rooms: Vec<RoomPattern>,
     /// Which posts it answers.
     pub answers: Answers,
-    /// Replies side by side, if the file says; else [`slots_default`] of its model.
+    /// Replies generated in parallel, if the file says; else [`slots_default`] of its model.
     pub slots: Option<usize>,
     /// Messages of the room in the prompt.
     pub context_messages: usize,
 }
 
-/// Which posts a bot answers when the post names nobody.
+/// Which posts a bot answers if they name no bot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Answers {
@@ -182,12 +182,12 @@ pub enum Answers {
     Addressed,
 }
 
-/// A room, or all rooms whose names begin alike.
+/// A room, or all rooms with a common prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RoomPattern {
     /// This room.
     Exact(RoomName),
-    /// Rooms whose names begin so; empty for all.
+    /// Rooms with this prefix; empty for all.
     Prefix(String),
 }
 
@@ -208,23 +208,23 @@ impl Bot {
     }
 }
 
-/// How many replies a bot writes at once if nobody says: a local Ollama answers one at a time by default.
+/// How many replies a bot generates in parallel by default: a local Ollama answers one at a time unless configured otherwise.
 pub fn slots_default(model: &str) -> usize {
     if model.starts_with("ollama:") { 1 } else { 4 }
 }
 
-/// Who said what: for `doctor`, and for the start's messages.
+/// Where the settings come from: for `doctor` and the startup messages.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sources {
     /// The file that was read.
     pub file: Option<PathBuf>,
-    /// The settings that somebody set, by name; `bots` is among them.
+    /// The settings that were set, by name; `bots` is among them.
     pub set: BTreeMap<&'static str, Setting>,
-    /// What was passed over, in sentences.
+    /// What was ignored, in sentences.
     pub warnings: Vec<String>,
 }
 
-/// One setting that somebody set.
+/// One setting that was set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Setting {
     /// As written; a secret as `***`, the bots by their names.
@@ -235,7 +235,7 @@ pub struct Setting {
     pub differs: bool,
 }
 
-/// Why there is no configuration; each is one line that says what to do.
+/// Why the configuration is invalid; each is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file that was named cannot be read.
@@ -249,7 +249,7 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// The file says something that cannot be understood.
+    /// The file contains something invalid.
     #[error("{} line {line}: {why}", path.display())]
     File {
         /// The file.
@@ -259,7 +259,7 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
-    /// A setting has a value that it cannot have.
+    /// A setting has an invalid value.
     #[error("{key}: {why}")]
     Invalid {
         /// The setting, or the variable.
@@ -328,13 +328,13 @@ impl Config {
         check::check(flags.or(env_layer), None, false, sources)
     }
 
-    /// The bot that answers a post in `room` that names nobody: the first in the file that may and answers all.
+    /// The bot that answers a post in `room` that names none: the first in the file that may, and that answers all.
     pub fn default_bot(&self, room: &RoomName) -> Option<&Bot> {
         self.bots.iter().find(|bot| bot.answers == Answers::All && bot.may_answer_in(room))
     }
 }
 
-/// Reads the key of a layer that names a file: there that stands for the key, so a lower layer's key cannot hide it.
+/// Reads the key of a layer that names a key file. The file counts as that layer's key, so a lower layer's key cannot override it.
 fn read_key(layer: &mut Layer) -> Result<(), Error> {
     if let (None, Some(path)) = (&layer.openai_api_key, &layer.openai_api_key_file) {
         layer.openai_api_key = Some(Secret::new(read("the key file", path)?));
@@ -342,15 +342,15 @@ fn read_key(layer: &mut Layer) -> Result<(), Error> {
     Ok(())
 }
 
-/// Puts down what a layer says, over what a lower one said.
+/// Records what a layer sets, overriding lower ones.
 fn note(set: &mut BTreeMap<&'static str, Setting>, layer: &Layer, from: impl Fn(&str) -> String) {
     let alone = |layer| check::check(layer, None, false, Sources::default()).ok();
     let default = alone(Layer::default());
     let values = serde_json::to_value(layer).expect("a layer holds texts and numbers");
     for key in layer.set_keys() {
-        // A setting that makes no sense alone is certainly no default.
+        // A setting that is invalid on its own is certainly not the default.
         let differs = alone(layer.only(key)).is_none_or(|config| Some(config) != default);
-        // The key file's content is not looked at here, so the setting itself is what differs.
+        // The key file is not read here, so the setting itself counts as a difference.
         let differs = differs || key == "openai_api_key_file";
         set.insert(key, Setting { value: values[key].clone(), from: from(key), differs });
     }
@@ -360,16 +360,16 @@ fn read(what: &'static str, path: &Path) -> Result<String, Error> {
     fs::read_to_string(path).map_err(|source| Error::Unreadable { what, path: path.into(), source })
 }
 
-/// The known name that somebody who wrote `word` most likely meant.
+/// The known name that `word` most likely stands for.
 fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
-    // A third of the letters may be wrong; more is another word.
+    // A third of the letters may differ; beyond that it is another word.
     let far = (word.len() / 3).max(1);
     let plain = |text: &str| text.to_ascii_lowercase().replace('-', "_");
     let word = plain(word);
     known.map(|k| (distance(&word, &plain(k)), k)).filter(|(d, _)| *d <= far).min_by_key(|(d, _)| *d).map(|(_, k)| k)
 }
 
-/// Letters to insert, take out or change to make `b` of `a` (Levenshtein).
+/// Letters to insert, remove or change to turn `a` into `b` (Levenshtein).
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

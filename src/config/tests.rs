@@ -92,11 +92,16 @@ fn values_that_make_no_sense_are_refused_with_a_sentence() {
     }
     refused("--lease-ms 99", &[], "", &["lease_ms", "100 to 600000"]);
     refused("", &[("ANTIPHON_LEASE_MS", "soon")], "", &["ANTIPHON_LEASE_MS", "`soon`", "digit"]);
-    refused("", &[("ANTIPHON_LOG_BACKEND", "redis")], "", &["log: `redis`", "file, memory or redis://HOST"]);
+    refused(
+        "",
+        &[("ANTIPHON_LOG_BACKEND", "redis")],
+        "",
+        &["log: unknown backend `redis`", "file, memory or redis://HOST"],
+    );
     refused("--node Node_1", &[], "", &["node: `Node_1`", "1-40"]);
     refused("", &[], "node = ''", &["node: ``"]);
     refused("", &[("ANTIPHON_LOG", "memory")], "", &["ANTIPHON_LOG_BACKEND=memory"]);
-    refused("", &[], "log = 'redis'", &["log: `redis`", "memory"]);
+    refused("", &[], "log = 'redis'", &["unknown backend `redis`", "memory"]);
     refused("", &[], "log = 1", &["line 1", "string"]);
     refused("", &[], "queue_max = -1", &["line 1"]);
     refused("--model gpt", &[], "", &["`gpt`", "builtin, ollama:NAME, openai:NAME, or remote"]);
@@ -107,6 +112,9 @@ fn values_that_make_no_sense_are_refused_with_a_sentence() {
     refused("--ollama-url ftp://x", &[], "", &["ollama_url"]);
     refused("", &[], "[[bots]]\nname='a'\n[[bots]]\nname='A'", &["two are named `A`"]);
     refused("", &[], "[[bots]]\ncolor='a'", &["no `name`"]);
+    for color in ["blue", "80c0ff", "#80c0f", "#80c0fg", "", "#é1"] {
+        refused("", &[], &format!("[[bots]]\nname='a'\ncolor='{color}'"), &["bots.a.color", "`#80c0ff`"]);
+    }
     refused("", &[], "[[bots]]\nname='a b'", &["`a b`"]);
     refused("", &[], "[[bots]]\nname='a'\ntrim_after=['']", &["bots.a.trim_after", "empty string"]);
     refused("", &[], "[[bots]]\nname='a'\nrooms=['a*b']", &["bots.a.rooms", "`a*b`"]);
@@ -144,7 +152,17 @@ fn expose_can_be_said_in_every_source() {
     assert!(load(&format!("{open} --expose"), &[], "expose = false").unwrap().expose);
     refused(&format!("{open} --expose=false"), &[], "expose = true", &["--expose"]);
     assert!(load("--listen [::1]:80", &[], "").is_ok());
-    assert_eq!(load("--listen localhost:80", &[], "").unwrap().listen.to_string(), "127.0.0.1:80");
+}
+
+#[test]
+fn a_port_alone_is_one_of_this_machine() {
+    for port in ["localhost:8081", ":8081", "8081"] {
+        assert_eq!(load(&format!("--listen {port}"), &[], "").unwrap().listen.to_string(), "127.0.0.1:8081");
+    }
+    assert_eq!(load("", &[], "listen = ':8081'").unwrap().listen.to_string(), "127.0.0.1:8081");
+    for no_port in [":", ":65536", "::8081", "localhost"] {
+        refused(&format!("--listen {no_port}"), &[], "", &["listen", no_port]);
+    }
 }
 
 #[test]

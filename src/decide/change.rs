@@ -50,7 +50,7 @@ pub fn change(
             let Event::MessagePosted(posted) = &fact.posted.event else { return Err(Refusal::NotFailed(Status::None)) };
             let Some(ask) = &posted.ask else { return Err(Refusal::NotFailed(Status::None)) };
             if !policy.can_ask(&ask.bot, &room) {
-                return Err(Refusal::UnknownBot(ask.bot.clone()));
+                return Err(policy.unknown_bot(&ask.bot, &room));
             }
             room_for_one_more(state, policy, &ask.bot)?;
             let ask = lane(state, &room, &ask.bot, ask.priority);

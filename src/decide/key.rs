@@ -56,9 +56,12 @@ pub fn key(state: &Keys, policy: &Policy, wish: &KeyWish) -> Result<Option<Event
     }
 }
 
-/// Names as a sentence lists them.
-pub(super) fn listed(bots: &[BotName]) -> String {
-    bots.iter().map(|bot| format!("`{bot}`")).collect::<Vec<_>>().join(", ")
+/// Which bots there are, as the end of a sentence.
+pub(super) fn there_are(bots: &[BotName]) -> String {
+    if bots.is_empty() {
+        return "none is available".into();
+    }
+    format!("available: {}", bots.iter().map(|bot| format!("`{bot}`")).collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]
@@ -87,7 +90,7 @@ mod tests {
 
         let unknown = KeyWish::Create(made(1, vec![bot(0), BotName::new("hepler").unwrap()]));
         let why = key(&keys, &policy, &unknown).unwrap_err().to_string();
-        assert_eq!(why, "there is no bot `hepler`; there are `ann-bot`, `bob-bot`");
+        assert_eq!(why, "there is no bot `hepler`; available: `ann-bot`, `bob-bot`");
     }
 
     #[test]

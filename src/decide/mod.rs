@@ -27,13 +27,13 @@ pub const FIRST_LANE_PER_ROOM: u32 = 4;
 /// The operator's settings that decisions depend on.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// Waiting messages a bot; more are refused.
+    /// Waiting messages per bot; more are rejected.
     pub queue_max: usize,
     /// Attempts before a message is given up.
     pub attempts_max: u32,
-    /// Older wishes are not answered any more.
+    /// Questions older than this are no longer answered.
     pub max_age_ms: u64,
-    /// How long a claim lives without a heartbeat.
+    /// How long a claim stays valid without a heartbeat.
     pub lease_ms: u64,
     /// The wait after the first failure; doubles with each further one.
     pub retry_base_ms: u64,
@@ -66,7 +66,7 @@ impl BotRule {
 }
 
 impl Policy {
-    /// Who answers a person's post that names nobody: the first bot that serves the room and answers all.
+    /// The bot that answers a person's post that names none: the first that serves the room and answers all.
     pub fn default_bot(&self, room: &RoomName) -> Option<&BotName> {
         self.bots.iter().find(|b| b.answers_all && b.serves(room)).map(|b| &b.name)
     }
@@ -74,6 +74,12 @@ impl Policy {
     /// Whether this bot can be asked in this room.
     pub fn can_ask(&self, bot: &BotName, room: &RoomName) -> bool {
         self.bots.iter().any(|b| b.name == *bot && b.serves(room))
+    }
+
+    /// The refusal of a bot that cannot be asked in this room: it names those that can.
+    fn unknown_bot(&self, bot: &BotName, room: &RoomName) -> Refusal {
+        let known = self.bots.iter().filter(|b| b.serves(room)).map(|b| b.name.clone()).collect();
+        Refusal::UnknownBot { bot: bot.clone(), known }
     }
 }
 
@@ -120,55 +126,55 @@ impl Prefetched {
     }
 }
 
-/// What to do about a command that is not refused.
+/// What to do about a command that is not rejected.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Decision {
     /// Append these events to this room, unless a newer entry touches one of the subjects.
     Append {
         /// The room.
         room: RoomName,
-        /// Looked for in newer entries; empty for ids that nobody else can know.
+        /// Looked for in newer entries; empty for ids that no one else can know.
         subjects: Vec<MessageId>,
         /// All or none.
         events: Vec<Event>,
     },
     /// It has happened before: the entry that did it, and nothing to write.
     Already(Arc<Entry>),
-    /// It stands as wished: nothing to write.
+    /// It already is as requested: nothing to write.
     Stands(Status),
 }
 
-/// Why a command is refused.
+/// Why a command is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum Refusal {
-    #[error("the id {0} belongs to another message; leave `id` out, or choose a fresh UUID")]
+    #[error("the id {0} is already used by another message; omit `id`, or choose a new UUID")]
     IdTaken(MessageId),
-    #[error("a message can ask one bot; name one in `to`")]
+    #[error("a message can ask only one bot; name one in `to`")]
     OneBotOnly,
-    #[error("there is no bot `{0}` in this room; GET /api/queues lists the bots")]
-    UnknownBot(BotName),
-    #[error("{waiting} messages wait for `{bot}` already; try again later")]
+    #[error("there is no bot `{bot}` in this room; {}", key::there_are(.known))]
+    UnknownBot { bot: BotName, known: Vec<BotName> },
+    #[error("{waiting} messages are already waiting for `{bot}`; try again later")]
     QueueFull { bot: BotName, waiting: usize },
     #[error("the message that `reply_to` names is not in this room")]
     ReplyToElsewhere,
     #[error("there is no message {0}")]
     NoSuchMessage(MessageId),
-    #[error("the message has ended already: {}", status_word(.0))]
+    #[error("the message has already ended: {}", status_word(.0))]
     AlreadyEnded(Status),
-    #[error("only a message whose answer is no longer waited for can be asked again; this one is {}", status_word(.0))]
+    #[error("only a message that has ended can be asked again; this one is {}", status_word(.0))]
     NotFailed(Status),
-    #[error("the message is hidden; it cannot be answered again")]
+    #[error("the message is hidden and cannot be asked again")]
     Redacted,
-    #[error("the claim is no longer yours: `{worker}` holds the message since entry {fence}")]
+    #[error("the claim is no longer yours: `{worker}` has held the message since entry {fence}")]
     StaleFence { worker: Arc<str>, fence: Seq },
-    #[error("the message waits for a new claim; this one is over")]
+    #[error("this claim is over; the message is waiting for a new one")]
     ClaimOver,
-    #[error("the claim of that key is over; claim again with a fresh `claim_key`")]
+    #[error("the claim with that key is over; claim again with a new `claim_key`")]
     KeyUsed,
-    #[error("there is no bot `{bot}`; there are {}", key::listed(.known))]
+    #[error("there is no bot `{bot}`; {}", key::there_are(.known))]
     NoSuchBot { bot: BotName, known: Vec<BotName> },
-    #[error("there are {} keys, and no more are taken; revoke those that nobody uses", key::KEYS_MAX)]
+    #[error("there are already {} keys, the maximum; revoke unused ones", key::KEYS_MAX)]
     TooManyKeys,
     #[error("there is no key `{0}`; GET /api/keys lists them")]
     NoSuchKey(Arc<str>),
@@ -176,7 +182,7 @@ pub enum Refusal {
 
 fn status_word(status: &Status) -> &'static str {
     match status {
-        Status::None => "a message that asked nobody",
+        Status::None => "a message that asked no bot",
         Status::Waiting => "waiting",
         Status::Claimed => "claimed",
         Status::Answered => "answered",

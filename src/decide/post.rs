@@ -66,7 +66,7 @@ pub fn post(state: &Projections, facts: &Prefetched, policy: &Policy, post: &Pos
     let bot = match post.to.as_deref() {
         Some([]) => None,
         Some([bot]) if policy.can_ask(bot, &post.room) => Some(bot),
-        Some([bot]) => return Err(Refusal::UnknownBot(bot.clone())),
+        Some([bot]) => return Err(policy.unknown_bot(bot, &post.room)),
         Some(_) => return Err(Refusal::OneBotOnly),
         None if post.author.kind == AuthorKind::Human => policy.default_bot(&post.room),
         None => None,

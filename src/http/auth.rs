@@ -84,7 +84,7 @@ impl Caller {
     pub(super) fn check_bot(&self, bot: &BotName) -> Result<(), Problem> {
         match self.bots() {
             Some(bots) if !bots.contains(bot) => {
-                let detail = "the key is not for this bot; GET /api/work/bots lists those that it is for";
+                let detail = "the key is not for this bot; GET /api/work/bots lists its bots";
                 Err(Problem::new(StatusCode::FORBIDDEN, "not-your-bot", detail))
             }
             _ => Ok(()),

@@ -42,13 +42,13 @@ impl Hosts {
             true => (
                 "host-not-allowed",
                 format!(
-                    "`{name}` is not known as a name of this server; if it is one, start the server with --allow-host {name}"
+                    "`{name}` is not a known name of this server; if it should be, start the server with --allow-host {name}"
                 ),
             ),
             false => (
                 "foreign-host",
                 format!(
-                    "this server answers to loopback names only, not to `{name}`; start it with --allow-host {name} to change that"
+                    "this server accepts only loopback names, not `{name}`; to change that, start it with --allow-host {name}"
                 ),
             ),
         };

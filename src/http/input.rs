@@ -31,7 +31,7 @@ pub(super) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body, b
     let read = wire::object(&mut reader).and_then(|value| reader.end().map(|()| value));
     read.map_err(|e| match e.classify() {
         serde_json::error::Category::Data => {
-            Problem::bad("wrong-type", format!("the body does not fit: {e}; see /openapi.json"))
+            Problem::bad("wrong-type", format!("the body does not match the schema: {e}; see /openapi.json"))
         }
         _ => Problem::bad("bad-json", format!("the body is not JSON: {e}")),
     })
@@ -39,7 +39,7 @@ pub(super) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body, b
 
 async fn collect(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
     let too_large = || {
-        let detail = format!("the body may have {bytes_max} bytes at most");
+        let detail = format!("the body is larger than the limit of {bytes_max} bytes");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
     };
     let declared =
@@ -50,7 +50,7 @@ async fn collect(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<By
     match tokio::time::timeout(BODY_MAX, Limited::new(body, bytes_max).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(e)) if e.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
-        Ok(Err(e)) => Err(Problem::bad("bad-body", format!("the body did not arrive whole: {e}"))),
+        Ok(Err(e)) => Err(Problem::bad("bad-body", format!("the body did not arrive completely: {e}"))),
         Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", "the body took too long to arrive")),
     }
 }
@@ -73,9 +73,9 @@ impl FromRequestParts<App> for IdPath {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let text = segment(parts, app).await?;
-        text.parse()
-            .map(IdPath)
-            .map_err(|_| Problem::bad("bad-id", "a message id is a UUID, e.g. 0195f7a2-6c00-7000-8000-000000000000"))
+        text.parse().map(IdPath).map_err(|_| {
+            Problem::bad("bad-id", "a message id must be a UUID, e.g. 0195f7a2-6c00-7000-8000-000000000000")
+        })
     }
 }
 
@@ -111,7 +111,7 @@ impl Params {
         match self.0.keys().find(|key| !known.contains(&key.as_str())) {
             Some(key) => Err(Problem::bad(
                 "unknown-parameter",
-                format!("there is no parameter `{key}` here; known are: {}", known.join(", ")),
+                format!("unknown parameter `{key}`; this path takes: {}", known.join(", ")),
             )),
             None => Ok(()),
         }
@@ -126,7 +126,7 @@ impl Params {
     pub(super) fn limit(&self, default: usize, max: usize) -> Result<usize, Problem> {
         let Some(text) = self.text("limit") else { return Ok(default) };
         let limit = text.parse().ok().filter(|limit| (1..=max).contains(limit));
-        limit.ok_or_else(|| Problem::bad("bad-limit", format!("`limit` is a number from 1 to {max}")))
+        limit.ok_or_else(|| Problem::bad("bad-limit", format!("`limit` must be a number from 1 to {max}")))
     }
 
     /// A position as given out, or `0` for the beginning, of this log's epoch.
@@ -136,7 +136,7 @@ impl Params {
         let epoch = app.node().epoch();
         if (cursor.epoch, cursor.partition) != (epoch, 0) {
             let detail = format!(
-                "`{name}` is a position of another log (this one's epoch is {epoch}); read again from the newest"
+                "`{name}` is a position in another log (the epoch of this one is {epoch}); start again from the newest"
             );
             return Err(Problem::new(StatusCode::CONFLICT, "other-epoch", detail));
         }
@@ -152,8 +152,9 @@ impl Params {
             return Ok(Some(Moment::Time(at_ms)));
         }
         if text.parse::<Cursor>().is_err() {
-            let detail =
-                format!("`{name}` is a time (2026-11-25T10:00:00Z, or ms since 1970), or a position as given out");
+            let detail = format!(
+                "`{name}` must be a time (2026-11-25T10:00:00Z, or ms since 1970) or a position returned by the server"
+            );
             return Err(Problem::bad("bad-moment", detail));
         }
         Ok(self.position(name, app)?.map(Moment::Position))
@@ -168,7 +169,7 @@ impl Params {
                 let bad = |_| {
                     Problem::bad(
                         "bad-position",
-                        format!("`{name}` is a position as the server gave it out, or 0 for the beginning"),
+                        format!("`{name}` must be a position returned by the server, or 0 for the beginning"),
                     )
                 };
                 text.parse().map(|cursor| Some(Some(cursor))).map_err(bad)

@@ -73,16 +73,15 @@ fn check_operator(peer: Peer, headers: &HeaderMap) -> Result<(), Problem> {
     if guard::from_loopback(peer, headers) {
         return Ok(());
     }
-    let detail = "keys are for the operator; run `antiphon key` on the machine of the server";
+    let detail = "only the operator may manage keys; run `antiphon key` on the server's machine";
     Err(Problem::new(StatusCode::FORBIDDEN, "this-machine-only", detail))
 }
 
 fn checked_worker(worker: &str) -> Result<Arc<str>, Problem> {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"._~-".contains(&b);
     if worker.is_empty() || worker.len() > WORKER_BYTES_MAX || !worker.bytes().all(fits) {
-        let detail = format!(
-            "`worker` is a name of 1 to {WORKER_BYTES_MAX} letters, digits, dots, dashes, underscores and tildes"
-        );
+        let detail =
+            format!("`worker` must have 1 to {WORKER_BYTES_MAX} letters, digits, dots, dashes, underscores and tildes");
         return Err(Problem::bad("bad-worker", detail));
     }
     Ok(worker.into())

@@ -53,12 +53,12 @@ pub(super) async fn post(
     check_color(body.author.color.as_deref())?;
     let kind = body.author.kind.unwrap_or_default();
     if kind == AuthorKind::Bot && !guard::from_loopback(peer, &headers) {
-        let detail = "`author.kind` is for imports and is accepted from this machine itself only; leave it out";
+        let detail = "`author.kind` is for imports and is accepted only from this machine; omit it";
         return Err(Problem::new(StatusCode::FORBIDDEN, "import-only", detail));
     }
     let priority = body.priority.unwrap_or(PRIORITY_DEFAULT);
     if priority > 9 {
-        return Err(Problem::bad("bad-priority", "`priority` is a number from 0 to 9; 9 is answered first"));
+        return Err(Problem::bad("bad-priority", "`priority` must be a number from 0 to 9; 9 is answered first"));
     }
     let to = body.to.map(bots).transpose()?;
     let author = Author { name: body.author.name.into(), kind, color: body.author.color.map(Into::into) };
@@ -96,8 +96,7 @@ pub(super) async fn list(
     let limit = params.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
     if let Some(moment) = params.moment("at", &app)? {
         if params.text("after").or(params.text("kind")).is_some() {
-            let detail =
-                "`at` looks back from a moment and goes with `before` and `limit` only; leave `after` and `kind` out";
+            let detail = "`at` can be combined only with `before` and `limit`; omit `after` and `kind`";
             return Err(Problem::bad("at-looks-back", detail));
         }
         let before = params.position("before", &app)?;
@@ -107,7 +106,7 @@ pub(super) async fn list(
         None => None,
         Some("human") => Some(AuthorKind::Human),
         Some("bot") => Some(AuthorKind::Bot),
-        Some(_) => return Err(Problem::bad("bad-kind", "`kind` is `human` or `bot`")),
+        Some(_) => return Err(Problem::bad("bad-kind", "`kind` must be `human` or `bot`")),
     };
     let range = Range { after: params.position("after", &app)?, before: params.position("before", &app)?, limit, kind };
     let (messages, at) = app.node().messages(&room, range).await?;
@@ -147,7 +146,7 @@ pub(super) async fn erase(
     headers: HeaderMap,
 ) -> Result<(StatusCode, Json<Changed>), Problem> {
     if !guard::from_loopback(peer, &headers) {
-        let detail = "erasing is for the operator; run `antiphon replay erase` on the machine of the server";
+        let detail = "only the operator may erase; run `antiphon replay erase` on the server's machine";
         return Err(Problem::new(StatusCode::FORBIDDEN, "this-machine-only", detail));
     }
     let (changed, gone) = app.node().erase(id).await?;
@@ -159,27 +158,25 @@ async fn change(State(app): State<App>, IdPath(id): IdPath, change: Change) -> R
     Ok(Json(app.node().change(id, change).await?))
 }
 
-/// The bots of `to`; a name that no bot can have is that of an unknown one.
+/// The bots of `to`; an invalid name is that of an unknown bot.
 fn bots(names: Vec<String>) -> Result<Vec<BotName>, Problem> {
     if names.len() > 1 {
         return Err(Refusal::OneBotOnly.into());
     }
-    let unknown = |name: &String| {
-        Problem::bad("unknown-bot", format!("there is no bot `{name}`; GET /api/queues lists the bots"))
-    };
-    names.iter().map(|name| BotName::new(name).map_err(|_| unknown(name))).collect()
+    let unknown = |name: &String, why| Problem::bad("unknown-bot", format!("there is no bot `{name}`: {why}"));
+    names.iter().map(|name| BotName::new(name).map_err(|why| unknown(name, why))).collect()
 }
 
 fn check_text(text: &str, bytes_max: usize) -> Result<(), Problem> {
     if text.trim().is_empty() {
-        return Err(Problem::bad("empty-text", "`text` is empty; say something"));
+        return Err(Problem::bad("empty-text", "`text` must not be empty"));
     }
     if text.len() > bytes_max {
-        let detail = format!("`text` has {} bytes, and {bytes_max} are allowed; post it in parts", text.len());
+        let detail = format!("`text` has {} bytes, but at most {bytes_max} are allowed; post it in parts", text.len());
         return Err(Problem::bad("text-too-long", detail));
     }
     if text.contains('\0') {
-        return Err(Problem::bad("bad-text", "`text` holds a NUL character; take it out"));
+        return Err(Problem::bad("bad-text", "`text` must not contain a NUL character"));
     }
     Ok(())
 }
@@ -187,7 +184,7 @@ fn check_text(text: &str, bytes_max: usize) -> Result<(), Problem> {
 fn check_name(name: &str) -> Result<(), Problem> {
     if name.trim().is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
         let detail =
-            format!("`author.name` has 1 to {NAME_BYTES_MAX} bytes, not only blanks, and no control characters");
+            format!("`author.name` must have 1 to {NAME_BYTES_MAX} bytes, not only blanks, and no control characters");
         return Err(Problem::bad("bad-name", detail));
     }
     Ok(())
@@ -196,7 +193,8 @@ fn check_name(name: &str) -> Result<(), Problem> {
 fn check_color(color: Option<&str>) -> Result<(), Problem> {
     let fits = |c: &str| (1..=COLOR_BYTES_MAX).contains(&c.len()) && c.bytes().all(|b| (b' '..=b'~').contains(&b));
     if color.is_some_and(|color| !fits(color)) {
-        let detail = format!("`author.color` has 1 to {COLOR_BYTES_MAX} printable ASCII characters, e.g. #80c0ff");
+        let detail =
+            format!("`author.color` must have 1 to {COLOR_BYTES_MAX} printable ASCII characters, e.g. #80c0ff");
         return Err(Problem::bad("bad-color", detail));
     }
     Ok(())

@@ -161,7 +161,7 @@ pub(super) async fn accept_empty(
     headers: HeaderMap,
 ) -> Result<Json<Health>, Problem> {
     if !guard::from_loopback(peer, &headers) {
-        let detail = "this is for the operator; run `antiphon accept-empty-store` on the machine of the server";
+        let detail = "only the operator may do this; run `antiphon accept-empty-store` on the server's machine";
         return Err(Problem::new(StatusCode::FORBIDDEN, "this-machine-only", detail));
     }
     match app.node().begin_anew().await {

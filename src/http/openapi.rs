@@ -26,20 +26,24 @@ const NOT_YOURS: (u16, &str) = (403, "not-your-bot, not-your-name, foreign-host,
 const OVER: (u16, &str) = (409, "stale-fence, ended: stop working on it");
 const SAY_AGAIN: (u16, &str) = (
     503,
-    "log-away, log-failed, log-full, log-busy, index-failed, behind, busy, stopping: say the same again, here or to another node",
+    "log-away, log-failed, log-full, log-busy, index-failed, behind, busy, stopping: repeat the request, here or at another node",
 );
 
 const ROUTES: &[Route] = &[
     Route {
         method: "post",
         path: "/api/rooms/{room}/messages",
-        summary: "Post a message. Answered once it is durable; the same id and content again is answered 200 with the same body.",
+        summary: "Post a message. The server replies once it is durable; repeating the same id and content returns 200 with the same body.",
         query: &[],
         body: Some("PostMessage"),
         answers: &[
             (201, "Posted", "posted"),
-            (200, "Posted", "it had been posted before"),
-            (202, "Parked", "the store is away: kept on this node's disk, in the log later, under the same id"),
+            (200, "Posted", "it was posted before"),
+            (
+                202,
+                "Parked",
+                "the store is unavailable: kept on this node's disk, appended to the log later under the same id",
+            ),
         ],
         problems: &[
             (
@@ -60,17 +64,17 @@ const ROUTES: &[Route] = &[
     Route {
         method: "get",
         path: "/api/rooms/{room}/messages",
-        summary: "A room's messages, oldest first; without after and before the newest.",
+        summary: "A room's messages, oldest first; the newest ones if neither after nor before is given.",
         query: &[
             ("after", "only newer ones: a position, or 0"),
             ("before", "only older ones: a position, or 0"),
             ("limit", "1-500, default 50"),
-            ("at_least", "wait, 5 s at most, until the view has this position"),
+            ("at_least", "wait up to 5 s until the view has reached this position"),
             ("kind", "human or bot"),
             ("at", "the room as it was: a time (RFC 3339, or ms since 1970) or a position; with before and limit"),
         ],
         body: None,
-        answers: &[(200, "Messages|MessagesThen", "the messages; with at as they were then")],
+        answers: &[(200, "Messages|MessagesThen", "the messages; with at, as they were then")],
         problems: &[
             (400, "bad-room, bad-position, bad-limit, bad-kind, bad-moment, at-looks-back, unknown-parameter"),
             (409, "other-epoch"),
@@ -86,23 +90,23 @@ const ROUTES: &[Route] = &[
             ("limit", "messages in the snapshot: 1-500, default 100"),
         ],
         body: None,
-        answers: &[(200, "text/event-stream", "the feed; x-events names the data of each event")],
+        answers: &[(200, "text/event-stream", "the feed; x-events describes the data of each event")],
         // Overload is said in band, with 200 and `busy`.
         problems: &[(400, "bad-room, bad-position, bad-limit, unknown-parameter")],
     },
     Route {
         method: "get",
         path: "/api/events",
-        summary: "Follow several rooms over one SSE stream, each as by its own; `room` says whose events follow.",
+        summary: "Follow several rooms over one SSE stream; each behaves like its own stream, and the event `room` says which room's events follow.",
         query: &[
             (
                 "rooms",
-                "1-16 names with commas between; name@position resumes that room, a name alone begins with a snapshot",
+                "1-16 names separated by commas; name@position resumes that room, a name alone starts with a snapshot",
             ),
             ("limit", "messages in each snapshot: 1-500, default 100"),
         ],
         body: None,
-        answers: &[(200, "text/event-stream", "the feeds; x-events names the data of each event")],
+        answers: &[(200, "text/event-stream", "the feeds; x-events describes the data of each event")],
         problems: &[(400, "bad-room, bad-rooms, bad-limit, unknown-parameter")],
     },
     Route {
@@ -117,7 +121,7 @@ const ROUTES: &[Route] = &[
     Route {
         method: "delete",
         path: "/api/messages/{id}",
-        summary: "Hide a message: its text leaves feeds, history and prompts; open work on it is cancelled.",
+        summary: "Hide a message: its text disappears from feeds, history and prompts; open work on it is cancelled.",
         query: &[],
         body: None,
         answers: &[(200, "Changed", "hidden")],
@@ -135,7 +139,7 @@ const ROUTES: &[Route] = &[
     Route {
         method: "post",
         path: "/api/messages/{id}/cancel",
-        summary: "The answer is no longer wanted. Repeated: 200.",
+        summary: "Cancel the request for an answer. Repeating it returns 200.",
         query: &[],
         body: None,
         answers: &[(200, "Changed", "cancelled")],
@@ -150,7 +154,7 @@ const ROUTES: &[Route] = &[
     Route {
         method: "post",
         path: "/api/messages/{id}/retry",
-        summary: "Ask again: a message that failed, died, was cancelled, or was answered; then another reply follows, and both stay.",
+        summary: "Ask again, after a message failed, died, was cancelled or was answered; another reply follows, and both stay.",
         query: &[],
         body: None,
         answers: &[(200, "Changed", "waiting again")],
@@ -165,12 +169,12 @@ const ROUTES: &[Route] = &[
     Route {
         method: "post",
         path: "/api/messages/{id}/erase",
-        summary: "Take a message's text and its author's name out of the log, for ever; from this machine itself only. It is hidden, and open work on it is cancelled. Repeated: the same.",
+        summary: "Remove a message's text and its author's name from the log for good; only from this machine. The message is hidden, and open work on it is cancelled. Repeating it has the same result.",
         query: &[],
         body: None,
         answers: &[
-            (200, "Changed", "its bytes are gone from the log"),
-            (202, "Changed", "hidden from everybody, and still in the log's bytes: the server keeps trying; ask again"),
+            (200, "Changed", "its bytes are no longer in the log"),
+            (202, "Changed", "hidden from everyone, but still in the log's bytes: the server keeps trying; ask again"),
         ],
         problems: &[
             (400, "bad-id"),
@@ -183,7 +187,7 @@ const ROUTES: &[Route] = &[
         method: "get",
         path: "/api/rooms",
         summary: "The rooms by name, 500 at a time.",
-        query: &[("after", "the last room of the page before")],
+        query: &[("after", "the last room of the previous page")],
         body: None,
         answers: &[(200, "Rooms", "the rooms")],
         problems: &[(400, "bad-room, unknown-parameter"), UNAVAILABLE],
@@ -209,7 +213,7 @@ const ROUTES: &[Route] = &[
     Route {
         method: "get",
         path: "/api/workers",
-        summary: "Who answers: what each worker holds, and what this node saw of it lately. The log does not know the latter.",
+        summary: "The workers: what each holds, and this node's recent sightings, which are not in the log.",
         query: &[],
         body: None,
         answers: &[(200, "Workers", "by name")],
@@ -218,22 +222,22 @@ const ROUTES: &[Route] = &[
     Route {
         method: "get",
         path: "/api/monitor/events",
-        summary: "Watch queues, open and ended messages, workers and health over SSE: everything, then what changes, at most every 250 ms. Without ids: a client that reconnects starts over.",
+        summary: "Follow queues, open and ended messages, workers and health over SSE: the whole state, then changes, at most every 250 ms. Events have no ids: a client that reconnects starts over.",
         query: &[],
         body: None,
-        answers: &[(200, "text/event-stream", "x-monitor-events names the data of each event")],
+        answers: &[(200, "text/event-stream", "x-monitor-events describes the data of each event")],
         // Overload is said in band, with 200 and `busy`.
         problems: &[(400, "unknown-parameter")],
     },
     Route {
         method: "post",
         path: "/api/work/claim",
-        summary: "Wait for a message of some bots and claim it. The same claim_key again is the same claim, on any node.",
+        summary: "Wait for a message for some bots and claim it. Repeating a claim_key returns the same claim, on any node.",
         query: &[],
         body: Some("ClaimWork"),
         answers: &[
             (200, "Work", "a message to answer"),
-            (204, "", "nothing came in time: ask again, with a fresh key"),
+            (204, "", "no message arrived in time: ask again with a new key"),
         ],
         problems: &[
             (400, "bad-json, wrong-type, bad-worker, bad-bots, unknown-bot, bad-claim-key, bad-wait, bad-models"),
@@ -248,7 +252,7 @@ const ROUTES: &[Route] = &[
     Route {
         method: "get",
         path: "/api/work/bots",
-        summary: "The bots whose messages you may claim, and how each answers.",
+        summary: "The bots whose messages you may claim, with their settings.",
         query: &[],
         body: None,
         answers: &[(200, "BotProfiles", "the bots")],
@@ -257,17 +261,17 @@ const ROUTES: &[Route] = &[
     Route {
         method: "get",
         path: "/api/work/events",
-        summary: "Follow a worker's claims over SSE: those that it holds, then every one that is over.",
+        summary: "Follow a worker's claims over SSE: those it holds, then each one that ends.",
         query: &[("worker", "the worker's name, as in its claims")],
         body: None,
-        answers: &[(200, "text/event-stream", "the news; x-work-events names the data of each event")],
+        answers: &[(200, "text/event-stream", "the events; x-work-events describes the data of each event")],
         // Overload is said in band, with 200 and `busy`.
         problems: &[(400, "bad-worker, unknown-parameter"), NO_KEY, (403, "not-your-name"), UNAVAILABLE],
     },
     Route {
         method: "post",
         path: "/api/work/{id}/deltas",
-        summary: "The next piece of a reply. One that was taken before is ignored; one that comes too early can bring what is missing.",
+        summary: "The next delta of a reply. One that was accepted before is ignored; one that comes too early can include what is missing.",
         query: &[],
         body: Some("WorkDelta"),
         answers: &[(200, "DeltaTaken", "taken")],
@@ -285,7 +289,7 @@ const ROUTES: &[Route] = &[
     Route {
         method: "post",
         path: "/api/work/{id}/heartbeat",
-        summary: "The claim lives on; and what its worker is doing.",
+        summary: "Renew the claim, and report what the worker is doing.",
         query: &[],
         body: Some("WorkHeartbeat"),
         answers: &[(200, "Alive", "it lives")],
@@ -302,7 +306,7 @@ const ROUTES: &[Route] = &[
     Route {
         method: "post",
         path: "/api/work/{id}/complete",
-        summary: "The answer. The same again with the same fence: 200 with the same body.",
+        summary: "Send the answer. Repeating it with the same fence returns 200 with the same body.",
         query: &[],
         body: Some("CompleteWork"),
         answers: &[(200, "WorkCompleted", "it is in the log")],
@@ -320,7 +324,7 @@ const ROUTES: &[Route] = &[
     Route {
         method: "post",
         path: "/api/work/{id}/fail",
-        summary: "There is no answer from this try.",
+        summary: "Report that this attempt produced no answer.",
         query: &[],
         body: Some("FailWork"),
         answers: &[(200, "Changed", "noted")],
@@ -337,7 +341,7 @@ const ROUTES: &[Route] = &[
     Route {
         method: "post",
         path: "/api/work/{id}/release",
-        summary: "Give a message back: it waits again, and this try does not count.",
+        summary: "Give a message back: it waits again, and this attempt does not count.",
         query: &[],
         body: Some("ReleaseWork"),
         answers: &[(200, "Changed", "it waits again")],
@@ -354,16 +358,16 @@ const ROUTES: &[Route] = &[
     Route {
         method: "get",
         path: "/health/live",
-        summary: "The process answers, and nothing that it cannot do without has died.",
+        summary: "The process responds, and none of its critical tasks has died.",
         query: &[],
         body: None,
-        answers: &[(200, "Health", "live"), (503, "Health", "a critical task has died; the process is about to end")],
+        answers: &[(200, "Health", "live"), (503, "Health", "a critical task has died; the process is about to exit")],
         problems: NO_PROBLEMS,
     },
     Route {
         method: "get",
         path: "/health/ready",
-        summary: "The log takes appends and live events come back.",
+        summary: "The log accepts appends, and live events arrive.",
         query: &[],
         body: None,
         answers: &[(200, "Health", "ready"), (503, "Health", "not ready, and why")],
@@ -372,7 +376,7 @@ const ROUTES: &[Route] = &[
     Route {
         method: "get",
         path: "/api/state/kept",
-        summary: "What the server has folded: open messages, keys, numbers; for `antiphon replay diff`, from this machine itself only.",
+        summary: "The server's folded state: open messages, keys, counts; for `antiphon replay diff`, only from this machine.",
         query: &[],
         body: None,
         answers: &[(200, "StateKept", "at one position")],
@@ -381,7 +385,7 @@ const ROUTES: &[Route] = &[
     Route {
         method: "get",
         path: "/api/state/snapshot",
-        summary: "The same, of the snapshot on its disk; from this machine itself only.",
+        summary: "The same, from the snapshot on its disk; only from this machine.",
         query: &[],
         body: None,
         answers: &[(200, "StateKept", "at one position"), (204, "", "there is none yet")],
@@ -390,7 +394,7 @@ const ROUTES: &[Route] = &[
     Route {
         method: "get",
         path: "/api/state/rooms",
-        summary: "The rooms in memory; from this machine itself only.",
+        summary: "The rooms in memory; only from this machine.",
         query: &[],
         body: None,
         answers: &[(200, "StateRooms", "by name")],
@@ -399,17 +403,17 @@ const ROUTES: &[Route] = &[
     Route {
         method: "get",
         path: "/api/state/rooms/{room}",
-        summary: "The recent view of a room as it is in memory; from this machine itself only.",
+        summary: "The recent view of a room in memory; only from this machine.",
         query: &[],
         body: None,
-        answers: &[(200, "StateRoom", "at one position; without a floor the room is not in memory")],
+        answers: &[(200, "StateRoom", "at one position; without a floor, the room is not in memory")],
         problems: &[(400, "bad-room"), (403, "this-machine-only, foreign-host, host-not-allowed")],
     },
     Route {
         method: "get",
         path: "/api/state/index",
-        summary: "Records of the index, by id; from this machine itself only.",
-        query: &[("after", "the last id of the page before")],
+        summary: "Records of the index, by id; only from this machine.",
+        query: &[("after", "the last id of the previous page")],
         body: None,
         answers: &[(200, "StateIndex", "at one position")],
         problems: &[
@@ -421,7 +425,7 @@ const ROUTES: &[Route] = &[
     Route {
         method: "get",
         path: "/api/keys",
-        summary: "The keys of workers that are good, oldest first; from this machine itself only.",
+        summary: "The valid keys of workers, oldest first; only from this machine.",
         query: &[],
         body: None,
         answers: &[(200, "WorkerKeys", "the keys, without their secrets")],
@@ -430,10 +434,10 @@ const ROUTES: &[Route] = &[
     Route {
         method: "post",
         path: "/api/keys",
-        summary: "Make a key for a worker on another machine; from this machine itself only. The answer is the only place where the key is shown.",
+        summary: "Create a key for a worker on another machine; only from this machine. The key is shown only in this response.",
         query: &[],
         body: Some("CreateKey"),
-        answers: &[(201, "CreatedKey", "made, and good on every node")],
+        answers: &[(201, "CreatedKey", "created, and valid on every node")],
         problems: &[
             (400, "bad-json, wrong-type, bad-worker, bad-bots, unknown-bot"),
             (403, "this-machine-only, foreign-host, host-not-allowed, foreign-origin"),
@@ -447,7 +451,7 @@ const ROUTES: &[Route] = &[
     Route {
         method: "delete",
         path: "/api/keys/{id}",
-        summary: "Revoke a key, on every node and for ever; from this machine itself only. Repeated: 204.",
+        summary: "Revoke a key on every node, for good; only from this machine. Repeating it returns 204.",
         query: &[],
         body: None,
         answers: &[(204, "", "revoked")],
@@ -460,10 +464,10 @@ const ROUTES: &[Route] = &[
     Route {
         method: "get",
         path: "/api/checkpoint",
-        summary: "The newest checkpoint of the log that this node has signed: a C2SP signed note. Keep it elsewhere; antiphon replay verify holds the log against it.",
+        summary: "The newest checkpoint of the log signed by this node: a C2SP signed note. Keep a copy elsewhere; antiphon replay verify checks the log against it.",
         query: &[],
         body: None,
-        answers: &[(200, "text/plain", "the note"), (204, "", "nothing is signed yet, or this log is in memory")],
+        answers: &[(200, "text/plain", "the note"), (204, "", "nothing has been signed yet, or this log is in memory")],
         problems: NO_PROBLEMS,
     },
     Route {
@@ -481,7 +485,7 @@ const ROUTES: &[Route] = &[
     Route {
         method: "post",
         path: "/api/store/accept-empty",
-        summary: "Take an empty store as a new log, although this node knows a history of it; from this machine itself only. What the node knows is offered to the new log.",
+        summary: "Accept an empty store as a new log, although this node knows an older history; only from this machine. The node offers what it knows to the new log.",
         query: &[],
         body: None,
         answers: &[(200, "Health", "the store is used again")],
@@ -573,7 +577,7 @@ fn build() -> Value {
         "info": {
             "title": "Antiphon",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "People post into rooms, bots answer, browsers watch the words arrive.",
+            "description": "People post in rooms, bots answer, browsers show the words as they are written.",
             "license": { "name": "MIT OR Apache-2.0" }
         },
         "paths": paths,

@@ -53,7 +53,7 @@ impl From<Refusal> for Problem {
         let (status, code) = match &refusal {
             Refusal::IdTaken(_) => (S::CONFLICT, "id-taken"),
             Refusal::OneBotOnly => (S::BAD_REQUEST, "one-bot-only"),
-            Refusal::UnknownBot(_) | Refusal::NoSuchBot { .. } => (S::BAD_REQUEST, "unknown-bot"),
+            Refusal::UnknownBot { .. } | Refusal::NoSuchBot { .. } => (S::BAD_REQUEST, "unknown-bot"),
             Refusal::QueueFull { .. } => (S::SERVICE_UNAVAILABLE, "queue-full"),
             Refusal::ReplyToElsewhere => (S::BAD_REQUEST, "reply-to-elsewhere"),
             Refusal::NoSuchMessage(_) => (S::NOT_FOUND, "no-such-message"),
@@ -126,12 +126,12 @@ impl IntoResponse for Problem {
 
 /// 404 for a path that is not in the table.
 pub(super) fn no_such_path(path: &str) -> Problem {
-    let detail = format!("there is nothing at {path}; GET /openapi.json lists what there is");
+    let detail = format!("there is nothing at {path}; GET /openapi.json lists all paths");
     Problem::new(StatusCode::NOT_FOUND, "no-such-path", detail)
 }
 
 /// 405; the `allow` header, which names the methods, is set by the router.
 pub(super) async fn method_not_allowed() -> Problem {
-    let detail = "this path does not take that method; the `allow` header names those it takes";
+    let detail = "this path does not support that method; the `allow` header lists those it does";
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
 }

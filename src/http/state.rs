@@ -85,7 +85,7 @@ pub(super) async fn index(
     check(peer, &headers)?;
     params.only(&["after"])?;
     let after = params.text("after").map(str::parse::<MessageId>).transpose();
-    let after = after.map_err(|_| Problem::bad("bad-id", "`after` is the id of a message"))?;
+    let after = after.map_err(|_| Problem::bad("bad-id", "`after` must be the id of a message"))?;
     let (position, records) = app.node().index_records(after, RECORDS_MAX)?;
     let more = records.len() == RECORDS_MAX;
     let records = records.into_iter().map(|(id, record)| IndexRecord {
@@ -115,7 +115,6 @@ fn check(peer: Peer, headers: &HeaderMap) -> Result<(), Problem> {
     if guard::from_loopback(peer, headers) {
         return Ok(());
     }
-    let detail =
-        "what a server has folded is for its operator; run `antiphon replay diff` on the machine of the server";
+    let detail = "only the operator may read the server's state; run `antiphon replay diff` on the server's machine";
     Err(Problem::new(StatusCode::FORBIDDEN, "this-machine-only", detail))
 }

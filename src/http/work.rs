@@ -82,7 +82,7 @@ pub(super) async fn claim(
         || !body.claim_key.bytes().all(|b| b.is_ascii_graphic())
     {
         let detail = format!(
-            "`claim_key` has 1 to {CLAIM_KEY_BYTES_MAX} printable ASCII characters; make a fresh UUID for each claim"
+            "`claim_key` must have 1 to {CLAIM_KEY_BYTES_MAX} printable ASCII characters; create a new UUID for each claim"
         );
         return Err(Problem::bad("bad-claim-key", detail));
     }
@@ -90,17 +90,18 @@ pub(super) async fn claim(
     if wait_ms > WAIT_MS_MAX {
         return Err(Problem::bad(
             "bad-wait",
-            format!("`wait_ms` is a number from 0 to {WAIT_MS_MAX}; ask again after it"),
+            format!("`wait_ms` must be a number from 0 to {WAIT_MS_MAX}; claim again after it"),
         ));
     }
     let models = body.models.unwrap_or_default();
     if models.len() > MODELS_MAX || models.iter().any(|model| !is_model(&model.name)) {
-        let detail =
-            format!("`models` has at most {MODELS_MAX} entries, each with a `name` of 1 to {MODEL_BYTES_MAX} bytes");
+        let detail = format!(
+            "`models` must have at most {MODELS_MAX} entries, each with a `name` of 1 to {MODEL_BYTES_MAX} bytes"
+        );
         return Err(Problem::bad("bad-models", detail));
     }
     let Some(_place) = Permit::acquire(&app.0.waiting, WAITING_MAX) else {
-        let detail = "too many workers wait for work already; try again in a moment";
+        let detail = "too many workers are waiting for work; try again in a moment";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail));
     };
     let reply_id = reply_of(&worker, &body.claim_key);
@@ -168,7 +169,7 @@ pub(super) async fn heartbeat(
         }
         _ => {
             let detail = format!(
-                "`stage` has 1 to {STAGE_BYTES_MAX} of a-z 0-9 -, e.g. `loading-model`; `progress` stands beside it, from 0 to 1"
+                "`stage` must have 1 to {STAGE_BYTES_MAX} of a-z 0-9 -, e.g. `loading-model`; `progress` needs a `stage` and goes from 0 to 1"
             );
             return Err(Problem::bad("bad-stage", detail));
         }
@@ -228,7 +229,7 @@ pub(super) async fn fail(
         || body.reason.chars().any(char::is_control)
     {
         let detail = format!(
-            "`reason` has 1 to {REASON_BYTES_MAX} bytes and no control characters, e.g. `model-error: out of memory`"
+            "`reason` must have 1 to {REASON_BYTES_MAX} bytes and no control characters, e.g. `model-error: out of memory`"
         );
         return Err(Problem::bad("bad-reason", detail));
     }
@@ -383,7 +384,7 @@ async fn refused(app: &App, id: MessageId, error: Error) -> Problem {
 }
 
 fn has_ended(status: Status) -> Problem {
-    let detail = "the message has ended, so nothing more is wanted of this claim; stop working on it";
+    let detail = "the message has ended and the claim with it; stop working on it";
     Problem::new(StatusCode::CONFLICT, "ended", detail).after_end(status)
 }
 

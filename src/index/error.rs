@@ -8,7 +8,7 @@ use antiphon_schemas::Seq;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// Its file can be neither opened nor made. Give the process a folder that it may write.
-    #[error("the index cannot be made at `{path}`: {why}; is the folder writable?")]
+    #[error("the index cannot be created at `{path}`: {why}; is the folder writable?")]
     Unwritable {
         /// The file.
         path: PathBuf,

@@ -148,7 +148,7 @@ pub enum Error {
     #[error("the log cannot write at the moment: {0}; nothing was written, try again")]
     Busy(String),
     /// A sync failed; nothing more is acknowledged until the process restarts.
-    #[error("the log failed and takes no more writes until a restart: {0}")]
+    #[error("the log failed and accepts no more writes until a restart: {0}")]
     Poisoned(String),
     /// The log is closing.
     #[error("the log is closed")]
@@ -162,10 +162,10 @@ pub enum Error {
         why: String,
     },
     /// The caller broke the contract (too many appends, an entry too large, a gap in a load). Never retry.
-    #[error("not a valid request to the log: {0}")]
+    #[error("invalid request to the log: {0}")]
     Invalid(String),
     /// The log begins later: what is asked for was trimmed ([`Log::trim`]). Never retry.
-    #[error("the log begins with position {base}; what was before is no longer kept")]
+    #[error("the log begins with position {base}; earlier entries are no longer kept")]
     Trimmed {
         /// The first position that can be read.
         base: Seq,
@@ -175,7 +175,7 @@ pub enum Error {
     Io(String),
     /// The store cannot be reached or takes nothing at the moment. Whether an append was written is unknown; once the
     /// log is open again it shows, and it will not be written later.
-    #[error("the log is away: {0}; it is tried again by itself")]
+    #[error("the log is unavailable: {0}; it is retried automatically")]
     Away(Arc<str>),
 }
 

@@ -108,7 +108,7 @@ pub async fn start(settings: Settings, tasks: &Tasks) -> Result<Node, Error> {
     let wait = if shared { STORE_WAIT } else { Duration::MAX };
     match tokio::time::timeout(wait, is_built).await {
         Ok(built) => built.map_err(|_| Error::Stopping)??,
-        Err(_) => warn!("the log is away: posts are kept on this node's disk until it is back"),
+        Err(_) => warn!("the log is unavailable: posts are kept on this node's disk until it is back"),
     }
     Ok(node)
 }

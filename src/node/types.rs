@@ -31,13 +31,13 @@ pub enum Error {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// Too many others touched the same message at once; try again.
-    #[error("too much happens to this message at once; try again")]
+    #[error("there are too many concurrent changes to this message; try again")]
     Busy,
     /// The log says no.
     #[error(transparent)]
     Log(#[from] log::Error),
     /// The index cannot be read.
-    #[error("the index cannot be read: {0}; restart the server, or delete the folder `index` to have it built anew")]
+    #[error("the index cannot be read: {0}; restart the server, or delete the folder `index` to have it rebuilt")]
     Index(String),
     /// The view did not reach the position in time.
     #[error("the view has not reached that position yet; try again")]
@@ -53,7 +53,7 @@ pub enum Error {
     ReplyTooLong,
     /// A text that does not begin with the pieces that were sent of it.
     #[error(
-        "the text does not begin with the pieces that were sent before; what was shown cannot be taken back, so fail or release the claim"
+        "the text does not begin with the deltas that were sent before; shown words cannot be withdrawn, so fail or release the claim"
     )]
     TextMismatch,
     /// The server is stopping.

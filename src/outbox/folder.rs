@@ -106,7 +106,7 @@ impl Folder {
         };
         let half = load_current(&*disk, &path)?;
         if let Err(error) = empty(&*disk, &path.join(half.other().name())) {
-            tracing::warn!(%error, "what the outbox no longer needs could not be removed; it takes space and does no harm");
+            tracing::warn!(%error, "obsolete files of the outbox could not be removed; they only take up space");
         }
         let log = FileLog::open(disk.clone(), path.join(half.name()), options.clone(), clock.clone())?;
         // The file log saw to its own name; this is for ours.
@@ -152,7 +152,7 @@ impl Folder {
         let _ = old.close().await;
         let disk = self.disk.clone();
         if let Err(error) = blocking(move || empty(&*disk, &old_path)).await {
-            tracing::warn!(%error, "what the outbox no longer needs could not be removed; it is tried again at the next start");
+            tracing::warn!(%error, "obsolete files of the outbox could not be removed; this is retried at the next start");
         }
         Ok(compacted)
     }

@@ -119,21 +119,21 @@ pub struct Counts {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process uses the data folder.
-    #[error("another antiphon{} uses this data folder; give each node its own --data", pid.map_or(String::new(), |pid| format!(" (process {pid})")))]
+    #[error("another Antiphon server{} uses this data folder; give each node its own --data", pid.map_or(String::new(), |pid| format!(" (process {pid})")))]
     Locked {
         /// Who, if it could be read.
         pid: Option<u32>,
     },
     /// The file log in it could not be opened.
-    #[error("posts wait on this disk for the store, and cannot be read: {0}")]
+    #[error("the posts that wait on this disk for the store cannot be read: {0}")]
     Log(#[from] file::OpenError),
     /// It could be opened and not be read to its end.
     #[error(
-        "posts wait on this disk for the store, and cannot be read: {0}; restore the data folder from a backup, or start with --salvage to keep what is before it and set the rest aside"
+        "the posts that wait on this disk for the store cannot be read: {0}; restore the data folder from a backup, or start with --salvage to keep what is before it and set the rest aside"
     )]
     Read(log::Error),
     /// A record is whole, but not one that this version reads.
-    #[error("posts wait on this disk for the store, and entry {seq} in `{}` is not one that this program reads: {why}; use the version of antiphon that wrote it", folder.display())]
+    #[error("of the posts that wait on this disk for the store, entry {seq} in `{}` cannot be read by this program: {why}; use the version of Antiphon that wrote it", folder.display())]
     Unreadable {
         /// The folder of the file log.
         folder: PathBuf,

@@ -171,11 +171,11 @@ impl Worker {
                 *self.shared.pending_set() = compacted;
             }
             Err(NotCompacted::Later(why)) => {
-                tracing::warn!(%why, "the outbox could not be compacted; it is tried again later");
+                tracing::warn!(%why, "the outbox could not be compacted; this is retried later");
                 self.compact_again_at = pending_set.dead_bytes() + self.shared.settings.settled_bytes_max;
             }
             Err(NotCompacted::Broken(error)) => {
-                tracing::error!(%error, "the outbox takes no more posts until a restart");
+                tracing::error!(%error, "the outbox accepts no more posts until a restart");
                 self.broken = Some(Error::Poisoned(error.to_string()));
             }
         }

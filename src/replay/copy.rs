@@ -46,7 +46,7 @@ impl FromStr for Speed {
         let times = text.strip_suffix('x').and_then(|times| times.parse::<f64>().ok());
         match times.filter(|times| times.is_finite() && *times > 0.0) {
             Some(times) => Ok(Speed::Times(times)),
-            None => Err(format!("`{text}` is no speed; write max, 1x, 10x or 0.5x")),
+            None => Err(format!("`{text}` is not a speed; write max, 1x, 10x or 0.5x")),
         }
     }
 }
@@ -255,7 +255,7 @@ mod tests {
         }
         assert!("0.001x".parse::<Speed>().unwrap().due(u64::MAX) > Duration::from_secs(1 << 30));
         for text in ["", "x", "10", "0x", "-1x", "infx", "nanx", "fast"] {
-            assert!(text.parse::<Speed>().unwrap_err().contains("is no speed"), "{text}");
+            assert!(text.parse::<Speed>().unwrap_err().contains("is not a speed"), "{text}");
         }
     }
 }

@@ -81,7 +81,7 @@ impl<'a> Fresh<'a> {
             }
             let Some(stored) = self.ahead.pop() else {
                 let why = format!(
-                    "the log ends at position {}, but the server has folded {position}: is it the server of this log?",
+                    "the log ends at position {}, but the server has folded {position}: does the server use this log?",
                     self.position()
                 );
                 return Err(Error::Io(why));

@@ -24,7 +24,7 @@ impl FromStr for Speed {
         match text.strip_suffix('x').unwrap_or(text).parse::<f64>() {
             Ok(times) if times.is_finite() && times > 0.0 => Ok(Speed::Times(times)),
             _ => Err(format!(
-                "`{text}` is no speed: 1 is as it was, 10 ten times as fast, 0.5 half as fast, max without waiting"
+                "`{text}` is not a speed: 1 is the original pace, 10 ten times as fast, 0.5 half as fast, max without pauses"
             )),
         }
     }

@@ -32,7 +32,7 @@ impl FromStr for Moment {
             return if seq <= Seq::MAX.0 {
                 Ok(Moment::Position(Seq(seq)))
             } else {
-                Err("no position is so large".into())
+                Err("the position is too large".into())
             };
         }
         if let Ok(cursor) = text.parse::<Cursor>() {

@@ -138,7 +138,7 @@ fn refusal(error: &OpenError) -> String {
         OpenError::Locked { folder, pid } => {
             let who = pid.map_or("another process".into(), |pid| format!("process {pid}"));
             format!(
-                "`{}` cannot be filled: it is in use by {who}; stop that first, or name another folder",
+                "`{}` cannot be filled: it is in use by {who}; stop it first, or name another folder",
                 folder.display()
             )
         }

@@ -92,7 +92,7 @@ async fn open_file(config: &Config, clock: &Clock) -> Result<Arc<dyn Log>, Error
     let log = opened.map_err(|e| Error::Model(format!("the log's opening broke: {e}")))??;
     let recovery = log.recovery();
     if recovery.cut_bytes > 0 {
-        info!(bytes = recovery.cut_bytes, "cut the torn end that an earlier process left; it was never acknowledged");
+        info!(bytes = recovery.cut_bytes, "removed an incomplete write of the last run; it was never acknowledged");
     }
     if let Some(salvaged) = &recovery.salvaged {
         warn!("salvaged: {salvaged}");

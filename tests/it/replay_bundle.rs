@@ -82,7 +82,7 @@ async fn a_bundle_makes_the_round_trip_with_the_same_bytes_through_a_folder_and_
     let messages = [server.all("lobby").await, server.all("help").await];
     server.terminate();
     let said = done(here, &["export", "--log", "data", "--format", "bundle", "--out", "a.antiphon"]);
-    assert!(said.contains("note: it holds 1 text that was redacted;"), "{said}");
+    assert!(said.contains("note: it contains 1 text that was redacted;"), "{said}");
     let original = entries(&mut FolderSource::open(&here.join("data")).unwrap());
     assert!(said.contains(&format!("the newest covers the first {} positions", original.len())), "{said}");
     let bundle = fs::read(here.join("a.antiphon")).unwrap();
@@ -229,7 +229,7 @@ async fn an_export_gets_its_name_when_it_is_whole_and_replaces_nothing_unasked()
     assert_eq!((&said["whole"], &said["redacted_texts"]), (&json!(true), &json!(1)));
     fs::write(here.join("other"), "mine").unwrap();
     let refusal = refused(here, &["export", "--log", "data", "--format", "csv", "--out", "other"], 1);
-    assert!(refusal.contains("`other` is there already") && refusal.contains("--force"), "{refusal}");
+    assert!(refusal.contains("`other` already exists") && refusal.contains("--force"), "{refusal}");
     assert_eq!(fs::read_to_string(here.join("other")).unwrap(), "mine");
     done(here, &["export", "--log", "data", "--format", "csv", "--out", "other", "--force"]);
     assert!(fs::read_to_string(here.join("other")).unwrap().starts_with("position,at,id,"));

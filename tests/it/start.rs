@@ -73,7 +73,7 @@ async fn a_start_that_cannot_be_says_in_one_line_what_to_do() {
     let address = taken.local_addr().unwrap().to_string();
     let port = taken.local_addr().unwrap().port().to_string();
     let arguments = ["--listen", &address, "--model", "builtin", "--data", "a"];
-    fails(dir, &arguments, plain, 1, &[&port, "taken", "--listen"]);
+    fails(dir, &arguments, plain, 1, &[&port, "already in use", "--listen"]);
     assert!(!dir.join("a").exists(), "nothing was made");
 
     let server = Server::start(&dir.join("used"));
@@ -94,6 +94,7 @@ async fn a_start_that_cannot_be_says_in_one_line_what_to_do() {
     fails(dir, &serve(&[]), &[("ANTIPHON_LEASE_MS", "long")], 2, &["ANTIPHON_LEASE_MS", "long"]);
     fails(dir, &serve(&[]), &[("ANTIPHON_LOG", "a=b=c")], 2, &["ANTIPHON_LOG", "a=b=c"]);
     fails(dir, &["--listen", "somewhere"], plain, 2, &["somewhere", "127.0.0.1:8080"]);
+    fails(dir, &["--port", "8081"], plain, 2, &["--listen 127.0.0.1:8081"]);
     for foreign in ["0.0.0.0:0", "[::]:0", "192.0.2.1:8080"] {
         fails(dir, &["--listen", foreign], plain, 2, &["--expose", "127.0.0.1"]);
     }
@@ -112,7 +113,7 @@ async fn a_start_that_cannot_be_says_in_one_line_what_to_do() {
 async fn a_server_for_everybody_is_started_only_if_that_is_meant_and_warns() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start_with(&dir.path().join("data"), &["--listen", "0.0.0.0:0", "--expose"]);
-    assert!(server.printed("warning ").contains("no tokens"));
+    assert!(server.printed("warning ").contains("no access tokens"));
     let local = format!("http://127.0.0.1:{}/health/live", server.address.rsplit_once(':').unwrap().1);
     assert_eq!(server.ask(server.client().get(local).header("host", "192.0.2.7:80")).await.status, 200);
 }
@@ -269,7 +270,7 @@ async fn the_commands_do_their_work_against_a_running_server() {
     };
     let (code, out, _) =
         self::run(dir, &["doctor", "--listen", &server.address, "--data", "data", "--model", "builtin"], &[]);
-    assert!(code == 0 && out.contains("an antiphon answers") && out.contains("in use by process"), "{out}");
+    assert!(code == 0 && out.contains("an Antiphon server is running") && out.contains("in use by process"), "{out}");
 
     // tail, from before the first word
     let mut tail = antiphon();
@@ -297,7 +298,16 @@ async fn the_commands_do_their_work_against_a_running_server() {
     // What cannot be done is one line.
     fails(dir, &["post", "lobby", "x", "--server", "127.0.0.1:1"], &[], 1, &["127.0.0.1:1", "--server"]);
     let refused = with(&["post", "lobby", "x", "--to", "nobody"]);
-    fails(dir, &refused.iter().map(String::as_str).collect::<Vec<_>>(), &[], 1, &["unknown-bot", "nobody"]);
+    fails(
+        dir,
+        &refused.iter().map(String::as_str).collect::<Vec<_>>(),
+        &[],
+        1,
+        &["unknown-bot", "nobody", "`antiphon`"],
+    );
+    let (code, id, _) = run(&["post", "lobby", "To people only", "--no-answer"]);
+    let (_, message) = server.get(&format!("/api/messages/{}", id.trim())).await;
+    assert_eq!((code, &message["status"]), (0, &json!("none")));
     fails(dir, &["post", "a b", "x"], &[], 2, &["a b"]);
     fails(dir, &["post", "lobby", "x", "--priority", "10"], &[], 2, &["10"]);
 }

@@ -1,4 +1,4 @@
-//! The data folder: there, writable, roomy, not in use, and of a format that this version reads.
+//! The data folder: whether it exists, is writable, has free space, is not in use, and has a format this version reads.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -11,18 +11,18 @@ use super::Check;
 use crate::config::{Config, LogKind};
 
 const WHAT: &str = "data folder";
-/// Below this an operator should know: at 300 bytes a message it is room for some three million.
+/// Below this, warn: at 300 bytes per message there is room for about three million.
 const FREE_BYTES_WARN: u64 = 1 << 30;
 /// The format of the file `meta` that this version reads.
 const FORMAT: u64 = 2;
-/// Bytes of `meta` and `lock` that are looked at.
+/// Bytes of `meta` and `lock` that are read.
 const HEAD_BYTES_MAX: u64 = 4 << 10;
 
 /// Checks the folder, as far as it exists.
 pub(super) fn check(config: &Config) -> Vec<Check> {
     if config.log == LogKind::Memory {
-        let mend = "fine for a try; `log = \"file\"` keeps it";
-        return vec![Check::warn(WHAT, "log = \"memory\": everything is gone when the server ends", mend)];
+        let mend = "fine for experiments; `log = \"file\"` keeps the data";
+        return vec![Check::warn(WHAT, "log = \"memory\": everything is lost when the server stops", mend)];
     }
     let data = &config.data;
     let shown = data.display();
@@ -37,16 +37,16 @@ pub(super) fn check(config: &Config) -> Vec<Check> {
             return vec![Check::fail(
                 WHAT,
                 format!("{shown}: {error}"),
-                "mend its rights, or name another with --data",
+                "fix its permissions, or name another with --data",
             )];
         }
     };
     checks.push(match (try_to_write(&there), there == *data) {
-        (Ok(()), true) => Check::ok(WHAT, format!("{shown} can be written")),
-        (Ok(()), false) => Check::ok(WHAT, format!("{shown} is not there yet; the server makes it")),
+        (Ok(()), true) => Check::ok(WHAT, format!("{shown} is writable")),
+        (Ok(()), false) => Check::ok(WHAT, format!("{shown} does not exist yet; the server will create it")),
         (Err(error), _) => {
             let mend =
-                format!("give this user the right to write in {}, or name another folder with --data", there.display());
+                format!("give this user write access to {}, or name another folder with --data", there.display());
             Check::fail(WHAT, format!("cannot write in {}: {error}", there.display()), mend)
         }
     });
@@ -58,7 +58,7 @@ pub(super) fn check(config: &Config) -> Vec<Check> {
     checks
 }
 
-/// The nearest folder above that exists.
+/// The nearest existing parent folder.
 fn existing_parent(path: &Path) -> PathBuf {
     let parent = path.ancestors().skip(1).find(|p| p.is_dir());
     parent.map_or_else(|| PathBuf::from("."), Path::to_path_buf)
@@ -72,9 +72,9 @@ fn try_to_write(folder: &Path) -> io::Result<()> {
 
 fn space(free: Option<u64>, segment_bytes: u64) -> Check {
     const WHAT: &str = "disk";
-    let mend = "make room, or name a folder on another disk with --data";
+    let mend = "free some space, or name a folder on another disk with --data";
     match free {
-        None => Check::warn(WHAT, "cannot tell how much is free (`df` says nothing)", "look yourself"),
+        None => Check::warn(WHAT, "cannot determine the free space (`df` failed)", "check it yourself"),
         Some(free) if free < segment_bytes => {
             Check::fail(WHAT, format!("{} free: less than one segment", size(free)), mend)
         }
@@ -96,7 +96,7 @@ fn free_bytes(folder: &Path) -> Option<u64> {
     available(&String::from_utf8_lossy(&out.stdout))
 }
 
-/// The fourth column of the second line (POSIX `df -Pk`), in bytes. The first column may hold spaces, so the columns
+/// The fourth column of the second line (POSIX `df -Pk`), in bytes. The first column may contain spaces, so columns
 /// are counted from the percentage.
 fn available(df: &str) -> Option<u64> {
     let words: Vec<&str> = df.lines().nth(1)?.split_whitespace().collect();
@@ -105,7 +105,7 @@ fn available(df: &str) -> Option<u64> {
     words.get(percent.checked_sub(1)?)?.parse::<u64>().ok()?.checked_mul(1 << 10)
 }
 
-/// Whether a server holds the folder. The lock is taken for a moment and let go.
+/// Whether a server uses the folder. Takes the lock for a moment and releases it.
 fn in_use(folder: &Path) -> Option<Check> {
     let path = folder.join("lock");
     let mut file = File::open(&path).ok()?;
@@ -123,7 +123,7 @@ fn in_use(folder: &Path) -> Option<Check> {
         }
         Err(TryLockError::Error(error)) => {
             let says = format!("{}: {error}", path.display());
-            Some(Check::fail("lock", says, "use a disk that can lock files, e.g. no old NFS"))
+            Some(Check::fail("lock", says, "use a file system that supports file locks, e.g. not an old NFS"))
         }
     }
 }
@@ -151,7 +151,7 @@ fn format_of(folder: &Path) -> Option<Check> {
                 format!("{} holds a log of format {other}; this version reads formats 1 to {FORMAT}", folder.display());
             Check::fail(WHAT, says, "use the version that wrote it, or a newer one")
         }
-        None => Check::fail(WHAT, format!("{} is not what was written", path.display()), mend),
+        None => Check::fail(WHAT, format!("{} is damaged", path.display()), mend),
     })
 }
 

@@ -1,6 +1,6 @@
-//! `antiphon doctor`: looks at everything that the server needs and says how to mend what is wrong.
+//! `antiphon doctor`: checks everything that the server needs and says how to fix what is wrong.
 //!
-//! Promises: changes nothing (a file is made in the data folder to see whether one can be, and taken away again);
+//! Promises: changes nothing (it creates a file in the data folder to test write access, and removes it again);
 //! every warning and failure says what to do; exit code 1 if the server could not start or could not answer.
 //! Start with [`Doctor::run`]; `descriptors`, `folder`, `store`, `outbox`, `models` and `port` are the checks.
 
@@ -22,7 +22,7 @@ Takes the same flags as `serve`, and reads the same variables and file. Examples
   antiphon doctor
   antiphon doctor --config /etc/antiphon.toml --model ollama:llama3.2";
 
-/// Check configuration, data folder, port and models, and say how to mend what is wrong
+/// Check configuration, data folder, port and models, and say how to fix what is wrong
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Doctor {
@@ -30,7 +30,7 @@ pub(super) struct Doctor {
     flags: Flags,
 }
 
-/// How well something is.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum State {
     Ok,
@@ -38,14 +38,14 @@ enum State {
     Fail,
 }
 
-/// What was found about one thing.
+/// One finding.
 #[derive(Debug, PartialEq)]
 struct Check {
     state: State,
     what: &'static str,
     /// The finding; further lines are details.
     says: String,
-    /// What to do; empty if all is well.
+    /// What to do; empty if nothing is wrong.
     mend: String,
 }
 
@@ -80,7 +80,7 @@ impl Doctor {
         let mut checks = Vec::new();
         match Config::load(&self.flags, env, Path::new(".")) {
             Err(error) => {
-                checks.push(Check::fail("configuration", error.to_string(), "the other checks need it; mend it first"));
+                checks.push(Check::fail("configuration", error.to_string(), "fix it first; the other checks need it"));
             }
             Ok(config) => {
                 checks.extend(configuration(&config));
@@ -103,7 +103,7 @@ fn configuration(config: &Config) -> Vec<Check> {
     let sources = &config.sources;
     let mut says = match &sources.file {
         Some(file) => format!("read {}", file.display()),
-        None => format!("no file ({} is not there)", crate::config::FILE),
+        None => format!("no file ({} does not exist)", crate::config::FILE),
     };
     let differing: Vec<_> = sources.set.iter().filter(|(_, setting)| setting.differs).collect();
     if differing.is_empty() {
@@ -117,7 +117,7 @@ fn configuration(config: &Config) -> Vec<Check> {
         checks.push(Check::warn("environment", warning.clone(), "docs/configuration.md lists all variables"));
     }
     if config.bots.is_empty() {
-        checks.push(Check::warn("bots", "there are none, so nobody answers", "take `bots = []` out of the file"));
+        checks.push(Check::warn("bots", "there are none, so nothing is answered", "remove `bots = []` from the file"));
     }
     checks
 }

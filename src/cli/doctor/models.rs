@@ -8,7 +8,7 @@ use super::Check;
 use crate::{config::Config, model};
 
 const WHAT: &str = "model";
-/// A model server that is well says what it has at once.
+/// A healthy model server lists its models at once.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// One check per model that a bot asks, found at start or named.
@@ -16,11 +16,11 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
     let client = http_client();
     let endpoints = match model::endpoints(config) {
         Ok(endpoints) => endpoints,
-        Err(why) => return vec![Check::fail(WHAT, why.to_string(), "mend that setting")],
+        Err(why) => return vec![Check::fail(WHAT, why.to_string(), "fix that setting")],
     };
     let specs = match model::of_bots(config, &endpoints, &client).await {
         Ok(specs) => specs,
-        Err(why) => return vec![Check::fail(WHAT, why.to_string(), "mend that bot's `model`")],
+        Err(why) => return vec![Check::fail(WHAT, why.to_string(), "fix that bot's `model`")],
     };
     let mut models: Vec<_> = specs.iter().flatten().map(|spec| (spec.to_string(), spec)).collect();
     models.sort_by(|a, b| a.0.cmp(&b.0));
@@ -28,19 +28,21 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
     let mut checks = Vec::new();
     for (name, spec) in models {
         if *spec == ModelSpec::Builtin && config.model.is_none() && config.openai_base_url.is_some() {
-            let says = "builtin: no model is to be had at OPENAI_BASE_URL, so the built-in one answers";
-            checks.push(Check::warn(WHAT, says, "check OPENAI_BASE_URL and OPENAI_API_KEY, or choose one by --model"));
+            let says = "builtin: no model found at OPENAI_BASE_URL, so the built-in one answers";
+            checks.push(Check::warn(
+                WHAT,
+                says,
+                "check OPENAI_BASE_URL and OPENAI_API_KEY, or choose a model with --model",
+            ));
             continue;
         }
         let model = spec.build(&endpoints, &client, config.pace);
         checks.push(match tokio::time::timeout(ANSWER_MAX, probe(&*model)).await {
             Ok(Ok(says)) => Check::ok(WHAT, format!("{name}: {says}")),
             Ok(Err(why)) => Check::fail(WHAT, name, why),
-            Err(_) => Check::fail(
-                WHAT,
-                format!("{name}: no answer within {} s", ANSWER_MAX.as_secs()),
-                "see whether its server is well",
-            ),
+            Err(_) => {
+                Check::fail(WHAT, format!("{name}: no answer within {} s", ANSWER_MAX.as_secs()), "check its server")
+            }
         });
     }
     checks

@@ -11,16 +11,16 @@ use crate::{
 };
 
 const WHAT: &str = "outbox";
-/// So many refused posts are shown whole; the rest is counted.
+/// How many refused posts are shown in full; the rest are counted.
 const SHOWN_MAX: usize = 20;
 
-/// Nothing, unless the log can be away and something is there.
+/// No check unless the log is in Redis and there is an outbox.
 pub(super) async fn check(config: &Config) -> Option<Check> {
     let folder = config.data.join("redis").join("outbox");
     if !matches!(config.log, LogKind::Redis(_)) || !folder.is_dir() {
         return None;
     }
-    // A copy: to open an outbox takes its lock, and may rewrite it.
+    // A copy, because opening an outbox takes its lock and may rewrite it.
     let copy = std::env::temp_dir().join(format!("antiphon-doctor-{:016x}", rand::random::<u64>()));
     let found = match copied(&folder, &copy) {
         Ok(()) => look(&copy).await,
@@ -28,7 +28,7 @@ pub(super) async fn check(config: &Config) -> Option<Check> {
     };
     let _ = fs::remove_dir_all(&copy);
     Some(found.unwrap_or_else(|why| {
-        let mend = "a node of this data folder does not start either; what it says then helps further";
+        let mend = "a node with this data folder will not start either; its error message says more";
         Check::fail(WHAT, format!("{}: {why}", folder.display()), mend)
     }))
 }
@@ -42,13 +42,13 @@ async fn look(copy: &Path) -> Result<Check, String> {
     if refused.is_empty() {
         return Ok(Check::ok(WHAT, says));
     }
-    says.push_str(&format!("; {} were accepted and then refused by the log:", refused.len()));
+    says.push_str(&format!("; {} were accepted, but the log rejected them:", refused.len()));
     for refused in refused.iter().take(SHOWN_MAX) {
         let post = &refused.post;
         let text: String = post.text.chars().take(80).map(|c| if c.is_control() { ' ' } else { c }).collect();
         says.push_str(&format!("\n{} in {} by {}: {text:?}: {}", post.id, post.room, post.author.name, refused.reason));
     }
-    let mend = "tell their authors; a post whose reason is mended can be sent again under another id";
+    let mend = "tell their authors; once the reason is fixed, a post can be sent again with another id";
     Ok(Check::warn(WHAT, says, mend))
 }
 

@@ -1,4 +1,4 @@
-//! The port: free, ours, or taken.
+//! The port: free, used by Antiphon, or used by another program.
 
 use std::{
     io,
@@ -13,7 +13,7 @@ use crate::{
 
 const WHAT: &str = "port";
 
-/// Tries to listen, and asks who does if that fails.
+/// Tries to listen; if that fails, asks who does.
 pub(super) async fn check(config: &Config) -> Check {
     let listen = config.listen;
     let taken = match TcpListener::bind(listen) {
@@ -26,10 +26,10 @@ pub(super) async fn check(config: &Config) -> Check {
     let other = "choose another address with --listen";
     match taken.kind() {
         io::ErrorKind::AddrInUse if is_ours(listen).await => {
-            Check::ok(WHAT, format!("an antiphon answers on {listen}"))
+            Check::ok(WHAT, format!("an Antiphon server is running on {listen}"))
         }
         io::ErrorKind::AddrInUse => {
-            Check::fail(WHAT, format!("{listen} is taken by another program"), format!("stop it, or {other}"))
+            Check::fail(WHAT, format!("{listen} is already in use by another program"), format!("stop it, or {other}"))
         }
         io::ErrorKind::PermissionDenied => {
             let says = format!("this user may not listen on {listen}");

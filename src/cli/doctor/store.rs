@@ -1,4 +1,4 @@
-//! The Redis that has the log: reached, new enough, set up so that it keeps what it is given, and of the same time.
+//! The Redis with the log: whether it is reachable, recent enough, configured to keep its data, and has the same time.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::{
 };
 
 const WHAT: &str = "redis";
-/// It has to say a few things only.
+/// A few short requests.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
-/// Nothing, unless the log is in Redis.
+/// No check unless the log is in Redis.
 pub(super) async fn check(config: &Config) -> Vec<Check> {
     let LogKind::Redis(address) = &config.log else { return Vec::new() };
     let connected = match connect(address, ANSWER_MAX).await {

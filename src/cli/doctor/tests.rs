@@ -28,7 +28,7 @@ fn a_folder_is_made_later_written_now_and_never_littered() {
     let mut config = config(dir.path(), &[]);
     let checks = folder::check(&config);
     assert_eq!(states(&checks)[0], (State::Ok, "data folder"));
-    assert!(checks[0].says.contains("not there yet"));
+    assert!(checks[0].says.contains("does not exist yet"));
     assert!(!config.data.exists());
     fs::create_dir(&config.data).unwrap();
     fs::write(config.data.join("meta"), "antiphon log\nformat 1\nepoch 00000000000000aa from 1\ncheck 0\n").unwrap();
@@ -69,7 +69,7 @@ async fn a_port_is_free_ours_or_taken() {
     let ours = Fake::start(|_, _| Answer::json(200, json!({}))).await;
     config.listen = ours.url.socket_addrs(|| None).unwrap()[0];
     let check = port::check(&config).await;
-    assert!(check.state == State::Ok && check.says.contains("an antiphon answers"), "{check:?}");
+    assert!(check.state == State::Ok && check.says.contains("an Antiphon server is running"), "{check:?}");
     let theirs = Fake::start(|_, _| Answer::Cut).await;
     config.listen = theirs.url.socket_addrs(|| None).unwrap()[0];
     let check = port::check(&config).await;
@@ -151,7 +151,7 @@ async fn a_redis_is_shown_with_what_is_wrong_with_it_and_without_its_password() 
     redis.kill();
     let (state, text) = ask(&url).await;
     assert!(
-        state == State::Fail && text.contains("cannot be reached") && text.contains("see whether it runs"),
+        state == State::Fail && text.contains("cannot be reached") && text.contains("check that it is running"),
         "{text}"
     );
 }

@@ -1,12 +1,12 @@
-//! `antiphon import`: brings conversations in over HTTP, each room in its order, rooms side by side.
+//! `antiphon import`: imports conversations over HTTP, each room in order, several rooms in parallel.
 //!
 //! Promises:
-//! - a second run adds nothing, and an interrupted one resumes: ids follow from the rows (`row`);
-//! - one request at a time in a room, so its order is kept, also through lost connections and a busy server;
-//! - memory: [`READ_AHEAD_BYTES_MAX`] of rows that wait, and 16 bytes for each row of the file (for `reply_to`).
+//! - a second run adds nothing, and an interrupted one resumes, because ids are derived from the rows (`row`);
+//! - one request at a time per room, so its order is kept, even through lost connections and a busy server;
+//! - memory: [`READ_AHEAD_BYTES_MAX`] of waiting rows, and 16 bytes for each row of the file (for `reply_to`).
 //!
-//! Not here: what the server makes of a post.
-//! Start with [`Import::run`]; `source` reads, `row` understands, `rooms` says whose turn it is.
+//! Not here: what the server does with a post.
+//! Start with [`Import::run`]; `source` reads, `row` parses, `rooms` chooses the next row.
 
 mod progress;
 mod rooms;
@@ -37,39 +37,40 @@ use super::{
     screen::clean,
 };
 
-/// Rows of a file often come room after room: this much is read to find others to work on beside the first. A room of
+/// Files often list one room after the other, so this much is read ahead to find other rooms to work on. A room of
 /// 2,000 short messages takes 0.7 MiB, so 32 of them fit.
 const READ_AHEAD_BYTES_MAX: usize = 32 << 20;
-/// Refused rows that are shown; the rest is counted.
+/// Refused rows that are shown; the rest are counted.
 const SHOWN_MAX: u64 = 10;
-/// How long nothing may go through before the import gives up: longer than a server takes to come back.
+/// How long the import keeps trying without any success: longer than a server takes to restart.
 const PATIENCE: Duration = Duration::from_secs(60);
 const WAIT_FIRST: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
 const EXAMPLES: &str = r#"A row is one JSON object a line, plain or gzip:
   {"room":"help","seq":7,"at":"2004-12-25T09:15:00Z","author":"will","kind":"human","text":"hi","reply_to":3}
-kind is human or bot (bot is accepted from this machine only); reply_to is the seq of an earlier row of the room, or null.
+kind is human or bot (bot only when importing on the server's machine); reply_to is the seq of an earlier row of the
+room, or null.
 
 Examples:
-  antiphon import old-chat.jsonl.gz              again any time: what is there already is passed over
+  antiphon import old-chat.jsonl.gz              safe to repeat: rows that are already there are skipped
   zcat *.gz | antiphon import - --limit 10000    the first rows of many files
 
-Needs up to 32 MiB for rows read ahead, and 16 bytes for each row of the file. Exit code 1 if any row was refused."#;
+Uses up to 32 MiB for rows read ahead, and 16 bytes for each row of the file. Exit code 1 if any row was refused."#;
 
-/// Bring conversations in from JSON Lines
+/// Import conversations from JSON Lines
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Import {
-    /// The file, or `-` for stdin; gzip is recognised
+    /// The file, or `-` for stdin; gzip is detected
     file: PathBuf,
     /// Stop after this many rows
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
-    /// Rooms side by side
+    /// Rooms to import in parallel
     #[arg(long, value_name = "N", default_value = "32", value_parser = clap::value_parser!(u16).range(1..=1024))]
     rooms: u16,
-    /// Let the rooms' bots answer. A row imported without this is another message than the same row with it
+    /// Let the rooms' bots answer. The same row imported with and without this flag counts as two messages
     #[arg(long)]
     answer: bool,
     #[command(flatten)]
@@ -87,6 +88,15 @@ pub(super) struct Counts {
 impl Counts {
     fn all(&self) -> u64 {
         self.posted + self.already_there + self.refused
+    }
+
+    /// What stdout gets at the end; the rate is of rows that the server has taken.
+    fn summary(self, seconds: f64) -> String {
+        let Counts { posted, already_there, refused } = self;
+        let rate = (posted + already_there) as f64 / seconds.max(0.001);
+        format!(
+            "posted {posted}, already there {already_there}, refused {refused}, seconds {seconds:.1}, rate {rate:.0}/s\n"
+        )
     }
 }
 
@@ -114,13 +124,9 @@ impl Import {
         };
         progress.end();
         let seconds = begun.elapsed().as_secs_f64();
-        let rate = counts.all() as f64 / seconds.max(0.001);
-        let Counts { posted, already_there, refused } = counts;
-        super::tail::print(&format!(
-            "posted {posted}, already there {already_there}, refused {refused}, seconds {seconds:.1}, rate {rate:.0}/s\n"
-        ))?;
+        super::tail::print(&counts.summary(seconds))?;
         result?;
-        Ok(if refused == 0 { DONE } else { FAILED })
+        Ok(if counts.refused == 0 { DONE } else { FAILED })
     }
 }
 
@@ -135,9 +141,9 @@ struct Job {
     backoff: Backoff,
 }
 
-/// How one row ended; a failure is one that trying again will not mend.
+/// How one row ended; a failure is one that a retry cannot fix.
 type Ended = (Item, Result<bool, Failure>);
-/// What went wrong last, until something goes right: shown while waiting, and when giving up.
+/// The last failure since the last success: shown while waiting, and when giving up.
 type Trouble = Arc<Mutex<Option<String>>>;
 
 impl Job {
@@ -198,7 +204,7 @@ impl Job {
         }
         match broken {
             None => Ok(()),
-            Some(error) => Err(error).context("the file breaks off; what could be read of it is imported"),
+            Some(error) => Err(error).context("the file is incomplete; what could be read was imported"),
         }
     }
 
@@ -230,7 +236,7 @@ impl Job {
         Ok(Item { line: line.number, room: row.room, message })
     }
 
-    /// Posts one row, again and again while that may help; the import's patience ends it.
+    /// Posts one row, retrying while that may help; the import's patience ends it.
     async fn post(&self, item: Item, trouble: Trouble) -> Ended {
         let mut backoff = self.backoff.clone();
         loop {
@@ -251,7 +257,7 @@ fn refuse(counts: &mut Counts, progress: &Progress, line: u64, why: &str) {
     if counts.refused <= SHOWN_MAX {
         progress.aside(|| complain(&clean(&format!("line {line}: {why}"))));
     } else if counts.refused == SHOWN_MAX + 1 {
-        progress.aside(|| complain("more rows are refused; they are counted"));
+        progress.aside(|| complain("more rows were refused; they are only counted"));
     }
 }
 

@@ -12,7 +12,7 @@ use super::source;
 /// The bar; hidden when stderr is not a terminal.
 pub(super) struct Progress(ProgressBar);
 
-/// How many rows there will be, where somebody looks on and the file can be read twice.
+/// How many rows there are, if a terminal shows it and the file can be read twice.
 pub(super) fn total(file: &Path, limit: Option<u64>) -> io::Result<Option<u64>> {
     if !io::stderr().is_terminal() || !file.metadata().is_ok_and(|m| m.is_file()) {
         return Ok(None);
@@ -33,7 +33,7 @@ impl Progress {
         Progress(bar)
     }
 
-    /// `rows` are done; `trouble` is what holds the rest up.
+    /// `rows` are done; `trouble` is what delays the rest.
     pub(super) fn at(&self, rows: u64, trouble: Option<String>) {
         self.0.set_position(rows);
         if trouble.is_some() || !self.0.message().is_empty() {
@@ -41,12 +41,12 @@ impl Progress {
         }
     }
 
-    /// Says something above the bar.
+    /// Prints something above the bar.
     pub(super) fn aside(&self, say: impl FnOnce()) {
         self.0.suspend(say);
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(super) fn end(&self) {
         self.0.finish_and_clear();
     }

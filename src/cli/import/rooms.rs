@@ -1,14 +1,13 @@
-//! Which row may be posted next: one at a time in a room, several rooms side by side.
+//! Chooses the row to post next: one at a time per room, several rooms in parallel.
 //!
-//! Pure. Promises: the rows of a room come out in the order in which they went in; of a room, the next comes out only
-//! after the last one is done; at most `side_by_side` are out at once; rows held are counted in bytes, so that the
-//! reader can be made to wait.
+//! Pure. Promises: the rows of a room come out in the order in which they went in, each only after the previous one is
+//! done; at most `side_by_side` are out at once; waiting rows are counted in bytes, so that the reader can be paused.
 
 use std::collections::{HashMap, VecDeque};
 
 use antiphon_schemas::{RoomName, wire::PostMessage};
 
-/// Bytes that a held row costs beside its text.
+/// Bytes that a waiting row costs besides its text.
 const ROW_BYTES: usize = 256;
 
 /// A message on its way.
@@ -26,7 +25,7 @@ impl Item {
     }
 }
 
-/// The rows that were read and not yet posted.
+/// Rows that were read but not yet posted.
 #[derive(Debug)]
 pub(super) struct Rooms {
     side_by_side: usize,
@@ -67,11 +66,11 @@ impl Rooms {
         Some(item)
     }
 
-    /// The room's row that was out is done.
+    /// The room's current row is done.
     pub(super) fn done(&mut self, room: &RoomName) {
         self.out -= 1;
         match self.rooms.get(room).map(VecDeque::is_empty) {
-            // In front: the rooms that are begun are finished first, and their connections stay warm.
+            // In front, so that started rooms are finished first and their connections stay warm.
             Some(false) => self.ready.push_front(room.clone()),
             _ => drop(self.rooms.remove(room)),
         }

@@ -1,7 +1,6 @@
-//! One row of the file: how it is read, and which id its message gets.
+//! One row of the file: how it is parsed, and which id its message gets.
 //!
-//! Pure. Promise: the same row gives the same id for ever, on every machine; that is what makes a second import add
-//! nothing.
+//! Pure. Promise: the same row always gives the same id, on every machine, so a second import adds nothing.
 //!
 //! ```text
 //! id: UUID version 7 │ 48 bits: `at` in ms since 1970 │ 74 bits: SHA-256(room ‖ 0 ‖ seq in decimal), from its start,
@@ -34,6 +33,7 @@ pub(super) struct Row {
 
 /// As written. Other fields are ignored: the file may hold more than a post needs.
 #[derive(Deserialize)]
+#[serde(expecting = "a JSON object")]
 struct Written {
     room: RoomName,
     seq: u64,
@@ -51,11 +51,21 @@ struct Written {
 /// # Errors
 /// What is wrong with it, for people.
 pub(super) fn parse(line: &[u8]) -> Result<Row, String> {
-    let row: Written = serde_json::from_slice(line).map_err(|e| format!("not a row: {e}"))?;
+    let row: Written = serde_json::from_slice(line).map_err(|error| wrong(&error))?;
     let at_ms = parse_rfc3339(&row.at).filter(|at| *at <= AT_MS_MAX);
     let at_ms = at_ms.ok_or_else(|| format!("`at` is not an RFC 3339 time since 1970: `{}`", row.at))?;
     let Written { room, seq, author, kind, text, reply_to, .. } = row;
     Ok(Row { room, seq, at_ms, author, kind, text, reply_to })
+}
+
+/// Why a line is no row: not JSON, or not the fields that a row needs. The line's number is known to the caller.
+fn wrong(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    let why = said.split(" at line ").next().unwrap_or(&said);
+    if error.is_data() {
+        return format!("not a row: {why}");
+    }
+    format!("not a JSON object ({why} at column {})", error.column())
 }
 
 /// The id of the message with this number in this room, said at this time.
@@ -118,7 +128,9 @@ mod tests {
             ("\"bot\"", "\"dog\"", "dog"),
             ("\"seq\": 3", "\"seq\": -3", "-3"),
             ("\"author\"", "\"writer\"", "author"),
-            ("{", "", "not a row"),
+            ("{", "", "not a row: invalid type: string \"room\", expected a JSON object"),
+            ("}", "", "not a JSON object (EOF while parsing an object at column"),
+            (LINE, "Hello there", "not a JSON object (expected value at column 1)"),
         ] {
             let why = parse(LINE.replace(from, to).as_bytes()).expect_err(to);
             assert!(why.contains(word), "{why}");

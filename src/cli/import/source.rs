@@ -1,6 +1,6 @@
-//! Reads the lines of a file or of stdin, plain or gzip, ahead of the posting.
+//! Reads the lines of a file or of stdin, plain or gzip, ahead of posting.
 //!
-//! Promises: a line is at most [`LINE_BYTES_MAX`] long; at most [`CHUNKS_AHEAD`] chunks are read that nobody took.
+//! Promises: a line is at most [`LINE_BYTES_MAX`] long; at most [`CHUNKS_AHEAD`] chunks are read ahead.
 //! Not here: what a line says (`row`).
 
 use std::{
@@ -32,14 +32,14 @@ pub(super) struct Line {
 
 type Chunk = io::Result<Vec<Line>>;
 
-/// Opens `path`, or stdin for `-`; gzip is known by its first bytes.
+/// Opens `path`, or stdin for `-`; gzip is detected by its first bytes.
 pub(super) fn open(path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
     if path == Path::new("-") { unpacked(io::stdin()) } else { unpacked(File::open(path)?) }
 }
 
 fn unpacked(input: impl Read + Send + 'static) -> io::Result<Box<dyn BufRead + Send>> {
     let mut input = BufReader::with_capacity(64 << 10, input);
-    // A pipe may hand out its first byte alone: then it is looked at as it is, and put back.
+    // A pipe may deliver its first bytes one by one: collect two, then put them back.
     let mut magic = Vec::new();
     while magic.len() < GZIP_MAGIC.len() && input.by_ref().take(1).read_to_end(&mut magic)? > 0 {}
     let gzip = magic == GZIP_MAGIC;
@@ -56,7 +56,7 @@ pub(super) fn count(mut input: impl BufRead) -> io::Result<u64> {
     Ok(lines)
 }
 
-/// Reads on a thread of its own until the end, the first error, or until nobody listens.
+/// Reads on a separate thread until the end, the first error, or until the receiver is dropped.
 pub(super) fn read(mut input: impl BufRead + Send + 'static) -> mpsc::Receiver<Chunk> {
     let (tx, rx) = mpsc::channel(CHUNKS_AHEAD);
     let read_all = move || {
@@ -86,7 +86,7 @@ pub(super) fn read(mut input: impl BufRead + Send + 'static) -> mpsc::Receiver<C
             }
         }
     };
-    // A thread and not the runtime's: a read of stdin may never return, and the process must end all the same.
+    // Not a thread of the runtime: a read of stdin may never return, and the process must still be able to exit.
     thread::Builder::new().name("import-read".into()).spawn(read_all).expect("a process can have two threads");
     rx
 }

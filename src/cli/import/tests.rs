@@ -150,6 +150,14 @@ async fn refused_rows_are_counted_and_the_rest_goes_on() {
     assert_eq!(counts, Counts { posted: 2, already_there: 0, refused: 4 });
 }
 
+#[test]
+fn the_rate_is_that_of_rows_which_the_server_took() {
+    let none = Counts { posted: 0, already_there: 0, refused: 5 };
+    assert_eq!(none.summary(0.1), "posted 0, already there 0, refused 5, seconds 0.1, rate 0/s\n");
+    let some = Counts { posted: 3, already_there: 1, refused: 5 };
+    assert_eq!(some.summary(2.0), "posted 3, already there 1, refused 5, seconds 2.0, rate 2/s\n");
+}
+
 #[tokio::test]
 async fn the_limit_counts_rows() {
     let fake = Fake::start(|request, _| posted(201, request)).await;

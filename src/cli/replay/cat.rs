@@ -1,4 +1,4 @@
-//! `antiphon replay cat`: the entries as they are.
+//! `antiphon replay cat`: prints entries.
 
 use std::io::Write;
 
@@ -15,9 +15,9 @@ use crate::{
     },
 };
 
-/// Characters of a text that are shown to people.
+/// Characters shown of a text.
 const TEXT_CHARS_MAX: usize = 100;
-/// Stands for a text that was taken back.
+/// Replaces a redacted text.
 pub(super) const TAKEN_BACK: &str = "(taken back)";
 
 const EXAMPLES: &str = "\
@@ -26,7 +26,7 @@ Examples:
   antiphon replay cat --room lobby --author Ann      what Ann said in the lobby
   antiphon replay cat --log redis://127.0.0.1:6379 --json | jq .kind";
 
-/// The entries as they are
+/// Print entries
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Cat {
@@ -36,19 +36,19 @@ pub(super) struct Cat {
     wanted: Wanted,
 }
 
-/// What of a part of the log is wanted.
+/// Which entries of a part are wanted.
 #[derive(Debug, clap::Args)]
 pub(super) struct Wanted {
-    /// Only this kind, or kinds that begin so (`message.`); several with commas
+    /// Only this kind, or kinds with this prefix (`message.`); several, separated by commas
     #[arg(long = "kind", value_name = "KIND,…", value_delimiter = ',')]
     kinds: Vec<String>,
-    /// Only what is about this message
+    /// Only entries about this message
     #[arg(long, value_name = "ID")]
     message: Option<MessageId>,
     /// Only what this author posted, or this worker or bot claimed
     #[arg(long, value_name = "NAME")]
     author: Option<String>,
-    /// Show also texts that were taken back; erased ones are gone
+    /// Also show redacted texts; erased ones are gone
     #[arg(long)]
     with_redacted: bool,
 }
@@ -70,7 +70,7 @@ impl Cat {
     }
 }
 
-/// Writes what is wanted, an entry a line.
+/// Writes the wanted entries, one per line.
 pub(super) struct Lines {
     filter: Filter,
     hidden: Option<Hidden>,
@@ -87,7 +87,7 @@ impl Lines {
         Lines { filter, hidden, json: part.json, paint: Paint::stdout(), out: out() }
     }
 
-    /// Looks which texts from a position on are hidden by now, if texts are wanted at all.
+    /// Finds out which texts after a position are hidden by now, if texts are wanted at all.
     pub(super) fn look_ahead(&mut self, source: &mut dyn Source, after: Seq) -> Result<(), source::Error> {
         let texts = ["message.posted", "reply.posted"].iter().any(|kind| self.filter.takes_kind(kind));
         if let Some(hidden) = self.hidden.as_mut().filter(|_| texts) {
@@ -118,7 +118,7 @@ impl Lines {
         Ok(())
     }
 
-    /// Takes note of what an entry hides that comes while somebody looks on.
+    /// Notes which text a newly arrived entry hides.
     pub(super) fn heed(&mut self, stored: &Stored) {
         self.hidden.iter_mut().for_each(|hidden| hidden.apply(stored));
     }
@@ -128,7 +128,7 @@ impl Lines {
     }
 }
 
-/// An entry as a JSON object: what the header says, and the event's own fields; `redacted` if its text was taken out.
+/// An entry as a JSON object: the header's fields and the event's own; `redacted` if its text was removed.
 pub(super) fn as_json(entry: &Entry, redacted: bool) -> Value {
     let header = &entry.header;
     let mut value = json!({
@@ -168,7 +168,7 @@ fn event_json(event: &Event) -> Value {
     value.unwrap_or(Value::Null)
 }
 
-/// An entry in one line: position, time, kind, room, and what matters most of it.
+/// An entry in one line: position, time, kind, room, and the essentials of its content.
 fn line(entry: &Entry, hidden: bool, paint: Paint) -> String {
     let header = &entry.header;
     let room = header.room.as_ref().map_or("-", |room| room.as_str());
@@ -187,7 +187,7 @@ pub(super) fn text_line(text: &str, hidden: bool) -> String {
     if hidden { TAKEN_BACK.into() } else { plain(text, TEXT_CHARS_MAX) }
 }
 
-/// What an event says, in few words.
+/// A summary of an event.
 pub(super) fn what(event: &Event, hidden: bool) -> String {
     match event {
         Event::MessagePosted(e) => {
@@ -208,7 +208,7 @@ pub(super) fn what(event: &Event, hidden: bool) -> String {
         Event::MessageErased(e) => e.message_id.to_string(),
         Event::MessageCompleted(e) => format!("{} by {} after {} ms", e.message_id, e.reply_id, e.ms),
         Event::LogRepaired(e) => {
-            format!("by {}: {} of {} are there again, lost after {}", e.node, e.again, e.offered, e.after)
+            format!("by {}: {} of {} restored, lost after {}", e.node, e.again, e.offered, e.after)
         }
         Event::LogCheckpoint(e) => format!("of {} entries", e.size),
         Event::KeyCreated(e) => format!("{} for {}", e.key_id, plain(&e.worker, 80)),

@@ -1,4 +1,4 @@
-//! `antiphon replay diff`: the log folded afresh beside what a running server has folded.
+//! `antiphon replay diff`: compares a running server's state with a new fold of the log.
 
 use std::io::Write;
 
@@ -19,21 +19,21 @@ use crate::{
     },
 };
 
-/// Characters of each side that are shown to people.
+/// Characters shown of each side.
 const SIDE_CHARS_MAX: usize = 300;
 
 const EXAMPLES: &str = "\
 Examples:
-  antiphon replay diff                                             the log of the configuration, the server on this machine
+  antiphon replay diff                                             the configured log, the server on this machine
   antiphon replay diff --log redis://127.0.0.1:6379 --server http://127.0.0.1:8081
-  antiphon replay diff --room lobby                                only what the server shows of the lobby
+  antiphon replay diff --room lobby                                only the server's view of the lobby
 
-Run it on the machine of the server, which keeps running. Exit code 1 if something differs; the first difference is shown.";
+Run it on the server's machine; the server keeps running. Exit code 1 if something differs; the first difference is shown.";
 
-/// Why it takes no part.
-const WHOLE: &str = "a fold begins where the log begins and ends where the server is: leave --from and --to out; --room compares one room";
+/// Why it rejects ranges.
+const WHOLE: &str = "`diff` always reads the whole log: omit --from and --to; --room compares one room";
 
-/// Fold the log afresh and compare with the running server's state, snapshot, views and index
+/// Compare the running server's state, snapshot, views and index with the log
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Diff {
@@ -46,7 +46,7 @@ pub(super) struct Diff {
     room: Option<RoomName>,
     #[command(flatten)]
     server: Server,
-    /// For programs: one JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
@@ -59,7 +59,7 @@ struct Compared {
     rooms: usize,
     records: usize,
     messages: usize,
-    /// Only a room was.
+    /// Only one room was compared.
     of_room: bool,
     difference: Option<Difference>,
 }
@@ -97,7 +97,7 @@ impl Diff {
 fn compare(desk: &Desk<'_>, client: &Client, source: &mut dyn Source, progress: &Progress) -> anyhow::Result<Compared> {
     let more = |entries| progress.more(entries);
     let mut compared = Compared::default();
-    // The older one first: the fold passes it on its way.
+    // The older one first, because the fold reaches it first.
     let snapshot = desk.handle().block_on(client.state_snapshot())?;
     let live = desk.handle().block_on(client.state_kept())?;
     let live_at = of_epoch(source, live.position)?;
@@ -113,7 +113,7 @@ fn compare(desk: &Desk<'_>, client: &Client, source: &mut dyn Source, progress: 
         let of_snapshot = fresh.kept("snapshot", snapshot);
         fresh.to(live_at, more)?;
         if fresh.erased_after(antiphon_schemas::Seq(at)) {
-            // Texts that it was folded from are gone since; the next snapshot can be compared again.
+            // Texts it was folded from have been erased since; the next snapshot can be compared again.
             compared.snapshot = None;
         } else {
             compared.difference = of_snapshot;
@@ -127,7 +127,7 @@ fn compare(desk: &Desk<'_>, client: &Client, source: &mut dyn Source, progress: 
         for room in desk.handle().block_on(client.state_rooms())?.rooms {
             let view = desk.handle().block_on(client.state_room(&room))?;
             if view.position.0.epoch != epoch {
-                anyhow::bail!("the server began another epoch meanwhile; ask again");
+                anyhow::bail!("the server has begun another epoch in the meantime; try again");
             }
             fresh.to(view.position.0.seq, more)?;
             compared.rooms += 1;

@@ -1,6 +1,6 @@
-//! What comes: the pages of a source beyond its end for now, read on a thread of their own so that Ctrl-C is heard at once.
+//! New entries: the pages of a source beyond its current end, read on a separate thread so that Ctrl-C works at once.
 //!
-//! Promise: a log that goes away is waited for, which is said once, and gone on with where it was.
+//! Promise: if the log becomes unavailable, this says so once, waits, and resumes where it was.
 
 use std::{io, thread, time::Duration};
 
@@ -16,13 +16,13 @@ use crate::{
     replay::source::{self, Source},
 };
 
-/// How long to wait without news before the source is asked again; it wakes us earlier if there are any.
+/// How long to wait before asking the source again; it wakes us earlier if there is news.
 const WAIT: Duration = Duration::from_secs(2);
-/// Until a log that went away is asked for again, at first; each time twice as long.
+/// First delay before retrying an unavailable log; doubled each time.
 const AGAIN_FIRST: Duration = Duration::from_millis(250);
-/// And at most: a person looks on.
+/// The longest such delay: a person is watching.
 const AGAIN_MAX: Duration = Duration::from_secs(5);
-/// Pages that are read ahead of the one that is shown.
+/// Pages read ahead of the one being shown.
 const AHEAD: usize = 2;
 
 /// Ctrl-C, from now on.
@@ -34,7 +34,7 @@ impl Interrupt {
         Ok(Interrupt(signal(SignalKind::interrupt())?))
     }
 
-    /// What comes of a wait; `None` if somebody pressed Ctrl-C before.
+    /// The result of a wait; `None` if Ctrl-C was pressed first.
     pub(super) fn or<T>(&mut self, runtime: &Runtime, wait: impl Future<Output = T>) -> Option<T> {
         runtime.block_on(async {
             tokio::select! {
@@ -46,20 +46,20 @@ impl Interrupt {
     }
 }
 
-/// What comes.
+/// What arrives.
 enum News {
     Page(Vec<Stored>),
-    /// The log went away, and why.
+    /// The log is unavailable, and why.
     Away(String),
     /// It is back.
     Back,
 }
 
-/// The pages that come.
+/// The arriving pages.
 pub(super) struct Follow(mpsc::Receiver<Result<News, source::Error>>);
 
 impl Follow {
-    /// Continues at the source's position. Ends with the source, if that does not grow.
+    /// Continues at the source's position. Ends with the source if that does not grow.
     pub(super) fn new(runtime: &Runtime, mut source: Box<dyn Source>) -> Follow {
         let (tx, pages) = mpsc::channel(AHEAD);
         runtime.spawn_blocking(move || {
@@ -95,7 +95,7 @@ impl Follow {
         Follow(pages)
     }
 
-    /// The next page, perhaps of nothing; `None` at the end, or after Ctrl-C.
+    /// The next page, possibly empty; `None` at the end, or after Ctrl-C.
     pub(super) fn next(
         &mut self,
         runtime: &Runtime,
@@ -105,8 +105,8 @@ impl Follow {
             match interrupt.or(runtime, self.0.recv()).flatten().transpose()? {
                 None => return Ok(None),
                 Some(News::Page(page)) => return Ok(Some(page)),
-                Some(News::Away(why)) => complain(&format!("{why}; it is waited for, Ctrl-C ends it")),
-                Some(News::Back) => complain("it is back, and gone on with where it was"),
+                Some(News::Away(why)) => complain(&format!("{why}; waiting for it, Ctrl-C to stop")),
+                Some(News::Back) => complain("it is back; resuming where it was"),
             }
         }
     }

@@ -1,7 +1,7 @@
 //! `antiphon replay into`: copies a log, or its beginning, into another one.
 //!
-//! Promises: what is there already is compared, not written again, so that a copy that broke off or a log that has grown goes
-//! on; positions, times and epoch stay what they are.
+//! Promises: entries already there are compared, not written again, so the command resumes after an interruption or when the log
+//! has grown; positions, times and epoch stay the same.
 
 use std::io::{self, Write};
 
@@ -25,19 +25,19 @@ const EXAMPLES: &str = "\
 Examples:
   antiphon replay into redis://127.0.0.1:6379 --log ./antiphon-data          from a folder to several nodes
   antiphon replay into ./as-it-was --log redis://127.0.0.1:6379 --to 2026-11-25T10:00
-  antiphon replay into ./again --speed 10x --log chat.antiphon               entries come ten times as fast as they did
+  antiphon replay into ./again --speed 10x --log chat.antiphon               entries arrive ten times as fast as originally
 
-The same command again goes on where it stopped, also after the log has grown. No server opens the copy before it is whole.
-Both logs have the same epoch, hence the same positions: let only one of them take posts.";
+Run the same command again to resume, also after the log has grown. No server opens the copy before it is complete.
+Both logs have the same epoch, hence the same positions: only one of them may accept posts.";
 
-/// Copy a log into another, empty one, as fast as it goes or at the speed at which it came
+/// Copy a log into another, empty one, at full speed or at a multiple of its original pace
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Into {
-    /// The copy: a data folder or a Redis (redis://…) that is empty, or has the beginning of the log
+    /// The copy: a data folder or a Redis (redis://…) that is empty, or contains the beginning of the log
     #[arg(value_name = "LOG")]
     target: String,
-    /// max, or so many times as fast as the entries came: 1x, 10x, 0.5x
+    /// max, or a multiple of the original pace: 1x, 10x, 0.5x
     #[arg(long, value_name = "SPEED", default_value = "max")]
     speed: Speed,
     #[command(flatten)]
@@ -65,7 +65,7 @@ impl Into {
         let had = target.tail();
         if had > until {
             target.give_back()?;
-            bail!("{} has {had} positions already, more than the {until} that are to be copied", shown(&place));
+            bail!("{} already has {had} positions, more than the {until} to be copied", shown(&place));
         }
         let stop = desk.stop();
         let progress = Progress::of(&mut *source, Span { after: Seq::ZERO, until: Some(until) })?;
@@ -78,7 +78,9 @@ impl Into {
         };
         let ended = match checked {
             Ended::Whole => copy::copy(&mut *source, &mut target, until, self.speed, &stop, |n| progress.more(n))
-                .with_context(|| format!("{} has only the beginning of it; the same command goes on", shown(&place)))?,
+                .with_context(|| {
+                    format!("{} contains only the beginning; run the same command to resume", shown(&place))
+                })?,
             stopped => stopped,
         };
         progress.done();
@@ -86,7 +88,7 @@ impl Into {
             let (at, to) = (target.tail(), shown(&place));
             target.give_back()?;
             complain(&format!(
-                "stopped: {to} has {at} of {until} positions and no server opens it; the same command goes on, with --to {at} it is whole as it is"
+                "stopped: {to} has {at} of {until} positions and no server opens it; run the same command to resume, or with --to {at} to finish it there"
             ));
             return Ok(FAILED);
         }
@@ -99,12 +101,12 @@ impl Into {
             return Ok(DONE);
         }
         writeln!(out, "copied {copied} entries of the epoch {epoch} into {to}, {had} were there already")?;
-        writeln!(out, "note: both logs have the same epoch; let only one of them take posts")?;
+        writeln!(out, "note: both logs have the same epoch; only one of them may accept posts")?;
         Ok(DONE)
     }
 }
 
-/// Whether two places are one.
+/// Whether two places are the same.
 fn same(one: &Where, other: &Where) -> bool {
     match (one, other) {
         (Where::Folder(one), Where::Folder(other)) => {

@@ -1,7 +1,7 @@
-//! `antiphon replay load`: makes a log again of the bundle that was made of it.
+//! `antiphon replay load`: turns a bundle back into a log.
 //!
-//! Promise: the log has the bundle's entries under their positions, times and epoch, so that positions that were given out and
-//! checkpoints that were signed stay good; until it has all of them no server opens it.
+//! Promise: the log has the bundle's entries with their positions, times and epoch, so positions handed out to clients and
+//! signed checkpoints stay valid; until it has all of them, no server opens it.
 
 use std::{
     fs,
@@ -30,11 +30,11 @@ Examples:
   antiphon replay load chat.antiphon --log ./antiphon-data          then: antiphon --data ./antiphon-data
   antiphon replay load chat.antiphon --log redis://127.0.0.1:6379 --checkpoints ./antiphon-data/redis/checkpoints/loaded
 
-The log must be empty: a folder that is not there, or a Redis on which no server has begun. What breaks off is gone on with
-by the same command. Both logs have the same epoch, hence the same positions: let only one of them take posts.";
+The log must be empty: a folder that does not exist, or a Redis on which no server has started. If interrupted, run the same
+command to resume. Both logs have the same epoch, hence the same positions: only one of them may accept posts.";
 
-/// Why it takes no part.
-const WHOLE: &str = "a bundle is loaded whole, since positions stand inside of entries: leave --room, --from and --to out; `antiphon replay cat --log BUNDLE` reads a part of it";
+/// Why it rejects ranges.
+const WHOLE: &str = "`load` always loads the whole bundle, because entries contain positions: omit --room, --from and --to; `antiphon replay cat --log BUNDLE` reads a part of it";
 
 /// Load a bundle into an empty log: the same entries at the same positions
 #[derive(Debug, clap::Args)]
@@ -51,7 +51,7 @@ pub(super) struct Load {
     /// For a Redis: put the bundle's checkpoints into this folder
     #[arg(long, value_name = "FOLDER")]
     checkpoints: Option<PathBuf>,
-    /// For programs: say what was done as a JSON object
+    /// Print the result as a JSON object
     #[arg(long)]
     json: bool,
 }
@@ -64,18 +64,18 @@ impl Load {
         let (whole, what) = (source.manifest().whole, source.manifest().what());
         if !whole {
             bail!(
-                "`{}` is {what}: only a whole log can be loaded, since positions stand inside of entries; `antiphon replay` reads it with --log {}",
+                "`{}` is {what}: only a whole log can be loaded, because entries contain positions; `antiphon replay` reads it with --log {}",
                 self.bundle.display(),
                 self.bundle.display()
             );
         }
         let checkpoints = match (&place, &self.checkpoints) {
             (Where::Folder(_), Some(_)) => {
-                return Err(Usage("--checkpoints is for a Redis; those of a data folder lie in it".into()).into());
+                return Err(Usage("--checkpoints is only for a Redis; a data folder contains its own".into()).into());
             }
             (Where::Folder(folder), None) => Some(folder.join("checkpoints").join(LOADED)),
             (_, Some(folder)) if folder.join("notary.key").exists() => {
-                let why = format!("`{0}` is a notary's own; name `{0}/{LOADED}`", folder.display());
+                let why = format!("`{0}` belongs to a notary; name `{0}/{LOADED}`", folder.display());
                 return Err(Usage(why).into());
             }
             (_, folder) => folder.clone(),
@@ -110,15 +110,15 @@ impl Load {
         if !signed && source.manifest().leaves.is_some() {
             writeln!(
                 out,
-                "note: a Redis has no place for checkpoints: keep the bundle, or name a folder with --checkpoints"
+                "note: checkpoints cannot be stored in a Redis: keep the bundle, or name a folder with --checkpoints"
             )?;
         }
-        writeln!(out, "note: the log that the bundle was made of has the same epoch; let only one of both take posts")?;
+        writeln!(out, "note: the original log has the same epoch; only one of them may accept posts")?;
         Ok(DONE)
     }
 }
 
-/// A log as it is named on a command line.
+/// A log as named on the command line.
 pub(super) fn shown(place: &Where) -> String {
     match place {
         Where::Folder(path) | Where::Bundle(path) => path.display().to_string(),
@@ -126,7 +126,7 @@ pub(super) fn shown(place: &Where) -> String {
     }
 }
 
-/// Puts the bundle's checkpoints into a folder; whether there are any and there is one.
+/// Writes the bundle's checkpoints into a folder; returns whether there are any and the folder is given.
 fn take_checkpoints(source: &mut BundleSource, folder: Option<&Path>) -> anyhow::Result<bool> {
     let mut any = false;
     for name in CHECKPOINTS {

@@ -1,7 +1,7 @@
-//! `antiphon replay`: what each command takes, and what all of them have in common.
+//! `antiphon replay`: the arguments of each command, and what all commands share.
 //!
-//! Promises: stdout holds what was asked for, one JSON object a line with `--json`; progress goes to stderr, and only to a
-//! terminal; a finding ends with exit code 1. Not here: what the commands find (`crate::replay`).
+//! Promises: stdout carries only what was asked for, one JSON object per line with `--json`; progress goes to stderr, and only
+//! on a terminal; a finding ends with exit code 1. Not here: what the commands compute (`crate::replay`).
 
 mod cat;
 mod diff;
@@ -47,16 +47,16 @@ const NICE: i32 = 10;
 const EXAMPLES: &str = "\
 Examples:
   antiphon replay cat --from 2h --kind message.      what happened to messages in the last two hours
-  antiphon replay tail --follow                      the newest entries, then what comes
+  antiphon replay tail --follow                      the newest entries, then new ones as they arrive
   antiphon replay show lobby --at 2h                 the lobby as it was two hours ago
   antiphon replay why 0192f0c1-8b7e-7cc3-98a4-3a5e1c0d9f10
-                                                     what became of a message, and how long each part took
+                                                     what happened to a message, and how long each step took
   antiphon replay stats --by hour --from 1d          waiting times, first words, failures
 
-Without --log it is the log of the configuration: the data folder, or the Redis that `log` names. Nothing is ever written to it
-(erase asks its server to do that), and a server may be running on it. docs/replay.md has every command with an example.";
+Without --log, the configured log is used: the data folder, or the Redis that `log` names. It is never written to
+(erase asks the server to do that), and a server may be running on it. docs/replay.md explains every command with an example.";
 
-/// Look into the log: what was said, when, by which model and why, and whether it is what it was
+/// Inspect the log: who said what, when, with which model, and whether it has been altered
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Replay {
@@ -66,34 +66,34 @@ pub(super) struct Replay {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// The entries as they are
+    /// Print entries
     Cat(cat::Cat),
-    /// The newest entries, and with --follow those that come
+    /// Print the newest entries, and with --follow new ones as they arrive
     Tail(tail::Tail),
-    /// A room as it was at a moment, with what was being answered; --follow plays it from there on
+    /// Show a room as it was, with what was being answered; --follow replays it from there
     Show(show::Show),
-    /// One message's life: what it waited behind, who answered it, with which model, and how long each part took
+    /// Trace one message: what it waited behind, who answered it, with which model, and how long each step took
     Why(why::Why),
-    /// Waiting times, first words, totals and failures, by bot, room, hour, model or worker
+    /// Report waiting times, first words, totals and failures, by bot, room, hour, model or worker
     Stats(stats::Stats),
-    /// Fold the log afresh and compare with the running server's state, snapshot, views and index
+    /// Compare the running server's state, snapshot, views and index with the log
     Diff(diff::Diff),
-    /// Take the texts of an author, or single messages, out of the log for ever; or only say where they are
+    /// Erase the texts of an author, or single messages, from the log for good; or only list where they are
     Erase(erase::Erase),
-    /// Take the log, or a part of it, along: as JSON Lines, as a table, or as a bundle that an auditor can check
+    /// Export the log, or part of it, as JSON Lines, as a table, or as a bundle that an auditor can check
     Export(export::Export),
-    /// Copy a log into another, empty one, as fast as it goes or at the speed at which it came
+    /// Copy a log into another, empty one, at full speed or at a multiple of its original pace
     Into(into::Into),
     /// Load a bundle into an empty log: the same entries at the same positions
     Load(load::Load),
-    /// Whether the log is what it was: every rule of it, and what its notary has signed
+    /// Check the log's integrity: its rules and its signed checkpoints
     Verify(verify::Verify),
 }
 
 impl Replay {
     pub(super) fn run(self, env: &Env) -> anyhow::Result<u8> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        // A server beside it comes first. Where that cannot be said it is no harm.
+        // A server on this machine has priority. Harmless if the system cannot say so.
         let _ = rustix::process::nice(NICE);
         let desk = Desk { env, runtime: &runtime, clock: Clock::system() };
         let done = match self.command {
@@ -114,7 +114,7 @@ impl Replay {
     }
 }
 
-/// What every command works with.
+/// What every command needs.
 struct Desk<'a> {
     env: &'a Env,
     runtime: &'a Runtime,
@@ -126,7 +126,7 @@ impl Desk<'_> {
         self.runtime.handle()
     }
 
-    /// The wish to stop: Ctrl-C. A second one ends the process at once; what was written by then is sound.
+    /// Stop on Ctrl-C. A second one ends the process at once; what was written by then is valid.
     fn stop(&self) -> Stop {
         let token = CancellationToken::new();
         let told = token.clone();
@@ -141,12 +141,12 @@ impl Desk<'_> {
         Stop::new(token, self.handle().clone())
     }
 
-    /// Opens the log that is meant.
+    /// Opens the selected log.
     fn open(&self, log: &LogArgument) -> anyhow::Result<Box<dyn Source>> {
         Ok(source::open(&log.place(self.env)?, self.handle())?)
     }
 
-    /// Opens the log and goes to the part that is meant.
+    /// Opens the log and goes to the selected part.
     fn open_part(&self, part: &Part) -> anyhow::Result<(Box<dyn Source>, Span)> {
         let mut source = self.open(&part.log)?;
         let span = Span::find(&mut *source, part.from, part.to, self.clock.now_ms())?;
@@ -154,11 +154,11 @@ impl Desk<'_> {
     }
 }
 
-/// Shows on a terminal how far a long work is, how fast, and how long it will take; elsewhere nothing.
+/// Progress of a long operation, shown on a terminal only.
 struct Progress(ProgressBar);
 
 impl Progress {
-    /// For a span of a source; looks for its end only if somebody sees it.
+    /// For a span of a source; looks for its end only if it will be shown.
     fn of(source: &mut dyn Source, span: Span) -> Result<Progress, source::Error> {
         if !io::stderr().is_terminal() {
             return Ok(Progress(ProgressBar::hidden()));
@@ -177,7 +177,7 @@ impl Progress {
         Ok(Progress(bar))
     }
 
-    /// The same, unless what is written would stand in its way: stdout is a terminal, too.
+    /// The same, unless stdout is a terminal too, where the output would interfere.
     fn of_output(source: &mut dyn Source, span: Span) -> Result<Progress, source::Error> {
         if io::stdout().is_terminal() {
             return Ok(Progress(ProgressBar::hidden()));
@@ -190,13 +190,13 @@ impl Progress {
         self.0.inc(entries as u64);
     }
 
-    /// It is done; the bar goes.
+    /// Done: removes the bar.
     fn done(&self) {
         self.0.finish_and_clear();
     }
 }
 
-/// Calls `each` with every entry of a span as it is stored, until it says that it has enough.
+/// Calls `each` with every stored entry of a span, until it returns false.
 fn each_stored(
     source: &mut dyn Source,
     span: Span,
@@ -244,17 +244,17 @@ impl Paint {
     }
 }
 
-/// Stdout, gathered.
+/// Stdout, buffered.
 type Output = io::BufWriter<io::StdoutLock<'static>>;
 
-/// Stdout, gathered; a closed pipe is an error that `cli` knows.
+/// Stdout, buffered; a closed pipe is an error that `cli` knows.
 fn out() -> Output {
     io::BufWriter::with_capacity(64 << 10, io::stdout().lock())
 }
 
 /// Writes one JSON object and a line end.
 fn json_line(out: &mut impl Write, value: &impl serde::Serialize) -> anyhow::Result<()> {
-    // As an error of I/O, so that a pipe that was closed is known as one.
+    // As an I/O error, so that a closed pipe is recognised.
     serde_json::to_writer(&mut *out, value).map_err(io::Error::from)?;
     out.write_all(b"\n")?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Which log a command means, and which part of it.
+//! The log that a command reads, and which part of it.
 
 use std::path::{Path, PathBuf};
 
@@ -11,35 +11,35 @@ use crate::{
     replay::{source::Where, span::Moment},
 };
 
-/// Which log, and which part of it.
+/// The log, and which part of it.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Part {
     #[command(flatten)]
     pub(super) log: LogArgument,
-    /// Only what belongs to this room
+    /// Only entries of this room
     #[arg(long)]
     pub(super) room: Option<RoomName>,
-    /// From this time or position on: 2026-11-25T10:00, 2h (ago), 1234
+    /// Start at this time or position: 2026-11-25T10:00, 2h (ago), 1234
     #[arg(long, value_name = "TIME|POSITION")]
     pub(super) from: Option<Moment>,
-    /// Up to this time or position
+    /// Stop after this time or position
     #[arg(long, value_name = "TIME|POSITION")]
     pub(super) to: Option<Moment>,
-    /// For programs: one JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     pub(super) json: bool,
 }
 
-/// Which log.
+/// The log.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct LogArgument {
-    /// A data folder, a Redis (redis://…) or a bundle [default: what the configuration says]
+    /// A data folder, a Redis (redis://…) or a bundle [default: the configured log]
     #[arg(long = "log", value_name = "WHERE")]
     pub(super) place: Option<String>,
 }
 
 impl LogArgument {
-    /// The log that is meant.
+    /// Where the selected log is.
     pub(super) fn place(&self, env: &Env) -> anyhow::Result<Where> {
         let Some(text) = &self.place else {
             let config = Config::load(&Flags::default(), env, Path::new("."))?;
@@ -47,14 +47,14 @@ impl LogArgument {
                 LogKind::Redis(address) => Where::Redis(Box::new(address)),
                 LogKind::File => Where::Folder(config.data),
                 LogKind::Memory => {
-                    return Err(Usage("the configuration says `log = \"memory\"`, which nobody can read from outside; name another with --log".into()).into());
+                    return Err(Usage("the configured log is in memory (`log = \"memory\"`) and cannot be read from outside the server; name another with --log".into()).into());
                 }
             });
         };
         place_of(text, "--log")
     }
 
-    /// For the configured log in a Redis: where the configured node has its checkpoints, if it has some.
+    /// For the configured log in a Redis: where the configured node keeps its checkpoints, if it has any.
     pub(super) fn node_checkpoints(&self, env: &Env) -> Option<PathBuf> {
         let config = Config::load(&Flags::default(), env, Path::new(".")).ok()?;
         let here = matches!(&config.log, LogKind::Redis(_)) && self.place.is_none();
@@ -62,7 +62,7 @@ impl LogArgument {
     }
 }
 
-/// `--from` and `--to` of a command that takes a log whole: refused with the reason, not as words that nobody knows.
+/// `--from` and `--to` of a command that reads the whole log: rejected with the reason, not as unknown flags.
 #[derive(Debug, clap::Args)]
 pub(super) struct Whole {
     #[arg(long, hide = true)]
@@ -72,13 +72,13 @@ pub(super) struct Whole {
 }
 
 impl Whole {
-    /// Refuses what was given of it, and `more` of the kind, with a sentence that says what to do instead.
+    /// Rejects those given, and `more` of the kind, with a sentence that says what to do instead.
     pub(super) fn check(&self, more: bool, why: &str) -> anyhow::Result<()> {
         if more || self.from.is_some() || self.to.is_some() { Err(Usage(why.into()).into()) } else { Ok(()) }
     }
 }
 
-/// The log that a text means: an address, or a path.
+/// The log that a text names: an address, or a path.
 pub(super) fn place_of(text: &str, argument: &str) -> anyhow::Result<Where> {
     if text.contains("://") {
         return match Address::parse(text) {

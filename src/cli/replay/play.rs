@@ -1,4 +1,4 @@
-//! Plays a room from a moment on: its entries at the pace at which they came, or line by line.
+//! Replays a room from a given moment: its entries at their original pace, or line by line.
 
 use antiphon_schemas::{RoomName, Seq, Stored};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -12,13 +12,13 @@ use crate::replay::{
 /// What it waits for between two lines.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum How {
-    /// As much time as passed then, at a speed; whether long silences are kept.
+    /// The original time at a speed; whether long pauses are kept.
     Paced(Speed, bool),
     /// Enter.
     Step,
 }
 
-/// Plays what comes in a room after the source's position, up to `end` or to Ctrl-C. `at_ms` is the moment shown last.
+/// Replays a room after the source's position, up to `end` or Ctrl-C. `at_ms` is the moment shown last.
 pub(super) fn run(
     desk: &Desk<'_>,
     source: &mut dyn Source,
@@ -49,7 +49,7 @@ pub(super) fn run(
                 screen.shortened(was.as_millis() as u64)?;
             }
             let goes_on = match how {
-                // Without a terminal there may be no Enter: then it ends.
+                // Without a terminal there may be no Enter: then stop.
                 How::Step => matches!(interrupt.or(desk.runtime, enter.next_line()), Some(Ok(Some(_)))),
                 How::Paced(..) => interrupt.or(desk.runtime, async { tokio::time::sleep(pause.wait).await }).is_some(),
             };

@@ -1,4 +1,4 @@
-//! `antiphon replay show`: a room as it was at a moment.
+//! `antiphon replay show`: a room as it was at a given moment.
 
 use std::io::Write;
 
@@ -24,13 +24,13 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   antiphon replay show lobby --at 2026-11-25T10:00          the lobby at ten o'clock, UTC
-  antiphon replay show lobby --at 2h --follow --speed 10    and what came then, ten times as fast
+  antiphon replay show lobby --at 2h --follow --speed 10    and what followed, ten times as fast
   antiphon replay show lobby --at 0 --follow --step         from its beginning, line by line with Enter
 
-What was taken back before that moment is hidden, as it was then; what was taken back later is hidden, too, unless
---with-redacted. Played silences are shortened to 5 seconds, and it is said where.";
+Texts redacted before that moment are hidden, as they were then; texts redacted later are hidden too, unless you pass
+--with-redacted. While replaying, pauses are shortened to 5 seconds, which is noted in the output.";
 
-/// A room as it was at a moment, with what was being answered
+/// Show a room as it was, with what was being answered
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Show {
@@ -45,28 +45,28 @@ pub(super) struct Show {
     /// The moment: 2026-11-25T10:00, 2h (ago), 1234 [default: now]
     #[arg(long, alias = "from", value_name = "TIME|POSITION")]
     at: Option<Moment>,
-    /// Play up to this time or position [default: the log's end]
+    /// Replay up to this time or position [default: the log's end]
     #[arg(long, value_name = "TIME|POSITION", requires = "follow")]
     to: Option<Moment>,
-    /// The newest messages: so many
+    /// Number of newest messages to show
     #[arg(short = 'n', long = "count", value_name = "N", default_value_t = 50)]
     count: usize,
-    /// Show also what was taken back since then
+    /// Also show texts redacted since then
     #[arg(long)]
     with_redacted: bool,
-    /// Play from there on
+    /// Replay from there
     #[arg(short, long)]
     follow: bool,
-    /// How fast: 1 is as it was, 10 ten times as fast, max without waiting
+    /// Speed: 1 is the original pace, 10 ten times as fast, max without pauses
     #[arg(long, default_value = "1", requires = "follow")]
     speed: Speed,
-    /// Keep silences as long as they were
+    /// Keep pauses at their original length
     #[arg(long, requires = "follow")]
     gaps: bool,
     /// Wait for Enter before each line instead
     #[arg(long, requires = "follow", conflicts_with_all = ["speed", "gaps"])]
     step: bool,
-    /// For programs: one JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
 }
@@ -83,12 +83,12 @@ impl Show {
         let mut then = RoomThen::new(source.epoch(), room.clone(), self.count);
         let (mut hidden, mut append) = (Hidden::default(), None);
         source.seek(Seq::ZERO)?;
-        // To the end: what was hidden later is hidden now.
+        // Up to the end, because texts hidden later are hidden now.
         let whole = Span { after: Seq::ZERO, until: None };
         let progress = Progress::of(&mut *source, whole)?;
         each_stored(&mut *source, whole, &progress, |stored| {
             if stored.seq() > until {
-                // An append is one moment: nobody saw an answer whose question was still open.
+                // An append is atomic: nobody ever saw an answer whose question was still open.
                 if append.is_none_or(|append| stored.request() != append) {
                     append = None;
                     hidden.apply(stored);
@@ -179,12 +179,12 @@ impl Screen {
         format!("{at}  {name}{asks}: {text}{ended}")
     }
 
-    /// Whether somebody sees something of an entry: each but those that only close what another says.
+    /// Whether an entry is visible: all but those that only complete another one.
     pub(super) fn shows(&self, event: &Event) -> bool {
         self.json || !matches!(event, Event::MessageCompleted(_))
     }
 
-    /// An entry of the room, as it is played.
+    /// An entry of the room, while replaying.
     pub(super) fn entry(&mut self, mut entry: Entry) -> anyhow::Result<()> {
         let hidden = self.hidden.hide(&mut entry);
         if self.json {
@@ -206,7 +206,7 @@ impl Screen {
         Ok(())
     }
 
-    /// A silence that was cut.
+    /// A shortened pause.
     pub(super) fn shortened(&mut self, was_ms: u64) -> anyhow::Result<()> {
         if !self.json {
             let words = format!("    … {} of silence, shortened to 5 s", duration(was_ms));

@@ -1,4 +1,4 @@
-//! `antiphon replay stats`: how answers went, in numbers.
+//! `antiphon replay stats`: statistics of answers.
 
 use std::io::Write;
 
@@ -19,15 +19,15 @@ Examples:
   antiphon replay stats --by hour --from 1d      the last day, hour by hour
   antiphon replay stats --by model --json | jq '{model: .key, p95: .first_token.p95_ms}'
 
-Counted is what was asked within the part of the log, and what the part tells of it. Percentiles are within 1 %.";
+Covers questions asked within the range, and what happened to them there. Percentiles are accurate to 1 %.";
 
-/// Waiting times, first words, totals and failures, by bot, room, hour, model or worker
+/// Report waiting times, first words, totals and failures, by bot, room, hour, model or worker
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Stats {
     #[command(flatten)]
     part: Part,
-    /// What is told apart
+    /// Group by
     #[arg(long, value_enum, default_value_t = By::Bot)]
     by: By,
 }
@@ -63,7 +63,7 @@ impl By {
     }
 }
 
-/// Names of models and workers are as long as somebody likes.
+/// Names of models and workers have no practical limit.
 const NAME_CHARS_MAX: usize = 60;
 
 impl Stats {
@@ -113,7 +113,7 @@ fn as_json(by: By, key: &str, series: &Series) -> serde_json::Value {
 fn write(out: &mut impl Write, by: By, rows: &[(String, &Series)]) -> anyhow::Result<()> {
     let paint = Paint::stdout();
     if rows.is_empty() {
-        writeln!(out, "nothing was asked")?;
+        writeln!(out, "no questions were asked")?;
         return Ok(());
     }
     let mut counts = Table::new(&[

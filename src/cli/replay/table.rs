@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::Paint;
 
-/// Rows of cells; the first column is flush left, the others flush right.
+/// Rows of cells; the first column is left-aligned, the others right-aligned.
 pub(super) struct Table {
     rows: Vec<Vec<String>>,
 }

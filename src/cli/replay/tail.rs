@@ -1,4 +1,4 @@
-//! `antiphon replay tail`: the newest entries, and those that come.
+//! `antiphon replay tail`: prints the newest entries, and follows new ones.
 
 use super::{
     Desk, Part,
@@ -12,14 +12,14 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  antiphon replay tail -f                              what happens
+  antiphon replay tail -f                              follow the log
   antiphon replay tail -n 5 --kind message.failed,message.dead
                                                        the last five failures
   antiphon replay tail -f --room lobby --json          a room's entries for a program
 
-With --follow it ends with Ctrl-C. A Redis wakes it; the files of a data folder are looked at 20 times a second.";
+With --follow, stop it with Ctrl-C. A Redis wakes it; the files of a data folder are checked 20 times a second.";
 
-/// The newest entries, and with --follow those that come
+/// Print the newest entries, and with --follow new ones as they arrive
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Tail {
@@ -27,10 +27,10 @@ pub(super) struct Tail {
     part: Part,
     #[command(flatten)]
     wanted: Wanted,
-    /// How many
+    /// Number of entries
     #[arg(short = 'n', long = "count", value_name = "N", default_value_t = 20)]
     count: usize,
-    /// Then follow what comes
+    /// Then follow new entries
     #[arg(short, long)]
     follow: bool,
 }

@@ -1,4 +1,4 @@
-//! `antiphon replay verify`: whether the log is what it was and what it may be.
+//! `antiphon replay verify`: checks the log's integrity.
 
 use std::{
     fs,
@@ -22,31 +22,31 @@ use crate::{
     },
 };
 
-/// From this many entries on the report says how fast they were verified.
+/// The report states the speed from this many entries on.
 const RATED_MIN: u64 = 100_000;
 
 const EXAMPLES: &str = "\
 Examples:
-  antiphon replay verify                              the log of the configuration
+  antiphon replay verify                              the configured log
   antiphon replay verify --log export.antiphon --json
   antiphon replay verify --against kept-elsewhere.checkpoint
 
-Exit code 1 if anything is not as it must be; the first line names the first entry. The log is always read whole; --from, --to
-and --room say which findings are shown.";
+Exit code 1 if anything is wrong; the first line names the first entry. The whole log is always read; --from, --to and --room
+only select which findings are shown.";
 
-/// Whether the log is what it was: every rule of it, and what its notary has signed
+/// Check the log's integrity: its rules and its signed checkpoints
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Verify {
     #[command(flatten)]
     part: Part,
-    /// A checkpoint that was kept elsewhere: a file, or `-` for stdin; may be given several times
+    /// A checkpoint kept elsewhere: a file, or `-` for stdin; repeatable
     #[arg(long, value_name = "FILE")]
     against: Vec<PathBuf>,
-    /// The notary's key that you noted when the server started, or a file that holds it [default: the one beside the log]
+    /// The notary's key that you noted when the server started, or a file with it [default: the one beside the log]
     #[arg(long = "key", value_name = "KEY|FILE")]
     keys: Vec<String>,
-    /// The folder `checkpoints` of a node, for a log in Redis
+    /// A node's `checkpoints` folder, for a log in Redis
     #[arg(long, value_name = "FOLDER")]
     checkpoints: Option<PathBuf>,
 }
@@ -62,7 +62,7 @@ impl Verify {
         let witness = self.witness()?;
         let mut report = verify(&mut *source, &witness, |entries| progress.more(entries))?;
         progress.done();
-        // What is about no entry, such as a note that cannot be trusted, is about all of them.
+        // A finding about no entry, such as a note that cannot be trusted, concerns all of them.
         report
             .findings
             .retain(|f| f.at == Seq::ZERO || f.at > span.after && span.until.is_none_or(|until| f.at <= until));
@@ -107,7 +107,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))
 }
 
-/// A log whose checkpoints lie elsewhere.
+/// A log whose checkpoints are stored elsewhere.
 struct WithCheckpoints {
     source: Box<dyn Source>,
     folder: PathBuf,
@@ -159,7 +159,7 @@ fn print(out: &mut impl Write, shown: &str, report: &Report, seconds: f64) -> an
         n => format!("{n} findings"),
     };
     writeln!(out, "{}: {}", shown, paint.bold(&verdict))?;
-    // Of less, the start of the program would be measured.
+    // With fewer entries this would measure the program's startup.
     let rate = match report.tail.0 {
         entries if entries < RATED_MIN => String::new(),
         entries => format!(" ({:.0} k/s)", entries as f64 / seconds.max(1e-9) / 1e3),
@@ -167,7 +167,7 @@ fn print(out: &mut impl Write, shown: &str, report: &Report, seconds: f64) -> an
     if let Some(entries) = report.part {
         writeln!(
             out,
-            "  entries     {entries}, a part of the log up to position {}: held to what was signed, not to the rules",
+            "  entries     {entries}, a part of the log up to position {}: checked against what was signed, not against the rules",
             report.tail
         )?;
     } else {
@@ -175,7 +175,7 @@ fn print(out: &mut impl Write, shown: &str, report: &Report, seconds: f64) -> an
         writeln!(out, "  messages    {}, of which {} wait for an answer", report.messages, report.open_count)?;
     }
     match (report.agreed, report.keys.first()) {
-        (0, None) => writeln!(out, "  checkpoints none beside the log: only its rules were looked at")?,
+        (0, None) => writeln!(out, "  checkpoints none beside the log: only its rules were checked")?,
         (agreed, key) => {
             let unsigned = report.tail.0 - report.signed.min(report.tail.0);
             writeln!(
@@ -185,7 +185,7 @@ fn print(out: &mut impl Write, shown: &str, report: &Report, seconds: f64) -> an
             )?;
             if let Some(key) = key {
                 let note =
-                    if report.own_keys { " (as it lies beside the log: compare it with what you noted)" } else { "" };
+                    if report.own_keys { " (found beside the log: compare it with the key you noted)" } else { "" };
                 writeln!(out, "  key         {key}{note}")?;
             }
         }

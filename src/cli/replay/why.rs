@@ -1,4 +1,4 @@
-//! `antiphon replay why`: one message's life.
+//! `antiphon replay why`: traces one message.
 
 use std::io::{IsTerminal, Write};
 
@@ -26,18 +26,17 @@ Examples:
   antiphon replay why 0192f0c1-8b7e-7cc3-98a4-3a5e1c0d9f10          by the id of the question, or of its reply
   antiphon replay why 0192f0c1-8b7e-7cc3-98a4-3a5e1c0d9f10 --json | jq .legs
 
-Ids stand in `antiphon replay cat`, in the page's address of a message, and in the answer to a post.";
+You find ids in `antiphon replay cat`, in a message's link, in the monitor, and in the response to a post.";
 
-/// Why it takes no part.
-const WHOLE: &str =
-    "`why` follows one message through the whole log, wherever it is: leave --room, --from and --to out";
+/// Why it rejects ranges.
+const WHOLE: &str = "`why` always reads the whole log: omit --room, --from and --to";
 
-/// Columns of the picture of the legs.
+/// Width of the drawing of the legs.
 const BAR: usize = 40;
-/// How many ids of a list are written; a number stands for the rest.
+/// How many ids of a list are shown; the rest are counted.
 const IDS_MAX: usize = 3;
 
-/// One message's life: what it waited behind, who answered it, with which model, and how long each part took
+/// Trace one message: what it waited behind, who answered it, with which model, and how long each step took
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Why {
@@ -49,7 +48,7 @@ pub(super) struct Why {
     whole: Whole,
     #[arg(long, hide = true)]
     room: Option<String>,
-    /// For programs: one JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
@@ -59,7 +58,7 @@ impl Why {
         self.whole.check(self.room.is_some(), WHOLE)?;
         let mut source = desk.open(&self.log)?;
         let Some(mut life) = search(&mut *source, self.message)? else {
-            complain(&format!("{} does not speak of {}", source.shown(), self.message));
+            complain(&format!("no message {} in {}", self.message, source.shown()));
             return Ok(FAILED);
         };
         if let Some(last) = life.last_wait() {
@@ -83,7 +82,7 @@ impl Why {
     }
 }
 
-/// The first walk; a second one if the id is that of a reply.
+/// The first pass; a second one if the id is that of a reply.
 fn search(source: &mut dyn Source, mut id: MessageId) -> anyhow::Result<Option<Life>> {
     let whole = Span { after: Seq::ZERO, until: None };
     loop {
@@ -167,10 +166,10 @@ fn what(life: &Life, entry: &Entry) -> String {
             format!("claimed by {worker} for {}, try {}, fence {}, lease {lease}", e.bot, e.attempt, entry.header.seq)
         }
         Event::MessageReleased(e) => match &*e.reason {
-            release::LEASE_OVER => "taken from a worker that was not heard of any more (lease-over)".into(),
+            release::LEASE_OVER => "taken from a worker whose lease expired (lease-over)".into(),
             release::RETRY_DUE => "waits again: the next try is due".into(),
             release::RETRY_ASKED => "waits again: somebody asked for another try".into(),
-            release::RESTARTED => "waits again: the server that held it has started anew".into(),
+            release::RESTARTED => "waits again: the server that held it has restarted".into(),
             release::GOODBYE => "waits again: the worker gave it back".into(),
             release::RESTORED => "waits again: the store had lost its end".into(),
             other => format!("waits again: {}", plain(other, 80)),
@@ -199,7 +198,7 @@ fn what(life: &Life, entry: &Entry) -> String {
     }
 }
 
-/// Further lines below an entry.
+/// Detail lines below an entry.
 fn details(life: &Life, entry: &Entry) -> Vec<String> {
     let mut lines: Vec<_> = life.waits.get(&entry.header.seq).map(waits).into_iter().collect();
     match &entry.event {
@@ -244,7 +243,7 @@ fn made(made: &Made) -> Vec<String> {
     lines
 }
 
-/// The legs below each other, each as long as its share of the whole.
+/// The legs, one per line, each as long as its share of the total.
 fn picture(way: &Way) -> Vec<String> {
     let (begin_ms, total) = (way.legs.first().map_or(0, |leg| leg.from_ms), way.total_ms().max(1));
     let column = |ms: u64| (u128::from(ms) * BAR as u128 / u128::from(total)) as usize;
@@ -258,7 +257,7 @@ fn picture(way: &Way) -> Vec<String> {
     way.legs.iter().map(line).collect()
 }
 
-/// What the old system wrote below each answer.
+/// The line that the predecessor of this system wrote below each answer.
 fn last_line(life: &Life) -> String {
     let asker = life.entries.iter().find_map(|entry| match &entry.event {
         Event::MessagePosted(e) => Some(e.author.kind),

@@ -55,7 +55,7 @@ fn rooms(text: &str) -> Result<Vec<(RoomName, From)>, Problem> {
         let (name, cursor) = part.split_once('@').map_or((part, None), |(name, cursor)| (name, Some(cursor)));
         let room = RoomName::new(name).map_err(|why| Problem::bad("bad-room", why.to_string()))?;
         if found.iter().any(|(other, _)| *other == room) {
-            return Err(bad(format!("`rooms` names `{room}` twice; name each room once")));
+            return Err(bad(format!("`rooms` names `{room}` twice; name each room only once")));
         }
         let from = match cursor.map(str::parse::<Cursor>) {
             None => From::Now,
@@ -66,7 +66,7 @@ fn rooms(text: &str) -> Result<Vec<(RoomName, From)>, Problem> {
     }
     if found.len() > ROOMS_MAX {
         return Err(bad(format!(
-            "`rooms` names {} rooms, and a stream has {ROOMS_MAX} at most; open another",
+            "`rooms` names {} rooms, but a stream carries at most {ROOMS_MAX}; open another stream",
             found.len()
         )));
     }

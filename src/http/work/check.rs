@@ -33,7 +33,7 @@ pub(in crate::http) fn worker(caller: &Caller, name: &str) -> Result<Arc<str>, P
 
 pub(super) fn bots(app: &App, caller: &Caller, names: &[String]) -> Result<Arc<[BotName]>, Problem> {
     if names.is_empty() || names.len() > BOTS_MAX {
-        return Err(Problem::bad("bad-bots", format!("`bots` has 1 to {BOTS_MAX} names of bots")));
+        return Err(Problem::bad("bad-bots", format!("`bots` must have 1 to {BOTS_MAX} names of bots")));
     }
     let bot = |name: &String| {
         let bot = BotName::new(name).map_err(|_| unknown_bot(name))?;
@@ -46,7 +46,7 @@ pub(super) fn bots(app: &App, caller: &Caller, names: &[String]) -> Result<Arc<[
 pub(super) fn unknown_bot(name: &str) -> Problem {
     Problem::bad(
         "unknown-bot",
-        format!("there is no bot `{name}`; GET /api/work/bots lists those that you may answer for"),
+        format!("there is no bot `{name}`; GET /api/work/bots lists the bots you may answer for"),
     )
 }
 
@@ -61,7 +61,10 @@ pub(super) fn is_stage(stage: &str) -> bool {
 
 pub(super) fn check_text(text: &str) -> Result<(), Problem> {
     if text.is_empty() {
-        return Err(Problem::bad("empty-text", "`text` is empty; if there is no answer, say `fail` with the reason"));
+        return Err(Problem::bad(
+            "empty-text",
+            "`text` must not be empty; if there is no answer, call `fail` with the reason",
+        ));
     }
     check_characters(text)
 }
@@ -71,7 +74,7 @@ pub(super) fn check_characters(text: &str) -> Result<(), Problem> {
         return Err(Error::ReplyTooLong.into());
     }
     if text.contains('\0') {
-        return Err(Problem::bad("bad-text", "the text holds a NUL character; take it out"));
+        return Err(Problem::bad("bad-text", "the text must not contain a NUL character"));
     }
     Ok(())
 }
@@ -79,7 +82,7 @@ pub(super) fn check_characters(text: &str) -> Result<(), Problem> {
 /// What a worker says about how it made an answer: bounded, and of the right form.
 pub(super) fn check_made(body: &CompleteWork) -> Result<(), Problem> {
     if !matches!(body.finish.as_str(), "stop" | "length") {
-        let detail = "`finish` is `stop` or `length`; an answer that ended otherwise is not whole, so say `fail` with the reason";
+        let detail = "`finish` must be `stop` or `length`; an answer that ended otherwise is incomplete, so call `fail` with the reason";
         return Err(Problem::bad("bad-finish", detail));
     }
     let options =

@@ -201,9 +201,9 @@ pub(super) fn redo(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
             disk.sync_folder(folder)?;
             intent.write()?;
             intent.sync()?;
-            tracing::info!(records = intent.len(), "finished an erasure that the last stop had broken off");
+            tracing::info!(records = intent.len(), "finished an erasure that was interrupted by the last stop");
         } else {
-            tracing::warn!("`{NAME}` speaks of segments that are not there; it is passed over");
+            tracing::warn!("`{NAME}` names segments that do not exist; ignoring it");
         }
     }
     finish(disk, folder)

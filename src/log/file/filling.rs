@@ -92,12 +92,9 @@ fn begin(disk: &dyn Disk, folder: &Path, epoch: Epoch, go_on: GoOn) -> Result<bo
     let refused = |why| Err(OpenError::NotFillable { folder: folder.into(), why });
     let was_whole = match Meta::load(disk, folder) {
         Ok(Some(meta)) if meta.epoch() != epoch => {
-            return refused(format!(
-                "the log in it has the epoch {}, what is to be brought in has {epoch}",
-                meta.epoch()
-            ));
+            return refused(format!("the log in it has epoch {}, the one to copy has {epoch}", meta.epoch()));
         }
-        Ok(Some(_)) if !marked && go_on == GoOn::HalfFilled => return refused("there is a log in it".into()),
+        Ok(Some(_)) if !marked && go_on == GoOn::HalfFilled => return refused("it already contains a log".into()),
         Ok(Some(_)) => !marked,
         Ok(None) => {
             let mine = |name: &&str| NOTHING.contains(name) || marked && BEGINNING.contains(name);

@@ -56,10 +56,10 @@ impl History {
             }
             Err(MetaError::Io(error)) => return Err(Error::Io(format!("{}: {error}", place()))),
             Err(MetaError::Damaged) => {
-                return Err(Error::Damaged { place: place(), why: "it is not what was written".into() });
+                return Err(Error::Damaged { place: place(), why: "it is damaged".into() });
             }
             Err(MetaError::Version(found)) => {
-                let why = format!("format version {found}, this program knows {FORMAT}");
+                let why = format!("format version {found}, this program supports {FORMAT}");
                 return Err(Error::Damaged { place: place(), why });
             }
         };
@@ -302,7 +302,7 @@ impl History {
             None if seq == Seq(1) => Ok(None),
             None => Err(Error::Damaged {
                 place: format!("`{}`", self.folder.join(FOLDER).display()),
-                why: format!("the segment that begins with position 1 is not there, nor any with position {seq}"),
+                why: format!("the segment that begins with position 1 is missing, and so is any with position {seq}"),
             }),
         }
     }

@@ -163,7 +163,7 @@ impl FileLog {
         if recovery.cut_bytes > 0 {
             tracing::warn!(
                 bytes = recovery.cut_bytes,
-                "cut a write that the last stop had torn; it was never acknowledged"
+                "removed an incomplete write of the last run; it was never acknowledged"
             );
         }
         if let Some(salvaged) = &recovery.salvaged {

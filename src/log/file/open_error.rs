@@ -32,10 +32,10 @@ pub enum OpenError {
         why: String,
     },
     /// Entries of another log are being brought in, or that broke off.
-    #[error("the data folder `{}` is only half filled: let `antiphon replay load` or `into` go on to their end, or remove the folder", .0.display())]
+    #[error("the data folder `{}` is incomplete: let `antiphon replay load` or `into` finish, or remove the folder", .0.display())]
     HalfFilled(PathBuf),
     /// It cannot be filled: something is there that may not be added to.
-    #[error("`{}` cannot be filled: {why}; name a folder that is empty or not there yet", folder.display())]
+    #[error("`{}` cannot be filled: {why}; name a folder that is empty or does not exist", folder.display())]
     NotFillable {
         /// The data folder.
         folder: PathBuf,
@@ -43,7 +43,7 @@ pub enum OpenError {
         why: String,
     },
     /// Another version of this program wrote it.
-    #[error("`{}` has format version {found}, this program knows {known}; use the version of antiphon that wrote it", file.display())]
+    #[error("`{}` has format version {found}, but this program supports {known}; use the version of Antiphon that wrote it", file.display())]
     OtherVersion {
         /// The file.
         file: PathBuf,

@@ -127,7 +127,7 @@ fn find_meta(disk: &dyn Disk, folder: &Path, may_salvage: bool, fresh: Epoch) ->
         Err(MetaError::Version(found)) => return Err(OpenError::OtherVersion { file: file(), found, known: FORMAT }),
         Err(MetaError::Io(source)) => return Err(OpenError::Io { file: file(), source }),
         Err(MetaError::Damaged) if !may_salvage => {
-            return Err(OpenError::Damaged { file: file(), offset: 0, why: "it is not what was written".into() });
+            return Err(OpenError::Damaged { file: file(), offset: 0, why: "it is damaged".into() });
         }
         Ok(None) | Err(MetaError::Damaged) => {}
     }

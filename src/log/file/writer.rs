@@ -107,7 +107,7 @@ impl Writer {
                     queue.undo(&self.durable, &mut group, &error);
                 }
                 Err(error) => {
-                    tracing::error!(%error, "the log takes no more writes until a restart");
+                    tracing::error!(%error, "the log accepts no more writes until a restart");
                     queue.end(error.clone());
                     group.into_iter().for_each(|call| call.refuse(error.clone()));
                     return;
@@ -145,7 +145,7 @@ impl Writer {
         self.meta = meta;
         let below = self.reader.begin_at(base);
         if let Err(error) = trimming::remove(&*self.disk, &self.folder, &below) {
-            tracing::warn!(%error, "segments that were trimmed are still there; the next start removes them");
+            tracing::warn!(%error, "trimmed segments could not be removed; the next start removes them");
         }
         Ok(base)
     }
@@ -275,7 +275,7 @@ impl Writer {
 fn tell<T>(queue: &Queue, answer: Answer<T>, result: Result<T, Error>) -> Result<(), Error> {
     let poisoned = result.as_ref().err().filter(|error| matches!(error, Error::Poisoned(_))).cloned();
     if let Some(error) = &poisoned {
-        tracing::error!(%error, "the log takes no more writes until a restart");
+        tracing::error!(%error, "the log accepts no more writes until a restart");
         queue.end(error.clone());
     }
     drop(answer.send(result));

@@ -108,7 +108,7 @@ impl Address {
         let port = if kind == "sentinel" { SENTINEL_PORT } else { PORT };
         let mut hosts = hosts.split(',').map(|host| Host::parse(host, port)).collect::<Result<Vec<_>, _>>()?;
         if hosts.len() > HOSTS_MAX {
-            return Err(format!("names {} hosts; {HOSTS_MAX} are enough to find the others", hosts.len()));
+            return Err(format!("names {} hosts; {HOSTS_MAX} are enough to discover the others", hosts.len()));
         }
         let (route, db) = match kind {
             "" if hosts.len() > 1 => {
@@ -274,14 +274,14 @@ impl Query {
                 "ca" => query.ca = some(value)?.map(PathBuf::from),
                 "cert" => query.cert = some(value)?.map(PathBuf::from),
                 "key" => query.key = some(value)?.map(PathBuf::from),
-                _ => return Err("has an unknown word behind `?`; there are ns, ca, cert, key, sentinel_user and sentinel_password, and a `?` in a password is written %3F".into()),
+                _ => return Err("has an unknown parameter after `?`; known are ns, ca, cert, key, sentinel_user and sentinel_password, and a `?` in a password is written %3F".into()),
             }
         }
         let fits = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
         match &query.namespace {
-            Some(ns) if ns.len() > NAMESPACE_BYTES_MAX || !ns.chars().all(fits) => Err(format!(
-                "has a namespace that cannot stand in a key; ns has 1-{NAMESPACE_BYTES_MAX} of A-Z a-z 0-9 - _ . :"
-            )),
+            Some(ns) if ns.len() > NAMESPACE_BYTES_MAX || !ns.chars().all(fits) => {
+                Err(format!("has an invalid namespace; ns must have 1-{NAMESPACE_BYTES_MAX} of A-Z a-z 0-9 - _ . :"))
+            }
             _ => Ok(query),
         }
     }
@@ -378,7 +378,7 @@ mod tests {
             ("redis://u:hush%e9@h", "%25"),
             ("redis://u:hush?h", "%3F"),
             ("redis://u:hush@h?db=1", "%3F"),
-            ("redis://u:hush@h?ns={x}", "cannot stand in a key"),
+            ("redis://u:hush@h?ns={x}", "invalid namespace"),
             ("redis://u:hush@h?sentinel_user=x", "redis+sentinel://"),
             ("redis://u:hush@h?ca=/a", "rediss://"),
             ("rediss://u:hush@h?cert=/a", "belong together"),

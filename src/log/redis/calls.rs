@@ -60,7 +60,7 @@ impl Inner {
                 Answer::OtherSession => {
                     let node = &self.node;
                     return Err(link.fail(format!(
-                        "another process began to append as node `{node}`, or the store lost its meta; every node needs its own name"
+                        "another process is appending as node `{node}`, or the store lost its meta; give every node its own name"
                     )));
                 }
             }

@@ -99,9 +99,10 @@ async fn in_cluster(address: &Address, nodes: &[Host], response_timeout: Duratio
         let asked = async {
             let mut asked = open(address, node, ASK_MAX).await?;
             let ranges: Vec<Value> = ask(&mut asked, cmd("CLUSTER").arg("SLOTS")).await?;
-            let owner = ranges.iter().find_map(|range| owner(range, slot, node)).ok_or_else(|| {
-                no_master(&asked.at, format!("no node has slot {slot}, where the keys of the log lie"))
-            })?;
+            let owner = ranges
+                .iter()
+                .find_map(|range| owner(range, slot, node))
+                .ok_or_else(|| no_master(&asked.at, format!("no node has slot {slot}, which holds the log's keys")))?;
             open(address, &owner, response_timeout).await
         };
         match asked.await {

@@ -202,7 +202,7 @@ fn refused(link: &Link, mut values: Vec<Value>) -> Error {
         Some(3) => {
             let node = said.split('/').next().unwrap_or_default();
             Error::Full(format!(
-                "node `{node}` is copying the log to erase something; this one starts when that is done"
+                "node `{node}` is already copying the log to erase something; this erasure starts when it has finished"
             ))
         }
         Some(4) => Error::Io(format!("the log cannot be copied to erase something: {said}")),

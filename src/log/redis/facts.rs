@@ -189,8 +189,8 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut find = |level, code, text: String, mend| findings.push(Finding { level, code, text, mend });
     if facts.replica {
-        let mend = "give the address of its master, or of the sentinels or the cluster";
-        find(Level::Refuse, "replica", "it is a replica and takes no writes".into(), mend);
+        let mend = "use the address of its master, or of the sentinels or the cluster";
+        find(Level::Refuse, "replica", "it is a replica and accepts no writes".into(), mend);
     }
     let (product, min) = if facts.valkey { ("Valkey", VALKEY_MIN) } else { ("Redis", REDIS_MIN) };
     match facts.version {
@@ -199,39 +199,41 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
             find(Level::Refuse, "version", text, "install a newer one");
         }
         Some(version) => holes(facts, product, version, &mut find),
-        None => find(Level::Note, "silent", "it does not say what it is".into(), "let the user of the log run INFO"),
+        None => {
+            find(Level::Note, "silent", "it does not report its version".into(), "allow the log's user to run INFO")
+        }
     }
     if let Some(policy) = &facts.policy {
         let text = |evil| format!("maxmemory-policy is {policy}: {evil}");
         if policy.starts_with("allkeys-") {
-            let evil = text("when memory is short, the log itself is deleted");
+            let evil = text("when memory runs out, the log itself is deleted");
             find(Level::Refuse, "eviction", evil, "CONFIG SET maxmemory-policy noeviction, and in redis.conf");
         } else if policy != "noeviction" {
-            let evil = text("the log has no expiry and is safe, but one word more and it is not");
+            let evil = text("the log has no expiry and is safe, but a small change of the policy would delete it");
             find(Level::Warn, "eviction", evil, "CONFIG SET maxmemory-policy noeviction, and in redis.conf");
         }
     }
     if facts.disk_fails {
-        let text = "its last write to disk failed, and then it takes no more writes".into();
-        find(Level::Warn, "disk", text, "see its log file and make room");
+        let text = "its last write to disk failed, so it accepts no more writes".into();
+        find(Level::Warn, "disk", text, "check its log file and free some space");
     }
     if facts.appendonly == Some(false) {
-        let text = "appendonly is no: a restart of it loses what came after its last snapshot".into();
+        let text = "appendonly is no: if it restarts, everything after its last snapshot is lost".into();
         find(Level::Warn, "not-kept", text, "CONFIG SET appendonly yes and appendfsync always, and in redis.conf");
     } else if let Some(fsync) = facts.appendfsync.as_deref().filter(|fsync| *fsync != "always") {
-        let text = format!("appendfsync is {fsync}: a power cut loses what was acknowledged last");
+        let text = format!("appendfsync is {fsync}: a power failure loses the posts acknowledged last");
         find(Level::Warn, "fsync", text, "CONFIG SET appendfsync always, and in redis.conf");
     } else if facts.no_fsync_on_rewrite == Some(true) {
-        let text = "no-appendfsync-on-rewrite is yes: while the file is rewritten nothing is synced".into();
+        let text = "no-appendfsync-on-rewrite is yes: nothing is synced while the file is rewritten".into();
         find(Level::Warn, "fsync", text, "CONFIG SET no-appendfsync-on-rewrite no, and in redis.conf");
     }
     match (facts.maxmemory, facts.used) {
         (Some(0), _) => {
-            let text = "maxmemory is not set: it grows until the system ends it".into();
+            let text = "maxmemory is not set: it grows until the system kills it".into();
             find(Level::Warn, "memory", text, "CONFIG SET maxmemory to what the machine can spare, and in redis.conf");
         }
         (Some(most), Some(used)) if used.saturating_mul(100) / most > USED_PERCENT_WARN => {
-            let text = format!("{} % of maxmemory is in use; when it is full, no post is taken", used * 100 / most);
+            let text = format!("{} % of maxmemory is in use; when it is full, posts are rejected", used * 100 / most);
             find(Level::Warn, "memory", text, "raise maxmemory");
         }
         _ => {}
@@ -243,7 +245,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
     }
     if facts.ping > PING_WARN {
         let text = format!("a round trip takes {} ms, and every post waits for one", facts.ping.as_millis());
-        find(Level::Warn, "slow", text, "run this node nearer to it, or see what it is busy with (SLOWLOG GET)");
+        find(Level::Warn, "slow", text, "run this node closer to it, or check what keeps it busy (SLOWLOG GET)");
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     findings
@@ -258,17 +260,20 @@ fn holes(
 ) {
     let lua = if facts.valkey { &LUA_FIXED_VALKEY[..] } else { &LUA_FIXED[..] };
     if version < Version(7, 2, 0) {
-        let text = format!("{product} {version} gets no fixes any more but those of your distribution");
+        let text = format!("{product} {version} no longer gets fixes except from your distribution");
         find(Level::Note, "patches", text, "keep its package up to date, or use a newer line");
     } else if !version.has(lua) {
-        let text = format!("{product} {version} has CVE-2025-49844: who may run scripts may take the machine");
+        let text =
+            format!("{product} {version} has CVE-2025-49844: a user who may run scripts may take over the machine");
         find(Level::Warn, "patches", text, "install the newest patch of its line");
     }
     if facts.evicts_clients == Some(true) {
         let unsafe_too = !facts.valkey && version >= Version(7, 2, 0) && !version.has(&UNBLOCK_FIXED);
         let text = match unsafe_too {
             true => format!("maxmemory-clients is set, and with it {product} {version} has CVE-2026-23479"),
-            false => "maxmemory-clients is set: the log's readers may be cut when many bytes wait for them".into(),
+            false => {
+                "maxmemory-clients is set: the log's readers may be disconnected when much data waits for them".into()
+            }
         };
         find(Level::Warn, "clients", text, "CONFIG SET maxmemory-clients 0, and in redis.conf");
     }
@@ -278,19 +283,19 @@ fn holes(
 pub fn durability(facts: &Facts) -> String {
     let kept = match (facts.appendonly, facts.appendfsync.as_deref()) {
         (Some(false), _) => {
-            "in the memory of Redis only; if it restarts, what came after its last snapshot is lost (appendonly no)"
+            "only in the memory of Redis; if it restarts, everything after its last snapshot is lost (appendonly no)"
         }
         (Some(true), Some("always")) if facts.no_fsync_on_rewrite == Some(true) => {
             "on the disk of Redis, except while it rewrites its file (no-appendfsync-on-rewrite yes)"
         }
         (Some(true), Some("always")) => "on the disk of Redis (appendfsync always)",
         (Some(true), Some("everysec")) => {
-            "in Redis; a power cut there loses the last second or two (appendfsync everysec)"
+            "in Redis; a power failure there loses the last second or two (appendfsync everysec)"
         }
         (Some(true), Some("no")) => {
-            "in Redis; a power cut there loses what its system had not written (appendfsync no)"
+            "in Redis; a power failure there loses what its system had not written yet (appendfsync no)"
         }
-        _ => "in Redis; how well it keeps it, this server does not say",
+        _ => "in Redis; this server does not report how safely it is stored",
     };
     match facts.replicas {
         Some(1..) => format!("{kept}; a failover loses what its replicas did not have yet"),

@@ -90,7 +90,7 @@ impl Filling {
             let answer = self.ask(&load_call(&self.keys, &self.writer, &part)).await?;
             match number(&answer, 0) {
                 Some(0) => self.tail = last,
-                Some(1 | 2) => return Err(Error::Invalid("another process has begun to fill it".into())),
+                Some(1 | 2) => return Err(Error::Invalid("another process has started to fill it".into())),
                 _ => {
                     let (first, tail) = (part[0].header.seq, number(&answer, 1).unwrap_or(0));
                     return Err(Error::Invalid(format!("entry {first} cannot follow entry {tail}")));
@@ -117,15 +117,15 @@ impl Filling {
         Err(Error::Invalid(match number(&answer, 0) {
             Some(0) => return Ok(number(&answer, 1) == Some(1)),
             Some(1) => {
-                format!("it has a log of the epoch {}, what is to be brought in has {}", named(), self.writer.epoch)
+                format!("it has a log with epoch {}, the one to copy has {}", named(), self.writer.epoch)
             }
             Some(2) => format!(
-                "the node `{}` has begun a log there; stop its nodes and delete the keys that begin with `{}`, or take another ?ns=",
+                "the node `{}` has begun a log there; stop its nodes and delete the keys that begin with `{}`, or use another ?ns=",
                 named(),
                 self.keys.log.trim_end_matches("log")
             ),
-            Some(3) => "there is a log in it already".into(),
-            _ => "another process fills it".into(),
+            Some(3) => "it already contains a log".into(),
+            _ => "another process is filling it".into(),
         }))
     }
 

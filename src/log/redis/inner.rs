@@ -85,7 +85,9 @@ impl Inner {
         }
         self.link().ok_or_else(|| match &*self.access.borrow() {
             Access::Away { why } => Error::Away(why.clone()),
-            Access::Empty => Error::Away("the store is empty; put the data back, or accept the empty store".into()),
+            Access::Empty => {
+                Error::Away("the store is empty; put the data back, or run `antiphon accept-empty-store`".into())
+            }
             Access::Open { .. } => Error::Away("it is opening".into()),
         })
     }
@@ -111,10 +113,10 @@ impl Inner {
             if news {
                 match &access {
                     Access::Open { epoch } => tracing::info!(%epoch, tail = self.cache.tail().0, "the log is open"),
-                    Access::Away { why } if !self.closing.is_cancelled() => tracing::warn!("the log is away: {why}"),
+                    Access::Away { why } if !self.closing.is_cancelled() => tracing::warn!("the log is unavailable: {why}"),
                     Access::Away { .. } => {}
                     Access::Empty => tracing::error!(
-                        "the store is empty, but this node knows a history of the log; put the data back, or accept the empty store"
+                        "the store is empty, but this node knows a history of the log; put the data back, or run `antiphon accept-empty-store`"
                     ),
                 }
                 *last = access;

@@ -49,7 +49,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
             begun = timeout(BEGIN_MAX, begin(&inner)) => begun,
             () = inner.closing.cancelled() => break,
         };
-        match begun.unwrap_or_else(|_| Err(NotYet::Away("the store is too slow to begin with".into()))) {
+        match begun.unwrap_or_else(|_| Err(NotYet::Away("the store is too slow to start a session".into()))) {
             Ok(session) => {
                 let since = Instant::now();
                 session.hold(&inner).await;
@@ -94,7 +94,7 @@ async fn begin(inner: &Inner) -> Result<Session, NotYet> {
     let store = lineage::look(&mut appends.connection, keys).await?;
     if store.filling {
         return Err(NotYet::Away(
-            "entries of another log are being brought in; it opens when `antiphon replay` is done with that".into(),
+            "another log is being copied into it; it opens when `antiphon replay` has finished".into(),
         ));
     }
     // Before the first write: a person may be putting the data back. A node without a history may have begun a new log in
@@ -164,7 +164,7 @@ impl Session {
             }
         };
         if !inner.closing.is_cancelled() {
-            tracing::warn!("the log is away: {why}");
+            tracing::warn!("the log is unavailable: {why}");
         }
         link.end(why);
         inner.shut();

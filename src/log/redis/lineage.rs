@@ -87,7 +87,7 @@ pub(super) async fn look(connection: &mut MultiplexedConnection, keys: &Keys) ->
     if let Some(version) = codec::text(version).filter(|version| version != FORMAT) {
         let key = &keys.meta;
         return Err(away(format!(
-            "`{key}` has format version {version}, this program knows {FORMAT}; use the version of antiphon that wrote it"
+            "`{key}` has format version {version}, but this program supports {FORMAT}; use the version of Antiphon that wrote it"
         )));
     }
     let epoch = codec::text(epoch).map(|epoch| parse_epoch(keys, &epoch)).transpose()?;
@@ -158,9 +158,7 @@ async fn ask(connection: &mut MultiplexedConnection, command: &Cmd, key: &str) -
 /// An error of a command on one key; a wrong type says which key has it.
 fn named(error: &RedisError, key: &str) -> NotYet {
     match error.code() {
-        Some("WRONGTYPE") => {
-            away(format!("`{key}` is not what this program keeps there; another program uses its name"))
-        }
+        Some("WRONGTYPE") => away(format!("`{key}` does not contain a log; another program uses this key")),
         _ => NotYet::Away(classify(error).to_string().into()),
     }
 }
@@ -195,7 +193,7 @@ pub(super) async fn settle(inner: &Inner, connection: &mut MultiplexedConnection
         let lost = inner.cache.cut(fork);
         tracing::warn!(
             epoch = %settled, fork = fork.0, tail = store.tail.0, lost = lost.len(),
-            "the store has lost the end of the log; what this node has of it is offered again"
+            "the store has lost the end of the log; this node offers the missing entries it still has"
         );
         inner.keep_lost(lost);
     }

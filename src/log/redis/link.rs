@@ -87,7 +87,7 @@ impl Link {
             answer = timeout(limit, question) => match answer {
                 Ok(Ok(answer)) => Ok(answer),
                 Ok(Err(error)) => Err(self.fail(format!("{}: {}", self.at, classify(&error)))),
-                Err(_) => Err(self.fail(format!("{}: no answer within {} ms; see whether it hangs", self.at, limit.as_millis()))),
+                Err(_) => Err(self.fail(format!("{}: no answer within {} ms; check whether it hangs", self.at, limit.as_millis()))),
             }
         }
     }

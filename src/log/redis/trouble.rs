@@ -109,28 +109,28 @@ impl Trouble {
 
     fn means(&self) -> (&'static str, &'static str) {
         match self.kind {
-            Kind::Unreachable => ("cannot be reached", "see whether it runs and whether the address is right"),
-            Kind::TimedOut => ("does not answer in time", "see whether it hangs"),
+            Kind::Unreachable => ("cannot be reached", "check that it is running and that the address is right"),
+            Kind::TimedOut => ("does not answer in time", "check whether it hangs"),
             Kind::Full => ("its memory is full", "raise maxmemory or free some"),
-            Kind::ReadOnly => ("is a replica and takes no writes", "give the address of its master"),
-            Kind::Loading => ("is reading its data after a start", "wait"),
+            Kind::ReadOnly => ("is a replica and accepts no writes", "use the address of its master"),
+            Kind::Loading => ("is still loading its data", "wait"),
             Kind::NoScript => ("lost the script", "nothing: it is sent again"),
             Kind::Moved => ("another node of the cluster has the keys", "nothing: it is looked for"),
             Kind::Moving => ("the keys are just being moved to another node of the cluster", "wait"),
             Kind::ClusterDown => ("the cluster lacks nodes", "see `CLUSTER INFO`"),
-            Kind::MasterDown => ("is a replica that lost its master", "see whether the master runs"),
+            Kind::MasterDown => ("is a replica that lost its master", "check that the master is running"),
             Kind::DiskFails => ("cannot write to its disk", "see its log file and `INFO persistence`"),
             Kind::FewReplicas => ("has fewer replicas than min-replicas-to-write", "see `INFO replication`"),
             Kind::Forbidden => ("its ACL forbids what the log needs", "see `ACL LOG` and docs/configuration.md"),
             Kind::NotSignedIn => {
                 ("wants another password", "put user and password into the address: redis://USER:PASSWORD@HOST")
             }
-            Kind::Busy => ("runs a script that does not end", "see `SCRIPT KILL`"),
+            Kind::Busy => ("is running a script that does not end", "see `SCRIPT KILL`"),
             Kind::Unblocked => ("changed its role", "nothing: its master is looked for"),
             Kind::WrongType => {
-                ("a key of the log holds something else", "give the log a namespace of its own with ?ns=NAME")
+                ("a key of the log holds something else", "give the log its own namespace with ?ns=NAME")
             }
-            Kind::BadSetup => ("cannot be spoken to as the address says", "mend the file that the address names"),
+            Kind::BadSetup => ("cannot be used as the address says", "fix the file that the address names"),
             Kind::NoMaster => ("no master is known", "see what the sentinels or the cluster say"),
             Kind::Other => ("refused", "see what it says"),
         }

@@ -207,7 +207,7 @@ impl Drain {
             self.broken = true;
             error!(
                 error = %failure,
-                "the outbox's disk failed: posts go to the log only, and are refused while it is away; mend the disk and restart"
+                "the outbox's disk failed: posts go only to the log, and are rejected while it is unavailable; repair the disk and restart"
             );
         }
     }

@@ -170,7 +170,8 @@ impl Core {
 
     /// A command that cannot be done while the store is away.
     pub(super) fn turn_away(&mut self, item: Item) {
-        let why = self.view.state().condition.trouble().map_or_else(|| "it is away".into(), |(_, why)| why.clone());
+        let why =
+            self.view.state().condition.trouble().map_or_else(|| "it is unavailable".into(), |(_, why)| why.clone());
         match (item.command, item.answer) {
             (Command::Claim(wish), To::Claimer(claimer)) => self.claims.claimers.put(wish, claimer, self.now.at),
             (command, To::TailRepair(place)) => {

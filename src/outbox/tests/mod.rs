@@ -268,7 +268,8 @@ async fn a_second_process_on_the_same_data_folder_is_refused_in_one_line() {
     let outbox = open().await.unwrap();
     let line = open().await.unwrap_err().to_string();
     let process = std::process::id();
-    let expected = format!("another antiphon (process {process}) uses this data folder; give each node its own --data");
+    let expected =
+        format!("another Antiphon server (process {process}) uses this data folder; give each node its own --data");
     assert_eq!(line, expected);
     outbox.close().await.unwrap();
     open().await.unwrap();

@@ -42,7 +42,8 @@ impl Bundle {
         let file = fs::File::open(path).map_err(io)?;
         let len = file.metadata().map_err(io)?.len();
         let wrong = |member: &str, why: &str| damaged(path, member, why);
-        let no_bundle = || Error::Io(format!("`{}` is no bundle: it does not begin with `{MANIFEST}`", path.display()));
+        let no_bundle =
+            || Error::Io(format!("`{}` is not a bundle: it does not begin with `{MANIFEST}`", path.display()));
         let mut block = [0; archive::BLOCK as usize];
         file.read_exact_at(&mut block, 0).map_err(|_| no_bundle())?;
         let (name, bytes) = archive::parse(&block).ok_or_else(no_bundle)?;

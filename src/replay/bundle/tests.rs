@@ -107,7 +107,7 @@ proptest! {
             fs::write(&path, &changed).unwrap();
             let why = all_of(&path).expect_err("a changed byte is found").to_string();
             // A first block that is not one is not known to be ours.
-            let no_bundle = at < 512 && why.contains("is no bundle");
+            let no_bundle = at < 512 && why.contains("is not a bundle");
             prop_assert!(no_bundle || why.contains(&member_at(&bytes, at)), "byte {}: {}", at, why);
         }
     }
@@ -171,8 +171,8 @@ fn a_cut_a_longer_and_a_foreign_file_are_refused() {
     let path = folder.path().join("x.antiphon");
     let bytes = made(&[stored(1, "message.posted", vec![1; 50])], whole());
     for (content, words) in [
-        (&bytes[..0], "is no bundle"),
-        (&b"PK\x03\x04 something else".repeat(100)[..], "is no bundle"),
+        (&bytes[..0], "is not a bundle"),
+        (&b"PK\x03\x04 something else".repeat(100)[..], "is not a bundle"),
         (&bytes[..700], "manifest.json"),
         (&bytes[..bytes.len() - 1], "is cut"),
         (&[&bytes[..], &[0; 512]].concat()[..], "continues after its end"),

@@ -71,13 +71,13 @@ async fn only_an_empty_log_is_loaded_into_and_only_a_whole_bundle() {
     let refusal = refused(here, &["load", "part.antiphon", "--log", "x"], 1);
     assert!(refusal.contains("is the part from position 1 to 10: only a whole log can be loaded"), "{refusal}");
     let refusal = refused(here, &["load", "a.antiphon", "--log", "data"], 1);
-    assert!(refusal.contains("`data` cannot be filled: there is a log in it"), "{refusal}");
+    assert!(refusal.contains("`data` cannot be filled: it already contains a log"), "{refusal}");
     fs::create_dir(here.join("notes")).unwrap();
     fs::write(here.join("notes/todo"), "mine").unwrap();
     let refusal = refused(here, &["load", "a.antiphon", "--log", "notes"], 1);
     assert!(refusal.contains("it holds `todo`"), "{refusal}");
     fs::write(here.join("no.antiphon"), "something else").unwrap();
-    assert!(refused(here, &["load", "no.antiphon", "--log", "x"], 1).contains("is no bundle"));
+    assert!(refused(here, &["load", "no.antiphon", "--log", "x"], 1).contains("is not a bundle"));
     assert!(!here.join("x").exists());
 
     let server = Server::start(&here.join("data"));
@@ -112,7 +112,7 @@ async fn a_copy_goes_on_where_it_ended_and_another_log_is_left_as_it_was() {
             (&json!(4000), &json!(6000), &json!(10_000))
         );
         let refusal = refused(here, &["into", target, "--log", "data", "--to", "5"], 1);
-        assert!(refusal.contains("has 10000 positions already, more than the 5"), "{refusal}");
+        assert!(refusal.contains("already has 10000 positions, more than the 5"), "{refusal}");
         let refusal = refused(here, &["into", target, "--log", "other"], 1);
         assert!(refusal.contains("cannot be filled") && refusal.contains("epoch"), "{refusal}");
     }
@@ -160,7 +160,7 @@ async fn a_copy_at_its_own_speed_stops_at_ctrl_c_is_opened_by_nobody_and_goes_on
         let mut said = String::new();
         copy.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         assert_eq!(ended(&mut copy).code(), Some(1), "{said}");
-        assert!(said.contains("has 1 of 5 positions") && said.contains("the same command goes on"), "{said}");
+        assert!(said.contains("has 1 of 5 positions") && said.contains("run the same command to resume"), "{said}");
     };
     let copied = here.join("copy");
     stopped("copy", &|| History::open(&copied).is_ok_and(|log| log.tail().is_ok_and(|tail| tail == Seq(1))));
@@ -170,7 +170,7 @@ async fn a_copy_at_its_own_speed_stops_at_ctrl_c_is_opened_by_nobody_and_goes_on
     assert!(!ended(&mut server).success());
     let mut said = String::new();
     server.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    assert!(said.contains("is only half filled"), "{said}");
+    assert!(said.contains("is incomplete"), "{said}");
     done(here, &["into", "copy", "--log", "data", "--speed", "max"]);
     assert!(same_entries(&here.join("data"), &copied));
     Server::start(&copied).terminate();

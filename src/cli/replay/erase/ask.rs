@@ -1,4 +1,4 @@
-//! Asks the server to erase, and reads back from the log that it did.
+//! Asks the server to erase, and reads the log again to confirm that it did.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -16,19 +16,19 @@ use crate::{
     replay::{places::Places, source::Source, span::Span},
 };
 
-/// Messages that the server is asked for at once: a log on Redis erases those that wait together.
+/// Messages requested at once: a log on Redis erases waiting ones together.
 const ASKED_AT_ONCE: usize = 64;
-/// How often what takes longer is asked for again; the server waits ten seconds each time.
+/// How often a slow erasure is asked for again; the server waits ten seconds each time.
 const ASKS_MAX: u32 = 30;
 
-/// Asks the server for each message; who could not be erased, and why.
+/// Asks the server for each message; returns those that could not be erased, and why.
 pub(super) async fn ask(client: &Client, epoch: Epoch, places: &Places) -> anyhow::Result<Vec<(MessageId, String)>> {
     let open: Vec<MessageId> =
         places.texts.iter().filter(|text| !text.gone || text.noted.is_none()).map(|text| text.id).collect();
-    // Positions mean something in one log only: the server must be that of this one.
+    // Positions are valid in one log only: it must be this server's log.
     let first = client.message(open[0]).await?;
     if first.position.0.epoch != epoch {
-        bail!("the server is not that of this log: name it with --server, or its log with --log");
+        bail!("the server has a different log: name the right server with --server, or its log with --log");
     }
     let bar = ProgressBar::with_draw_target(Some(open.len() as u64), ProgressDrawTarget::stderr_with_hz(5));
     let style = ProgressStyle::with_template("{bar:30} {human_pos} of {human_len} messages erased  {eta} left");
@@ -62,7 +62,8 @@ async fn erase(client: &Client, id: MessageId) -> Result<(), String> {
             Err(failure) => return Err(failure.to_string()),
         }
     }
-    Err("it is noted, and the text is not out of the log's bytes yet: the server keeps trying; see what it says".into())
+    Err("the erasure is recorded, but the text is still in the log's bytes: the server keeps trying; see its output"
+        .into())
 }
 
 /// Reads the log once more: what is gone, and which entries say so.

@@ -1,4 +1,4 @@
-//! Where copies of a text may be that are not entries of the log.
+//! Where copies of a text may exist outside the log.
 
 use std::{
     collections::HashSet,
@@ -16,20 +16,20 @@ use crate::{
     tasks::Tasks,
 };
 
-/// Where copies may be that are not entries of this log, a sentence each.
+/// Where copies may exist outside this log, one sentence each.
 pub(super) fn elsewhere(desk: &Desk<'_>, erase: &Erase, place: &Where, places: &Places) -> anyhow::Result<Vec<String>> {
     let mut all = Vec::new();
     if places.texts.is_empty() {
         return Ok(all);
     }
     if !matches!(place, Where::Bundle(_)) {
-        let in_memory = "the server's memory (recent messages, feeds, caches) lets go of it at once";
+        let in_memory = "the server's memory (recent messages, feeds, caches) drops it at once";
         let shown = desk.handle().block_on(in_views(erase, places));
         all.push(match shown {
             Ok(count) => format!("{in_memory}; in its recent views now: {count}"),
-            Err(why) => format!("{in_memory}; it could not be asked how much that is: {why}"),
+            Err(why) => format!("{in_memory}; how many are there now is unknown: {why}"),
         });
-        all.push("index, snapshot and checkpoints hold no texts".into());
+        all.push("index, snapshot and checkpoints contain no texts".into());
     }
     if let Where::Folder(folder) = place {
         all.extend(set_aside(folder));
@@ -38,20 +38,19 @@ pub(super) fn elsewhere(desk: &Desk<'_>, erase: &Erase, place: &Where, places: &
         all.extend(parked(desk, erase)?);
         all.push(
             "Redis: its append-only file, its RDB snapshots and those of its replicas keep old copies until they are rewritten: \
-             run BGREWRITEAOF and BGSAVE afterwards, and let old files go"
+             run BGREWRITEAOF and BGSAVE afterwards, and delete old files"
                 .into(),
         );
     }
     all.push(
-        "bundles, exports, copies by `replay into` and backups: nobody can know them from here; make those that you keep anew, \
+        "bundles, exports, copies made by `replay into`, and backups cannot be found from here; recreate those that you keep, \
          and delete the old ones"
             .into(),
     );
-    all.push("whoever has read it: browsers, and the models that had it in a prompt".into());
+    all.push("anyone who has read it: browsers, and models that had it in a prompt".into());
     if erase.author.is_some() {
         all.push(
-            "what others wrote about this author, and what was said under other names, has to be named by --message"
-                .into(),
+            "messages that mention this author, or were posted under other names, must be named with --message".into(),
         );
     }
     Ok(all)
@@ -70,36 +69,36 @@ async fn in_views(erase: &Erase, places: &Places) -> anyhow::Result<usize> {
     Ok(count)
 }
 
-/// What `--salvage` set aside of this folder.
+/// What `--salvage` set aside in this folder.
 fn set_aside(folder: &Path) -> Option<String> {
     let names = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut aside: Vec<_> = names.filter(|name| name.starts_with("salvaged-")).collect();
     aside.sort();
     (!aside.is_empty()).then(|| {
         format!(
-            "`{}` holds what --salvage set aside, which nobody looks into: {}; delete it if it is not needed",
+            "`{}` contains data that --salvage set aside and that was not searched: {}; delete it if it is not needed",
             folder.display(),
             aside.join(", ")
         )
     })
 }
 
-/// Posts in this node's outbox that hold such a text.
+/// Posts in this node's outbox that contain such a text.
 fn parked(desk: &Desk<'_>, erase: &Erase) -> anyhow::Result<Option<String>> {
     let config = Config::load(&Flags::default(), desk.env, Path::new("."))?;
     let folder = config.data.join("redis").join("outbox");
     if !matches!(config.log, LogKind::Redis(_)) || !folder.is_dir() {
         return Ok(Some(
-            "the outbox of each node may hold posts that wait for the store: look on their machines".into(),
+            "each node's outbox may contain posts that wait for the store: check on their machines".into(),
         ));
     }
     let found = desk.handle().block_on(in_outbox(desk, &folder, erase));
     let shown = folder.display();
     Ok(Some(match found {
-        Ok([0, 0]) => format!("outbox `{shown}`: nothing of it; other nodes have their own"),
+        Ok([0, 0]) => format!("outbox `{shown}`: none of it; other nodes have their own"),
         Ok([waiting, refused]) => format!(
             "outbox `{shown}`: {waiting} posts of it wait for the store (erase them once they are in the log), {refused} were refused \
-             and are kept there until somebody deletes the folder; other nodes have their own"
+             and stay there until you delete the folder; other nodes have their own"
         ),
         Err(why) => format!("outbox `{shown}` could not be read: {why}"),
     }))

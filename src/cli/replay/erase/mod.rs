@@ -1,7 +1,7 @@
-//! `antiphon replay erase`: where a text stands, and taking it out of the log.
+//! `antiphon replay erase`: finds where a text is stored, and erases it from the log.
 //!
-//! Promises: with `--dry-run` nothing is changed anywhere; without it the log is changed by its running server alone, which
-//! is asked for each message; what is said to be gone was read back from the log afterwards, and is gone.
+//! Promises: with `--dry-run` nothing changes anywhere; without it only the running server changes the log, and is asked for
+//! each message; what is reported as gone has been checked by reading the log again.
 //! Not here: finding the entries (`replay::places`), erasing (the server).
 
 mod ask;
@@ -37,31 +37,30 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  antiphon replay erase --author Zoe --dry-run            where all that Zoe has said stands
+  antiphon replay erase --author Zoe --dry-run            list where everything Zoe said is stored
   antiphon replay erase --message 0195f7a2-6c00-7000-8000-000000000000
   antiphon replay erase --author Zoe --room lobby --with-replies --yes
 
-The text and its author's name are taken out of the log's bytes, for ever, and out of everything that the server shows; the entry
-stays with its hash, so that every proof stays valid. Run it on the machine of the server. Exit code 1 if something of it is
-still in the log.";
+The text and its author's name are removed from the log's bytes for good, and from everything the server shows; the entry
+keeps its hash, so every proof stays valid. Run it on the server's machine. Exit code 1 if any of it is still in the log.";
 
-/// Take the texts of an author, or single messages, out of the log for ever; or only say where they are
+/// Erase the texts of an author, or single messages, from the log for good; or only list where they are
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli::replay) struct Erase {
-    /// All that was said under this name
+    /// Everything said under this name
     #[arg(long, value_name = "NAME", required_unless_present = "messages", conflicts_with = "messages")]
     author: Option<String>,
-    /// This message or reply; several with commas
+    /// This message or reply; several, separated by commas
     #[arg(long = "message", id = "messages", value_name = "ID,…", value_delimiter = ',')]
     messages: Vec<MessageId>,
-    /// The replies to it, too: they may quote it
+    /// Also erase the replies to it, which may quote it
     #[arg(long)]
     with_replies: bool,
-    /// Only list where the texts stand
+    /// Only list where the texts are stored
     #[arg(long)]
     dry_run: bool,
-    /// Do not ask whether it is meant
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
@@ -70,14 +69,14 @@ pub(in crate::cli::replay) struct Erase {
     server: Server,
 }
 
-/// What became of the messages.
+/// The outcome for the messages.
 #[derive(Default)]
 struct Done {
-    /// Read back, and gone.
+    /// Confirmed as gone.
     gone: HashSet<MessageId>,
     /// Why the others are not.
     failed: Vec<(MessageId, String)>,
-    /// Where each `message.erased` stands.
+    /// The position of each `message.erased`.
     noted: HashMap<MessageId, Seq>,
 }
 
@@ -88,7 +87,7 @@ impl Erase {
         if let (Where::Bundle(file), false) = (&place, self.dry_run) {
             let file = file.display();
             bail!(
-                "`{file}` is a bundle: nothing can be erased from it, only listed (--dry-run); make a new one, and delete it"
+                "`{file}` is a bundle: texts in it can only be listed (--dry-run), not erased; create a new one, and delete it"
             );
         }
         let wanted = Wanted {
@@ -136,7 +135,7 @@ impl Erase {
 }
 
 fn find(source: &mut dyn Source, span: Span, wanted: &Wanted) -> anyhow::Result<Places> {
-    // What repeats a text comes after it, also after the part that is meant.
+    // Repetitions of a text come after it, possibly after the selected part.
     let whole = Span { until: None, ..span };
     let progress = Progress::of(source, whole)?;
     let mut places = Places::default();
@@ -148,13 +147,15 @@ fn find(source: &mut dyn Source, span: Span, wanted: &Wanted) -> anyhow::Result<
     Ok(places)
 }
 
-/// Asks at the terminal; without one, the word must be on the command line.
+/// Asks for confirmation on the terminal; without one, it must be on the command line.
 fn confirm(count: usize) -> anyhow::Result<()> {
     if !io::stdin().is_terminal() {
         let what = if count == 1 { "a text" } else { "texts" };
-        return Err(Usage(format!("to erase {what} for ever say --yes, or --dry-run to see where it stands")).into());
+        return Err(
+            Usage(format!("to erase {what} for good pass --yes, or --dry-run to list where they are stored")).into()
+        );
     }
-    complain(&format!("Take {} out of the log, for ever? Type `erase` to go on:", entries(count)));
+    complain(&format!("Erase {} from the log for good? Type `erase` to confirm:", entries(count)));
     let mut word = String::new();
     io::stdin().lock().read_line(&mut word)?;
     if word.trim() != "erase" {

@@ -1,4 +1,4 @@
-//! What `replay erase` says: where the texts stand, what repeats them, and that they are gone.
+//! The report of `replay erase`: where the texts are stored, what repeats them, and that they are gone.
 
 use std::io::Write;
 
@@ -14,7 +14,7 @@ use crate::replay::{
     source::Source,
 };
 
-/// Replies that are listed to people; the rest is counted.
+/// Replies that are listed; the rest are counted.
 const LISTED_MAX: usize = 50;
 
 impl Erase {
@@ -49,10 +49,10 @@ impl Erase {
         mentions(
             out,
             paint,
-            "stood in the prompt of (it may be quoted there; not erased unless you name the reply)",
+            "in the prompt of these replies (which may quote it; not erased unless you name them)",
             &places.prompts,
         )?;
-        mentions(out, paint, "answered by (the answer may quote it; --with-replies erases it, too)", &places.answers)?;
+        mentions(out, paint, "answered by (the answer may quote it; --with-replies erases it too)", &places.answers)?;
         writeln!(out, "{}", paint.bold("elsewhere"))?;
         for sentence in elsewhere {
             writeln!(out, "  - {sentence}")?;

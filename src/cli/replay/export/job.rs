@@ -1,4 +1,4 @@
-//! One export: which entries, in which form, and what is said of it.
+//! One export: which entries, in which format, and the report.
 
 use std::{
     fs,
@@ -31,10 +31,10 @@ pub(super) struct Job<'a> {
     checkpoints: Vec<(&'static str, Vec<u8>)>,
     folder: Option<PathBuf>,
     filter: Filter,
-    /// With an end: what is appended meanwhile is not in it.
+    /// With an end: entries appended meanwhile are not included.
     span: Span,
     until: Seq,
-    /// Which part of its log that is, if it is not all.
+    /// Which part of its log that is, if not all.
     part: Option<Portion>,
     stop: Stop,
 }
@@ -45,7 +45,7 @@ pub(super) struct Done {
     format: &'static str,
     count: u64,
     ends: Option<(Seq, Seq)>,
-    /// Texts that are hidden in the log: left out, or in it all the same.
+    /// Texts hidden in the log: left out, or included anyway.
     hidden: u64,
     hidden_in_it: bool,
     bundle: Option<Manifest>,
@@ -115,7 +115,7 @@ impl<'a> Job<'a> {
         Ok(done)
     }
 
-    /// What is hidden by now; hiding is meant for every copy. With `standing` also where the messages stand.
+    /// What is hidden by now, because hiding applies to every copy. With `standing`, also the messages' current states.
     fn look(&mut self, mut standing: Option<&mut Standing>) -> anyhow::Result<Hidden> {
         let mut hidden = Hidden::default();
         let all = Span { after: self.span.after, until: None };
@@ -179,7 +179,7 @@ impl<'a> Job<'a> {
         let done = self.each(|stored| {
             if let Some(since) = hidden.text_of(stored) {
                 in_it += 1;
-                // The same entries give the same bytes: a later redaction changes nothing of the bundle.
+                // The same entries give the same bytes: a later redaction does not change the bundle.
                 told += u64::from(since <= until);
             }
             Ok(writer.push(stored)?)
@@ -197,12 +197,12 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Stops where somebody wishes it; what is there of the file is removed.
+/// Stops on request; the unfinished file is removed.
 fn go_on(stop: &Stop) -> anyhow::Result<()> {
     if stop.wished() { anyhow::bail!("stopped; nothing was written") } else { Ok(()) }
 }
 
-/// A file of the checkpoints: from the folder that was named, else as the source has it.
+/// A file of the checkpoints: from the given folder, else from the source.
 fn checkpoint(
     source: &mut dyn Source,
     folder: Option<&Path>,
@@ -226,7 +226,7 @@ impl Done {
         format!("{to}: {} entries ({ends}) of {log} as {}, {bytes} bytes", self.count, self.format)
     }
 
-    /// What its reader should know.
+    /// Notes for the reader.
     pub(super) fn notes(&self) -> impl Iterator<Item = String> {
         let texts = if self.hidden == 1 {
             "1 text that was redacted".into()
@@ -234,12 +234,12 @@ impl Done {
             format!("{} texts that were redacted", self.hidden)
         };
         let hidden = (self.hidden > 0).then(|| match self.hidden_in_it {
-            true => format!("note: it holds {texts}; give it only to those who may read them"),
-            false => format!("note: left out: {texts}; --with-redacted takes them in"),
+            true => format!("note: it contains {texts}; give it only to people who may read them"),
+            false => format!("note: left out: {texts}; --with-redacted includes them"),
         });
         let proof = self.bundle.as_ref().map(|manifest| match (self.covers, manifest.leaves) {
             (None, _) => {
-                "note: there are no checkpoints, so nothing in it shows that the log was not changed before".into()
+                "note: there are no checkpoints, so nothing proves that the log had not been altered before".into()
             }
             (Some(covers), Some(leaves)) if leaves >= covers => {
                 format!("checkpoints: the newest covers the first {covers} positions, and their leaf hashes are in it")

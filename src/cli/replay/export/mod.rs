@@ -1,7 +1,7 @@
 //! `antiphon replay export`: entries as JSON Lines, messages as a table, or a bundle.
 //!
-//! Promises: a file gets its name when it is whole; nothing is in it of what was appended after the export began; a text that
-//! was redacted before it began is left out of JSON Lines and tables.
+//! Promises: a file gets its name only when it is complete; it contains nothing appended after the export began; texts redacted
+//! before it began are left out of JSON Lines and tables.
 
 mod job;
 
@@ -29,28 +29,28 @@ Examples:
   antiphon replay export --format csv --room lobby --from 2026-11-01 --out lobby.csv
   antiphon replay export | jq .kind                               every entry as a JSON object
 
-jsonl has the entries as `replay cat --json` shows them; csv has one row for each message and reply; a bundle has the entries
-as they are stored, with schemas, checkpoints and hashes. It can be done beside a running server.";
+jsonl has the entries in the format of `replay cat --json`; csv has one row per message and reply; a bundle has the entries
+as stored, with schemas, checkpoints and hashes. A server may be running on the log.";
 
-/// Take the log, or a part of it, along: as JSON Lines, as a table, or as a bundle that an auditor can check
+/// Export the log, or part of it, as JSON Lines, as a table, or as a bundle that an auditor can check
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Export {
     #[command(flatten)]
     part: Part,
-    /// What to make
+    /// Format
     #[arg(long, value_enum, default_value = "jsonl")]
     format: Format,
-    /// Where to; `-` is stdout [default: stdout, but for a bundle]
+    /// Output file; `-` is stdout [default: stdout, except for a bundle]
     #[arg(long, value_name = "FILE|-")]
     out: Option<PathBuf>,
-    /// Also the texts that were redacted
+    /// Include redacted texts
     #[arg(long)]
     with_redacted: bool,
-    /// Replace the file if it is there
+    /// Replace an existing file
     #[arg(long)]
     force: bool,
-    /// Take the checkpoints from this folder: of a Redis they lie with a node, in its data folder
+    /// Take the checkpoints from this folder; for a Redis they are in a node's data folder
     #[arg(long, value_name = "FOLDER")]
     checkpoints: Option<PathBuf>,
 }
@@ -126,7 +126,7 @@ impl Export {
                 return Err(Usage(format!("a bundle needs a file: --out NAME.{ENDING}")).into());
             }
             (Some(out), Format::Bundle) if out == Path::new("-") && io::stdout().is_terminal() => {
-                return Err(Usage("a bundle is nothing for a terminal; name a file with --out".into()).into());
+                return Err(Usage("a bundle cannot be written to a terminal; name a file with --out".into()).into());
             }
             (None, _) => return Ok(Place::Stdout),
             (Some(out), _) if out == Path::new("-") => return Ok(Place::Stdout),
@@ -135,14 +135,14 @@ impl Export {
         let replace = if self.force { Replace::Yes } else { Replace::Never };
         let shown = target.display();
         if target.is_file() && replace == Replace::Never {
-            anyhow::bail!("`{shown}` is there already; name another file, or replace it with --force");
+            anyhow::bail!("`{shown}` already exists; name another file, or replace it with --force");
         }
         check_free(&target, replace).with_context(|| format!("cannot write `{shown}`"))?;
         let aside = Aside::beside(&target, "export").with_context(|| format!("cannot write beside `{shown}`"))?;
         Ok(Place::File { aside, target, replace })
     }
 
-    /// Where the large members of a bundle wait.
+    /// Where the large members of a bundle are kept meanwhile.
     fn aside(&self, place: &Place) -> io::Result<Aside> {
         match place {
             Place::Stdout => Aside::anywhere("members"),

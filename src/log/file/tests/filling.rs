@@ -30,10 +30,7 @@ async fn a_folder_is_filled_under_the_epoch_of_another_log_and_opens_when_it_is_
     filling.load(entries[..2].to_vec()).await.unwrap();
     drop(filling);
     let refusal = open().unwrap_err();
-    assert!(
-        matches!(&refusal, OpenError::HalfFilled(_)) && refusal.to_string().contains("only half filled"),
-        "{refusal}"
-    );
+    assert!(matches!(&refusal, OpenError::HalfFilled(_)) && refusal.to_string().contains("is incomplete"), "{refusal}");
 
     let filling = Filling::open(&data, EPOCH, GoOn::HalfFilled).unwrap();
     assert_eq!((filling.tail(), filling.was_whole()), (Seq(2), false));
@@ -45,7 +42,7 @@ async fn a_folder_is_filled_under_the_epoch_of_another_log_and_opens_when_it_is_
     drop(log);
 
     let refusal = Filling::open(&data, EPOCH, GoOn::HalfFilled).unwrap_err();
-    assert!(refusal.to_string().contains("there is a log in it"), "{refusal}");
+    assert!(refusal.to_string().contains("it already contains a log"), "{refusal}");
     drop(open().expect("what is refused is left as it was"));
     let again = Filling::open(&data, EPOCH, GoOn::Any).unwrap();
     assert!(again.was_whole() && open().is_err());
