@@ -233,6 +233,9 @@ pub struct Made {
     /// Tokens, where the model tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// What people should know about the answer beside its words, each as `code: words`: e.g. why it was cut off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Arc<str>>,
 }
 
 /// Tokens read and written.

@@ -175,7 +175,22 @@ impl<'a> Body<'a> {
             Some(()) => Some(self.usage()?),
             None => None,
         };
-        fields.end(Made { model, options, prompt_sha256, context, first_token_ms, total_ms, deltas, finish, usage })
+        let notes = match self.field(&mut fields, "notes") {
+            Some(()) => (0..self.array()?).map(|_| self.str().map(Into::into)).collect::<Option<_>>()?,
+            None => Vec::new(),
+        };
+        fields.end(Made {
+            model,
+            options,
+            prompt_sha256,
+            context,
+            first_token_ms,
+            total_ms,
+            deltas,
+            finish,
+            usage,
+            notes,
+        })
     }
 
     fn usage(&mut self) -> Option<Usage> {

@@ -205,6 +205,9 @@ pub struct Message {
     /// Replies: tokens, where the model tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// Replies: what people should know beside the words, each as `code: words`; absent if there is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notes: Option<Vec<Arc<str>>>,
 }
 
 /// Answer to `GET /api/rooms/{room}/messages`.

@@ -3,11 +3,26 @@
 //! Pure: an event in, the text to print out. Promise: however the answer arrives (deltas, snapshots, only the final text,
 //! a second attempt), the last thing printed is the whole answer, once.
 
+use antiphon_kit::sse::TOO_LONG;
 use antiphon_schemas::{
     MessageId,
     wire::{Message, Status, feed},
 };
 use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// Events that may be about an answer.
+const KINDS: [&str; 9] = [
+    "reply.delta",
+    "reply.snapshot",
+    "reply.reset",
+    "snapshot",
+    "message.failed",
+    "message.dead",
+    "message.cancelled",
+    "message.redacted",
+    TOO_LONG,
+];
 
 /// One message's answer, as told by its events.
 pub(super) struct Answer {
@@ -36,7 +51,15 @@ impl Answer {
 
     /// What one event of the room brings; nothing if it is about something else.
     pub(super) fn event(&mut self, name: &str, data: &str) -> Step {
-        self.step(name, data).unwrap_or_default()
+        if let Some(step) = self.step(name, data) {
+            return step;
+        }
+        match Mine::of(data, self.message) {
+            Mine::No => Step::default(),
+            Mine::Yes(value) if name == "reply.posted" => self.loosely(&value),
+            _ if !KINDS.contains(&name) => Step::default(),
+            _ => Step { note: Some(format!("the event `{name}` could not be read")), ..Step::default() },
+        }
     }
 
     fn step(&mut self, name: &str, data: &str) -> Option<Step> {
@@ -102,6 +125,7 @@ impl Answer {
                 self.mine(data, |about: &feed::About| Some(about.message_id))?;
                 step.end = Some(Err("no answer: it was cancelled".into()));
             }
+            TOO_LONG => return None,
             _ => {}
         }
         if step.end.is_some() && !self.text.is_empty() {
@@ -114,6 +138,13 @@ impl Answer {
     fn mine<T: DeserializeOwned>(&self, data: &str, message: impl Fn(&T) -> Option<MessageId>) -> Option<T> {
         let event: T = serde_json::from_str(data).ok()?;
         (message(&event) == Some(self.message)).then_some(event)
+    }
+
+    /// A reply that is not quite one, e.g. of a later version.
+    fn loosely(&mut self, reply: &Value) -> Step {
+        let id = reply["id"].as_str().and_then(|id| id.parse().ok()).or(self.reply).unwrap_or(self.message);
+        let text = reply["text"].as_str().unwrap_or_default();
+        Step { text: self.rest(id, text) + "\n", note: None, end: Some(Ok(())) }
     }
 
     /// Another attempt: ends the line of what was printed of the last one.
@@ -147,9 +178,24 @@ impl Answer {
     }
 }
 
+/// Whose event it is that cannot be read.
+enum Mine {
+    No,
+    Yes(Value),
+    Unknown,
+}
+
+impl Mine {
+    fn of(data: &str, message: MessageId) -> Mine {
+        let Ok(value) = serde_json::from_str::<Value>(data) else { return Mine::Unknown };
+        let is_mine = |field: &str| value[field].as_str().is_some_and(|id| id.parse() == Ok(message));
+        if is_mine("message_id") || is_mine("reply_to") { Mine::Yes(value) } else { Mine::No }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -231,6 +277,20 @@ mod tests {
         let dead = ("message.dead", json!({"message_id": Q, "reason": "too-old"}));
         check(&[dead], "", Some(Err("no answer, given up: too-old")));
         check(&[("message.cancelled", json!({"message_id": Q}))], "", Some(Err("no answer: it was cancelled")));
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_in_full_is_printed_and_what_is_lost_is_told() {
+        let odd = json!({"id": R1, "reply_to": Q, "text": "one two", "author": {"name": "b", "kind": "robot"}, "status": "glad"});
+        check(&[delta(R1, 0, "one "), ("reply.posted", odd)], "one two\n", Some(Ok(())));
+        let mut answer = Answer::new(Q.parse().unwrap());
+        for (name, data) in
+            [("message.dead", "{"), (TOO_LONG, ""), ("message.failed", &format!(r#"{{"message_id":"{Q}"}}"#))]
+        {
+            let step = answer.event(name, data);
+            assert!(step.note.as_ref().is_some_and(|note| note.contains(name)) && step.end.is_none(), "{step:?}");
+        }
+        assert_eq!(answer.event("message.failed", &format!(r#"{{"message_id":"{R2}"}}"#)), Step::default());
     }
 
     #[test]

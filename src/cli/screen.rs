@@ -6,11 +6,13 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
+use antiphon_kit::sse::TOO_LONG;
 use antiphon_schemas::{
     MessageId,
     wire::{Message, Position, feed},
 };
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// Replies whose text so far is kept; more than anyone can follow in one room.
 const GROWING_MAX: usize = 256;
@@ -26,6 +28,7 @@ pub(super) struct Screen {
     growing: HashMap<MessageId, Growing>,
     /// The reply in whose line the cursor is.
     open: Option<MessageId>,
+    complaint: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -45,11 +48,23 @@ impl Screen {
         Screen { live, ..Screen::default() }
     }
 
-    /// The text to be written for an event; often empty. Unknown events, and such as cannot be read, give none.
+    /// The text to be written for an event; often empty. Unknown events give none; of one that cannot be read there is what can
+    /// be made out, and a [complaint](Screen::complaint).
     pub(super) fn event(&mut self, name: &str, data: &str) -> String {
         let mut out = String::new();
-        self.apply(name, data, &mut out);
+        if self.apply(name, data, &mut out).is_none() {
+            self.complaint = Some(format!("the event `{}` could not be read", clean(name)));
+            if let ("message.posted" | "reply.posted", Some((author, text))) = (name, loosely(data)) {
+                out.push_str(self.close_line());
+                out.push_str(&format!("{}: {}\n", clean(&author), clean(&text)));
+            }
+        }
         out
+    }
+
+    /// What has gone wrong since it was last asked.
+    pub(super) fn complaint(&mut self) -> Option<String> {
+        self.complaint.take()
     }
 
     /// Ends an open line, so that something else can be written.
@@ -80,7 +95,7 @@ impl Screen {
             "reply.snapshot" => self.snapshot(&read(data)?, out),
             "reply.delta" => {
                 let delta: feed::Delta = read(data)?;
-                let growing = self.growing.get_mut(&delta.reply_id)?;
+                let Some(growing) = self.growing.get_mut(&delta.reply_id) else { return Some(()) };
                 // Another index is an old delta, or a gap that the next snapshot closes.
                 if delta.index == growing.next_index {
                     growing.next_index += 1;
@@ -103,6 +118,7 @@ impl Screen {
             "message.cancelled" => self.note("the answer was cancelled", out),
             "message.redacted" => self.note("a message was deleted", out),
             "reset" => self.note(&format!("starting over: {}", read::<feed::Restart>(data)?.reason), out),
+            TOO_LONG => return None,
             "busy" => self.note("the server is busy; waiting", out),
             _ => {}
         }
@@ -184,6 +200,13 @@ fn read<T: DeserializeOwned>(data: &str) -> Option<T> {
     serde_json::from_str(data).ok()
 }
 
+/// Author and text of a message that is not quite one, e.g. of a later version.
+fn loosely(data: &str) -> Option<(String, String)> {
+    let value: Value = serde_json::from_str(data).ok()?;
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    Some((text(&value["author"]["name"])?, text(&value["text"])?))
+}
+
 /// Without the milliseconds.
 fn short(at: &str) -> String {
     at.split_once('.').map_or(at.into(), |(seconds, _)| format!("{seconds}Z"))
@@ -210,7 +233,7 @@ pub(super) fn clean(text: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 

@@ -58,7 +58,10 @@ impl Tail {
             };
             match news {
                 News::Event(event) if self.json => print(&json_line(&event))?,
-                News::Event(event) => print(&screen.event(&event.name, &event.data))?,
+                News::Event(event) => {
+                    print(&screen.event(&event.name, &event.data))?;
+                    screen.complaint().iter().for_each(|why| complain(why));
+                }
                 News::Broken(why) => {
                     print(screen.close_line())?;
                     complain(&format!("{why}; reconnecting"));

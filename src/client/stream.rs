@@ -46,10 +46,10 @@ impl Stream {
             }
             let mut events = Vec::new();
             self.over = match tokio::time::timeout(SILENCE_MAX, self.response.chunk()).await {
-                Ok(Ok(Some(bytes))) => match self.reader.push(&bytes, &mut events) {
-                    Ok(()) => None,
-                    Err(_too_long) => Some("an event was too long".to_owned()),
-                },
+                Ok(Ok(Some(bytes))) => {
+                    self.reader.push(&bytes, &mut events);
+                    None
+                }
                 Ok(Ok(None)) => Some("the server ended the stream".to_owned()),
                 Ok(Err(error)) => Some(innermost(&error)),
                 Err(_elapsed) => Some("no heartbeat".to_owned()),

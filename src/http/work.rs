@@ -332,6 +332,7 @@ fn completed(app: &App, spoken: &Spoken, body: CompleteWork) -> Result<Option<En
         deltas: body.deltas.unwrap_or(pieces + more),
         finish: body.finish.into(),
         usage: body.usage,
+        notes: body.notes.unwrap_or_default().into_iter().map(Into::into).collect(),
     };
     let bot = &open.ask.bot;
     let color = app.bot(bot).and_then(|bot| bot.color.clone());

@@ -280,7 +280,7 @@ struct View {
 impl View {
     fn push(&mut self, bytes: &[u8]) {
         let mut events = Vec::new();
-        self.reader.push(bytes, &mut events).unwrap();
+        self.reader.push(bytes, &mut events);
         self.ready.extend(events.into_iter().filter(|e| e.name != "heartbeat"));
     }
 

@@ -133,6 +133,7 @@ impl Posted {
             deltas: made.map(|made| made.deltas),
             finish: made.map(|made| made.finish.clone()),
             usage: made.and_then(|made| made.usage),
+            notes: made.map(|made| made.notes.clone()).filter(|notes| !notes.is_empty()),
         };
         if redacted {
             redact(&mut message);
@@ -200,5 +201,7 @@ pub fn posted_id(entry: &Entry) -> Option<MessageId> {
 /// Takes the text out.
 pub fn redact(message: &mut Message) {
     message.text = Arc::from("");
+    // They may quote what the model said.
+    message.notes = None;
     message.redacted = true;
 }

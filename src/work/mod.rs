@@ -268,6 +268,7 @@ fn completed(reply: Reply, pumped: Pumped, started: Instant) -> End {
         deltas: pumped.deltas,
         finish: reply.finish.into(),
         usage: reply.usage,
+        notes: reply.notes.into_iter().map(Into::into).collect(),
     };
     End::Completed { text: reply.text.into(), made }
 }

@@ -33,6 +33,9 @@ const HEARTBEAT_MAX_LEAST: Duration = Duration::from_secs(1);
 /// The longest reason that the server takes, in bytes.
 const REASON_BYTES_MAX: usize = 500;
 
+/// As many notes on an answer as the server takes.
+const NOTES_MAX: usize = 8;
+
 /// A claim of this worker.
 pub(super) struct RemoteLease {
     held: Arc<Held>,
@@ -147,6 +150,8 @@ impl Lease for RemoteLease {
                     first_token_ms: made.first_token_ms,
                     total_ms: Some(made.total_ms),
                     deltas: Some(made.deltas),
+                    notes: Some(made.notes.iter().take(NOTES_MAX).map(|note| short(note)).collect::<Vec<_>>())
+                        .filter(|notes| !notes.is_empty()),
                 };
                 shared.client.complete(*id, &answer).await.map(drop)
             }

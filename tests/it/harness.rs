@@ -331,7 +331,7 @@ impl Events {
             }
             let chunk = self.response.chunk().await.ok()??;
             let mut events = Vec::new();
-            self.reader.push(&chunk, &mut events).unwrap();
+            self.reader.push(&chunk, &mut events);
             self.ready.extend(events);
         }
     }

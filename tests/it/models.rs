@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use antiphon_bot::fake::{Fake, Request, Step};
+use antiphon_bot::fake::{Fake, ODDITIES, Request, Step};
 use serde_json::{Value, json};
 
 use crate::harness::{Events, PATIENCE, Server, fake_settings};
@@ -85,6 +85,19 @@ async fn a_model_is_asked_and_its_words_are_the_answer() {
         let (_, timeline) = server.get(&format!("/api/messages/{}", reply["id"].as_str().unwrap())).await;
         assert!(!timeline.to_string().contains(KEY));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_lost_on_the_way_is_told_beside_the_answer() {
+    let odd = ODDITIES.iter().find(|odd| odd.noted && odd.name.contains("breaks off")).unwrap();
+    let fake = Fake::answering("fake", |_| odd.steps("all is well", false)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::configured(dir.path(), &settings("openai", &fake.url(), SOON), &[]);
+    let posted = server.post("lobby", "Hello?", json!({})).await;
+    server.until_status("lobby", posted["id"].as_str().unwrap(), "answered").await;
+    let reply = server.all("lobby").await.pop().unwrap();
+    assert_eq!((&reply["text"], chats(&fake).len()), (&json!("all is well"), 1));
+    assert!(reply["notes"][0].as_str().unwrap().starts_with("unreadable: "), "{reply}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -136,9 +136,12 @@ function interruptedWords(why, status, failed) {
 }
 
 /** @param {Message} reply @returns {Answer} */
-function wholeAnswer({ id, author, model, at, text, redacted }) {
-  return { id, bot: author.name, color: author.color, badge: model ?? 'bot', at, text, state: redacted ? 'redacted' : 'whole', note: '' };
+function wholeAnswer({ id, author, model, at, text, redacted, notes = [] }) {
+  return { id, bot: author.name, color: author.color, badge: model ?? 'bot', at, text, state: redacted ? 'redacted' : 'whole', note: redacted ? '' : notes.map(noteWords).join(' · ') };
 }
+
+/** A note without its code, `code: words`. @param {string} note */
+const noteWords = (note) => note.replace(/^[a-z-]+: /, '');
 
 /** What a text element shows; `markdown` is there while it grows. @type {WeakMap<Element, { text: string, markdown: Markdown | null }>} */
 const SHOWN = new WeakMap();

@@ -6,7 +6,7 @@
  * @typedef {{ name: string, kind: 'human' | 'bot', color?: string | null }} Author
  * @typedef {{ id: string, room: string, author: Author, text: string, at: string, reply_to: string | null, position: string,
  *   status: 'none' | 'waiting' | 'claimed' | 'answered' | 'failed' | 'dead' | 'cancelled', reason?: string, redacted?: boolean,
- *   bot?: string, model?: string, total_ms?: number, first_token_ms?: number, finish?: string }} Message
+ *   bot?: string, model?: string, total_ms?: number, first_token_ms?: number, finish?: string, notes?: string[] }} Message
  *
  * `next` is the index of the delta that is wanted; `since` (first words), `last` (latest) and the `words` between give
  * the speed.

@@ -10,8 +10,12 @@ use std::{env, time::Duration};
 use antiphon_kit::body::{Body, TooLarge};
 use reqwest::{Client, ClientBuilder, NoProxy, Proxy, Response, StatusCode, Url, redirect};
 use serde_json::Value;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::model::{ModelError, codes};
+use crate::{
+    decode::Decoder,
+    model::{Event, Events, ModelError, codes},
+};
 
 /// A machine that is there takes a connection well within this.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -21,6 +25,10 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 const ERROR_BYTES_MAX: usize = 16 << 10;
 /// More than any list of models: a router of thousands has some 500 KB.
 const BODY_BYTES_MAX: usize = 4 << 20;
+/// How long to wait for the token counts and `[DONE]` after the finish reason; the answer itself is complete.
+const COUNTS_WAIT: Duration = Duration::from_secs(1);
+/// How long to wait for the end of the response after that, so that the connection can be used again.
+const END_WAIT: Duration = Duration::from_millis(50);
 
 /// The client for all models: one pool of connections, no total timeout. Make one per process and clone it.
 ///
@@ -122,6 +130,39 @@ pub(crate) async fn status_error(response: Response, base: &Url, missing: &str) 
     }
 }
 
+/// Reads an answer as it comes. Once the server has said why it ended, nothing that follows is waited for longer than
+/// [`COUNTS_WAIT`] in all, whatever arrives meanwhile.
+pub(crate) async fn read_answer(mut response: Response, base: &Url, events: &Events) -> Result<Event, ModelError> {
+    let (mut decoder, mut arrived) = (Decoder::default(), Vec::new());
+    let mut until: Option<Instant> = None;
+    loop {
+        let chunk = match until {
+            None => response.chunk().await.map_err(|error| transport_error(&error, base))?,
+            Some(until) => timeout_at(until, response.chunk()).await.unwrap_or(Ok(None)).unwrap_or(None),
+        };
+        let Some(chunk) = chunk else { break };
+        let taken = decoder.push(&chunk, &mut arrived);
+        for event in arrived.drain(..) {
+            events.send(event).await;
+        }
+        match taken {
+            Err(error) if until.is_none() => return Err(error),
+            Err(_) => break,
+            Ok(()) if decoder.done() => {
+                let _ = timeout(END_WAIT, response.chunk()).await;
+                break;
+            }
+            Ok(()) if decoder.ended() => _ = until.get_or_insert_with(|| Instant::now() + COUNTS_WAIT),
+            Ok(()) => {}
+        }
+    }
+    let end = decoder.end(&mut arrived);
+    for event in arrived {
+        events.send(event).await;
+    }
+    end
+}
+
 /// A whole body of at most [`BODY_BYTES_MAX`].
 pub(crate) async fn read_all(mut response: Response, base: &Url) -> Result<Vec<u8>, ModelError> {
     let mut body = Body::at_most(BODY_BYTES_MAX);
@@ -155,9 +196,10 @@ pub(crate) fn said_in(body: &[u8]) -> Option<String> {
     }
 }
 
-/// The words of an error object: `{"error":"…"}`, `{"error":{"message":"…"}}`, `{"message":"…"}`, `{"detail":"…"}`.
+/// The words of an error object: `{"error":"…"}`, `{"error":{"message":"…"}}`, `{"message":"…"}`, `{"detail":"…"}`,
+/// `{"errors":[…]}`.
 pub(crate) fn error_in(json: &Value) -> Option<String> {
-    let error = json.get("error").filter(|error| !error.is_null());
+    let error = json.get("error").filter(|error| !error.is_null()).or_else(|| json.get("errors")?.get(0));
     let inner = error.and_then(|error| error.get("message")).or(error);
     let words = inner.or_else(|| json.get("message")).or_else(|| json.get("detail"))?;
     Some(words.as_str().map_or_else(|| words.to_string(), str::to_owned))

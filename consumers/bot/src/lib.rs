@@ -2,7 +2,9 @@
 //!
 //! Promises:
 //! - the pieces sent concatenate to exactly the reply's text, and nothing that a filter cuts is ever sent;
-//! - whatever ends a model's stream without a known finish is a failure, never an answer;
+//! - thoughts and a template's marks are never shown, and stand in no later prompt;
+//! - an answer is whole once the model's server has said so; a stream that only ends is a failure, never an answer;
+//! - one unreadable thing costs that thing alone, and is told in a note;
 //! - dropping the work closes the model's connection; a model that is being loaded goes on loading;
 //! - a model that keeps failing is left alone for a while ([`Breaker`]).
 //!
@@ -10,16 +12,17 @@
 //! outcome says whether another try may help).
 //!
 //! Start with `bot` (one delivery from end to end), then `model` (the contract), `filter`, `breaker`, `pins`; `builtin`,
-//! `ollama` and `openai` are the models, `spec` names and finds them, `fake` plays their servers in tests.
+//! `ollama` and `openai` are the models, `decode` reads their answers, `spec` names and finds them, `fake` plays their servers in tests.
 
 mod bot;
 mod breaker;
 mod builtin;
 mod client;
+mod decode;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 mod filter;
-mod lines;
+mod marks;
 mod model;
 mod ollama;
 mod openai;
@@ -28,8 +31,11 @@ mod prompt;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod thoughts;
+mod watch;
+mod writing;
 
-pub use bot::{Bot, REPLY_BYTES_MAX};
+pub use bot::Bot;
 pub use breaker::{Breaker, Circuit, FAILURES_MAX, PAUSE_FIRST, PAUSE_MAX, Permit, Readiness};
 pub use builtin::Builtin;
 pub use client::http_client;
@@ -40,3 +46,4 @@ pub use openai::OpenAi;
 pub use pins::{Pins, RUNNER_OPTIONS};
 pub use prompt::{CONTEXT_BYTES_MAX, Prompt, Role, Turn};
 pub use spec::{BadSpec, Endpoints, ModelSpec, discover, probe};
+pub use writing::REPLY_BYTES_MAX;

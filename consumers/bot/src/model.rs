@@ -51,10 +51,12 @@ pub enum Event {
     Loading,
     /// It is loaded and reads the prompt.
     Reading,
-    /// It thinks; the thoughts are not shown.
-    Thinking,
+    /// It thinks these words, which are not shown.
+    Thinking(String),
     /// The next words; never empty.
     Text(String),
+    /// What people should know about the answer beside its words, as `code: words`.
+    Note(String),
     /// The end.
     Done {
         /// Why it stopped.
@@ -80,11 +82,6 @@ impl Finish {
             Finish::Stop => "stop",
             Finish::Length => "length",
         }
-    }
-
-    /// The finish of that name, as Ollama and OpenAI write it.
-    pub(crate) fn known(reason: &str) -> Option<Finish> {
-        [Finish::Stop, Finish::Length].into_iter().find(|finish| finish.as_str() == reason)
     }
 }
 
@@ -151,7 +148,7 @@ impl ModelError {
 }
 
 /// One line without control characters, at most [`WORDS_MAX`] characters.
-fn plain(words: &str) -> String {
+pub(crate) fn plain(words: &str) -> String {
     let mut chars = words.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
     let mut out: String = chars.by_ref().take(WORDS_MAX).collect();
     if chars.next().is_some() {

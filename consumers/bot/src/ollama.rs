@@ -4,11 +4,10 @@
 //! - the model is loaded by a request of its own that no reply owns, since Ollama gives up a load when the client that
 //!   asked for it goes away. One load at a time per set of options; all replies wait for the same one;
 //! - the load and the answer carry the same options, since other options would reload the model;
-//! - the answer ends well only with `done: true` and a known `done_reason`; a repeat guard inside Ollama ends streams
-//!   without either.
+//! - an answer without `done: true` broke off: a repeat guard inside Ollama ends streams so.
 //!
-//! Options of a bot go to `options`; [`LIFTED`] stand beside it. Thoughts are not shown, they are a sign of life.
-//! Not here: clocks (`bot`), pulling models.
+//! Options of a bot go to `options`; [`LIFTED`] stand beside it.
+//! Not here: clocks (`bot`), how an answer is read (`decode`), pulling models.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -18,16 +17,15 @@ use std::{
     time::Duration,
 };
 
-use antiphon_kit::{BoxFuture, Usage};
+use antiphon_kit::BoxFuture;
 use reqwest::{Client, Response, StatusCode, Url, header::CONTENT_TYPE};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::{sync::watch, task::AbortHandle, time::timeout};
 
 use crate::{
-    client::{below, error_in, read_all, read_some, said_in, shown, status_error, transport_error},
-    lines::{Lines, TooLong},
-    model::{Answer, Event, Events, Finish, Model, ModelError, answer_of, codes},
+    client::{below, error_in, read_all, read_answer, read_some, shown, status_error, transport_error},
+    model::{Answer, Event, Events, Model, ModelError, answer_of, codes},
     prompt::{Prompt, Turn},
 };
 
@@ -39,8 +37,6 @@ const KEEP_ALIVE: &str = "30m";
 const LOADING_SHOWN_AFTER: Duration = Duration::from_millis(200);
 /// No load takes longer: 400 GB from a slow disk. It frees a load that hangs although the connection stands.
 const LOAD_MAX: Duration = Duration::from_secs(30 * 60);
-/// How long to wait for the end of the response after `done`, so that the connection can be used again.
-const END_WAIT: Duration = Duration::from_millis(20);
 /// Asking which models are loaded is quick; the caller is about to take work and must not wait for it.
 const WARM_MAX: Duration = Duration::from_millis(500);
 /// A probe is for a person who waits.
@@ -93,7 +89,7 @@ impl Model for Ollama {
             loads.wait(&server, &prompt.options, &events).await?;
             events.send(Event::Reading).await;
             let response = server.post(&Chat::new(&server.model, &prompt.options, &prompt.turns, true)).await?;
-            server.read(response, &events).await
+            read_answer(response, &server.base, &events).await
         })
     }
 
@@ -251,68 +247,4 @@ impl Server {
         let missing = format!("Ollama has no model `{0}`; run `ollama pull {0}`", self.model);
         Err(status_error(response, &self.base, &missing).await)
     }
-
-    async fn read(&self, mut response: Response, events: &Events) -> Result<Event, ModelError> {
-        let mut lines = Lines::default();
-        loop {
-            let chunk = response.chunk().await.map_err(|error| transport_error(&error, &self.base))?;
-            let complete = match &chunk {
-                Some(chunk) => lines.push(chunk).map_err(|TooLong| protocol("a line without end"))?,
-                None => lines.end().into_iter().collect(),
-            };
-            for line in complete {
-                let said = read_line(&line)?;
-                if said.thinks {
-                    events.send(Event::Thinking).await;
-                }
-                if let Some(text) = said.text {
-                    events.send(Event::Text(text)).await;
-                }
-                if let Some(done) = said.done {
-                    let _ = timeout(END_WAIT, response.chunk()).await;
-                    return Ok(done);
-                }
-            }
-            if chunk.is_none() {
-                return Err(ModelError::retryable(codes::BROKE_OFF, "Ollama ended the answer without `done`"));
-            }
-        }
-    }
-}
-
-/// What one line says.
-struct Said {
-    thinks: bool,
-    text: Option<String>,
-    done: Option<Event>,
-}
-
-fn read_line(line: &str) -> Result<Said, ModelError> {
-    let json: Value = serde_json::from_str(line).map_err(|_| protocol("a line that is not JSON"))?;
-    if json.get("error").is_some_and(|error| !error.is_null()) {
-        let words = said_in(line.as_bytes()).unwrap_or_default();
-        return Err(ModelError::retryable(codes::ERROR, format!("Ollama broke off: {words}")));
-    }
-    let text_of = |field: &str| json["message"][field].as_str().filter(|text| !text.is_empty());
-    let done = match json["done"].as_bool().unwrap_or(false) {
-        true => {
-            // Servers before 0.1.38 gave no reason.
-            let reason = json["done_reason"].as_str().unwrap_or("stop");
-            let finish = Finish::known(reason)
-                .ok_or_else(|| ModelError::retryable(codes::FINISH, format!("Ollama ended with `{reason}`")))?;
-            let tokens = |field: &str| json[field].as_u64();
-            let usage = tokens("eval_count").map(|completion_tokens| Usage {
-                // Absent when the whole prompt was still in the model's cache.
-                prompt_tokens: tokens("prompt_eval_count").unwrap_or(0),
-                completion_tokens,
-            });
-            Some(Event::Done { finish, usage })
-        }
-        false => None,
-    };
-    Ok(Said { thinks: text_of("thinking").is_some(), text: text_of("content").map(str::to_owned), done })
-}
-
-fn protocol(what: &str) -> ModelError {
-    ModelError::retryable(codes::PROTOCOL, format!("Ollama sent {what}"))
 }

@@ -1,31 +1,24 @@
 //! Servers that speak OpenAI's chat completions: `POST …/chat/completions`, answered by server-sent events.
 //!
 //! Promises:
-//! - an answer ends well only with the finish reason `stop` or `length`; aborts, filters, tool calls, reasons not known
-//!   and an end without any are failures (vLLM ends aborted answers with status 200, `abort` and `[DONE]`);
-//! - read tolerantly: fields may be missing, `null` or more than we know, as near-compatible servers differ;
 //! - a server that says that it is loading its model is asked again until it has.
 //!
 //! Options of a bot stand in the request's body as they are, but cannot change what the bot relies on ([`OURS`]).
-//! Not here: clocks (`bot`), tools, images.
+//! Not here: clocks (`bot`), how an answer is read (`decode`), tools, images.
 
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use antiphon_kit::{
-    Usage,
-    sse::{SseReader, TooLong},
-};
 use reqwest::{
     Client, RequestBuilder, Response, StatusCode, Url,
     header::{ACCEPT, CONTENT_TYPE},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::{
-    client::{below, error_in, read_all, read_some, said_in, shown, status_error, transport_error},
-    model::{Answer, Event, Events, Finish, Model, ModelError, answer_of, codes},
+    client::{below, read_all, read_answer, shown, status_error, transport_error},
+    model::{Answer, Event, Events, Model, ModelError, answer_of, codes},
     prompt::{Prompt, Turn},
 };
 
@@ -33,8 +26,6 @@ use crate::{
 const OURS: [&str; 5] = ["model", "messages", "stream", "stream_options", "n"];
 /// How often a server is asked that is loading its model; it offers nothing to wait on.
 const LOADING_AGAIN: Duration = Duration::from_secs(1);
-/// How long to wait for the token counts and `[DONE]` after the finish reason; the answer itself is complete.
-const END_WAIT: Duration = Duration::from_secs(1);
 /// A probe is for a person who waits.
 const PROBE_MAX: Duration = Duration::from_secs(5);
 
@@ -69,7 +60,7 @@ impl Model for OpenAi {
         let server = self.server.clone();
         answer_of(|events| async move {
             let response = server.ask(&prompt, &events).await?;
-            server.read(response, &events).await
+            read_answer(response, &server.base, &events).await
         })
     }
 
@@ -171,129 +162,6 @@ impl Server {
             let missing = format!("no model `{}` there, or the address is wrong; check `OPENAI_BASE_URL`", self.model);
             return Err(status_error(response, &self.base, &missing).await);
         }
-        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        if kind.starts_with("application/json") {
-            let said = said_in(&read_some(response).await).unwrap_or_else(|| "an answer in one piece".into());
-            return Err(ModelError::retryable(codes::PROTOCOL, format!("the server does not stream; it says: {said}")));
-        }
         Ok(response)
-    }
-
-    async fn read(&self, mut response: Response, events: &Events) -> Result<Event, ModelError> {
-        let (mut reader, mut arrived) = (SseReader::new(), Vec::new());
-        let (mut finish, mut usage) = (None, None);
-        loop {
-            let chunk = match finish {
-                None => response.chunk().await.map_err(|error| transport_error(&error, &self.base))?,
-                // The answer is complete; whatever happens now costs at most the token counts.
-                Some(_) => timeout(END_WAIT, response.chunk()).await.unwrap_or(Ok(None)).unwrap_or(None),
-            };
-            let Some(chunk) = chunk else { break };
-            let protocol = |TooLong| ModelError::retryable(codes::PROTOCOL, "the server sent an event without end");
-            reader
-                .push(&chunk, &mut arrived)
-                .or_else(|error| if finish.is_some() { Ok(()) } else { Err(protocol(error)) })?;
-            for event in arrived.drain(..) {
-                if event.data.trim() == "[DONE]" {
-                    let _ = timeout(END_WAIT, response.chunk()).await;
-                    return ended(finish, usage);
-                }
-                let said = read_data(&event.data)?;
-                if said.thinks {
-                    events.send(Event::Thinking).await;
-                }
-                if let Some(text) = said.text {
-                    events.send(Event::Text(text)).await;
-                }
-                usage = said.usage.or(usage);
-                finish = finish.or(said.finish);
-            }
-        }
-        ended(finish, usage)
-    }
-}
-
-fn ended(finish: Option<Finish>, usage: Option<Usage>) -> Result<Event, ModelError> {
-    let broke_off = || ModelError::retryable(codes::BROKE_OFF, "the server ended the answer without a finish reason");
-    finish.map(|finish| Event::Done { finish, usage }).ok_or_else(broke_off)
-}
-
-/// What one event says.
-#[derive(Debug, PartialEq)]
-struct Said {
-    thinks: bool,
-    text: Option<String>,
-    finish: Option<Finish>,
-    usage: Option<Usage>,
-}
-
-fn read_data(data: &str) -> Result<Said, ModelError> {
-    let not_json = |_| ModelError::retryable(codes::PROTOCOL, "the server sent an event that is not JSON");
-    let json: Value = serde_json::from_str(data).map_err(not_json)?;
-    if json.get("error").is_some_and(|error| !error.is_null()) || json["object"] == "error" {
-        let words = error_in(&json).unwrap_or_else(|| "no words".into());
-        return Err(ModelError::retryable(codes::ERROR, format!("the server broke off: {words}")));
-    }
-    let choice = &json["choices"][0];
-    let delta = |field: &str| choice["delta"][field].as_str().filter(|text| !text.is_empty());
-    let finish = match choice["finish_reason"].as_str() {
-        None | Some("") => None,
-        Some(reason) => Some(Finish::known(reason).ok_or_else(|| {
-            ModelError::retryable(codes::FINISH, format!("the server ended the answer with `{reason}`"))
-        })?),
-    };
-    let tokens = |field: &str| json["usage"][field].as_u64();
-    Ok(Said {
-        thinks: delta("reasoning_content").or(delta("reasoning")).is_some(),
-        // A refusal is what the model has to say.
-        text: delta("content").or(delta("refusal")).map(str::to_owned),
-        finish,
-        usage: tokens("completion_tokens")
-            .map(|completion_tokens| Usage { prompt_tokens: tokens("prompt_tokens").unwrap_or(0), completion_tokens }),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn events_of_near_compatible_servers_are_read() {
-        let said = |text: Option<&str>, finish| Said { thinks: false, text: text.map(Into::into), finish, usage: None };
-        let nothing = || said(None, None);
-        for (data, expected) in [
-            (r#"{"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}"#, said(Some("hi"), None)),
-            (r#"{"choices":[{"delta":{"content":"hi"},"finish_reason":""}],"unknown":[1]}"#, said(Some("hi"), None)),
-            (r#"{"choices":[{"delta":{"role":"assistant","content":null}}]}"#, nothing()),
-            (r#"{"choices":[{"delta":{},"finish_reason":"length"}],"error":null}"#, said(None, Some(Finish::Length))),
-            (r#"{"choices":[{"delta":{"content":""},"finish_reason":"stop"}]}"#, said(None, Some(Finish::Stop))),
-            (r#"{"choices":[],"prompt_filter_results":[]}"#, nothing()),
-            (r#"{"choices":[{"delta":{"refusal":"No."}}]}"#, said(Some("No."), None)),
-            (
-                r#"{"choices":[{"delta":{"content":null,"reasoning_content":"hm"}}]}"#,
-                Said { thinks: true, ..nothing() },
-            ),
-            (
-                r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":5,"total_tokens":8}}"#,
-                Said { usage: Some(Usage { prompt_tokens: 3, completion_tokens: 5 }), ..nothing() },
-            ),
-            (r#"{"choices":null,"usage":null}"#, nothing()),
-        ] {
-            assert_eq!(read_data(data), Ok(expected), "{data}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_part_of_an_answer_is_an_error() {
-        for (data, code) in [
-            (r#"{"error":{"message":"engine died"}}"#, codes::ERROR),
-            (r#"{"object":"error","message":"engine died"}"#, codes::ERROR),
-            (r#"{"choices":[{"delta":{},"finish_reason":"abort"}]}"#, codes::FINISH),
-            (r#"{"choices":[{"delta":{},"finish_reason":"content_filter"}]}"#, codes::FINISH),
-            (r#"{"choices":[{"delta":{},"finish_reason":"tool_calls"}]}"#, codes::FINISH),
-            ("hello", codes::PROTOCOL),
-        ] {
-            assert_eq!(read_data(data).map_err(|error| error.code), Err(code), "{data}");
-        }
     }
 }

@@ -23,6 +23,8 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::thoughts::spoken;
+
 /// The most text of earlier messages in a prompt: some 16,000 tokens. Older messages are left out whole; a server that
 /// gets too much would cut its beginning, the persona, without a word.
 pub const CONTEXT_BYTES_MAX: usize = 64 << 10;
@@ -120,7 +122,8 @@ impl Prompt {
 
 fn turn(message: &Message, bot: &BotName) -> Turn {
     if message.author.kind == AuthorKind::Bot && &*message.author.name == bot.as_str() {
-        Turn { role: Role::Assistant, name: None, text: message.text.clone() }
+        // What it thought, in answers of former versions, is nothing that it said.
+        Turn { role: Role::Assistant, name: None, text: spoken(&message.text).into() }
     } else {
         user(message)
     }
@@ -200,6 +203,13 @@ pub(crate) mod tests {
         let prompt = Prompt::of(&delivery);
         assert_eq!(prompt.context, delivery.context[2..].iter().map(|m| m.id).collect::<Vec<_>>());
         assert_eq!(prompt.turns.len(), 1 + 2 + 1);
+    }
+
+    #[test]
+    fn what_the_bot_thought_is_no_part_of_what_it_said() {
+        let mut delivery = delivery();
+        delivery.context = vec![said(11, "echo", AuthorKind::Bot, "<think>rude</think>Hello.<|im_end|>")];
+        assert_eq!(&*Prompt::of(&delivery).turns[1].text, "Hello.");
     }
 
     #[test]

@@ -64,6 +64,7 @@ pub fn message(author: &str, kind: AuthorKind, text: &str) -> Arc<Message> {
         deltas: None,
         finish: None,
         usage: None,
+        notes: None,
     })
 }
 

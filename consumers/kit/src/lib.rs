@@ -95,4 +95,6 @@ pub struct Reply {
     pub finish: String,
     /// Tokens, where the model tells.
     pub usage: Option<Usage>,
+    /// What people should know about the answer beside its words, each as `code: words`.
+    pub notes: Vec<String>,
 }

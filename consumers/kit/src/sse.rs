@@ -1,10 +1,15 @@
 //! Reads server-sent events from bytes as they arrive, wherever they are cut.
 //!
-//! Promises: the same events for every way of cutting the bytes; at most [`EVENT_BYTES_MAX`] are held.
+//! Promises: the same events for every way of cutting the bytes; at most [`EVENT_BYTES_MAX`] are held; an event that is longer
+//! is passed over, and [`TOO_LONG`] takes its place.
 //! Not here: connections, reconnecting. Source: WHATWG HTML, "Server-sent events".
 
-/// The longest event taken; a longer one means that the other side does not speak SSE.
+/// The longest event taken; the longest that a server sends, a snapshot of a room, is far below.
 pub const EVENT_BYTES_MAX: usize = 4 << 20;
+/// The name of what comes in place of an event that was longer; it has no data.
+pub const TOO_LONG: &str = "too-long";
+/// May stand at the beginning of a stream, and says nothing.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -19,10 +24,6 @@ pub struct SseEvent {
     pub retry_ms: Option<u64>,
 }
 
-/// The other side sent an event longer than [`EVENT_BYTES_MAX`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooLong;
-
 /// An incremental reader.
 #[derive(Debug, Default)]
 pub struct SseReader {
@@ -31,6 +32,9 @@ pub struct SseReader {
     event: SseEvent,
     has_data: bool,
     bytes: usize,
+    /// The event is too long, and what is left of it is passed over.
+    too_long: bool,
+    begun: bool,
 }
 
 impl SseReader {
@@ -40,39 +44,46 @@ impl SseReader {
     }
 
     /// Takes the next bytes and appends every event that they complete to `out`.
-    ///
-    /// # Errors
-    /// [`TooLong`]: give up on this stream.
-    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<SseEvent>) -> Result<(), TooLong> {
+    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<SseEvent>) {
         for &byte in bytes {
             let after_cr = std::mem::replace(&mut self.after_cr, byte == b'\r');
             match byte {
                 b'\n' if after_cr => {}
                 b'\n' | b'\r' => self.end_line(out),
                 _ => {
-                    self.line.push(byte);
                     self.bytes += 1;
-                    if self.bytes > EVENT_BYTES_MAX {
-                        return Err(TooLong);
+                    self.too_long |= self.bytes > EVENT_BYTES_MAX;
+                    // One byte is enough to know that the line is not empty.
+                    if !self.too_long || self.line.is_empty() {
+                        self.line.push(byte);
                     }
                 }
             }
         }
-        Ok(())
     }
 
     fn end_line(&mut self, out: &mut Vec<SseEvent>) {
-        let line = std::mem::take(&mut self.line);
+        let mut line = std::mem::take(&mut self.line);
+        if !std::mem::replace(&mut self.begun, true) && line.starts_with(BYTE_ORDER_MARK) {
+            line.drain(..BYTE_ORDER_MARK.len());
+        }
         if line.is_empty() {
             self.bytes = 0;
             let id = self.event.id.clone();
             let mut event = std::mem::replace(&mut self.event, SseEvent { id, ..SseEvent::default() });
-            if std::mem::take(&mut self.has_data) {
+            let has_data = std::mem::take(&mut self.has_data);
+            if std::mem::take(&mut self.too_long) {
+                out.push(SseEvent { name: TOO_LONG.into(), data: String::new(), ..event });
+            } else if has_data {
                 if event.name.is_empty() {
                     event.name = "message".into();
                 }
                 out.push(event);
             }
+            return;
+        }
+        if self.too_long {
+            self.event.data = String::new();
             return;
         }
         let line = String::from_utf8_lossy(&line);
@@ -99,10 +110,10 @@ mod tests {
 
     #[test]
     fn every_way_of_cutting_the_bytes_gives_the_same_events() {
-        let stream = "retry: 50\r\n\r\nid: 7\nevent: delta\ndata: {\"a\":1}\n\n: comment\n\ndata:two\ndata: lines ☃\r\rid: 8\ndata\n\nevent: cut";
+        let stream = "\u{feff}retry: 50\r\n\r\nid: 7\nevent: delta\ndata: {\"a\":1}\n\n: comment\n\ndata:two\ndata: lines ☃\r\rid: 8\ndata\n\nevent: cut";
         let read = |size: usize| {
             let (mut reader, mut out) = (SseReader::new(), Vec::new());
-            stream.as_bytes().chunks(size).for_each(|chunk| reader.push(chunk, &mut out).unwrap());
+            stream.as_bytes().chunks(size).for_each(|chunk| reader.push(chunk, &mut out));
             out
         };
         let whole = read(stream.len());
@@ -114,8 +125,13 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_line_is_given_up() {
+    fn an_event_that_is_too_long_is_passed_over_and_told() {
         let (mut reader, mut out) = (SseReader::new(), Vec::new());
-        assert_eq!(reader.push(&vec![b'x'; EVENT_BYTES_MAX + 1], &mut out), Err(TooLong));
+        reader.push(b"id: 7\nevent: a\ndata: 1\ndata: ", &mut out);
+        (0..3).for_each(|_| reader.push(&vec![b'x'; EVENT_BYTES_MAX / 2], &mut out));
+        assert!(reader.line.len() <= EVENT_BYTES_MAX && out.is_empty());
+        reader.push(b"\ndata: 2\n\nevent: b\ndata: 3\n\n", &mut out);
+        let events: Vec<_> = out.iter().map(|e| (e.name.as_str(), e.data.as_str(), e.id.as_deref())).collect();
+        assert_eq!(events, [(TOO_LONG, "", Some("7")), ("b", "3", Some("7"))]);
     }
 }

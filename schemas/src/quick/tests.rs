@@ -35,8 +35,9 @@ fn made() -> impl Strategy<Value = Made> {
         prop::sample::select(vec![json!({}), json!({"a": 1}), json!({"b": [null, -1.5, {"c": "d"}], "e": true})]);
     let usage = option::of((number(), number()));
     let context = prop::collection::vec(message_id(), 0..40);
-    (text(), options, text(), context, option::of(number()), number(), any::<u32>(), text(), usage).prop_map(
-        |(model, options, prompt_sha256, context, first_token_ms, total_ms, deltas, finish, usage)| Made {
+    let notes = prop::collection::vec(text(), 0..3);
+    (text(), options, text(), context, option::of(number()), number(), any::<u32>(), text(), usage, notes).prop_map(
+        |(model, options, prompt_sha256, context, first_token_ms, total_ms, deltas, finish, usage, notes)| Made {
             model,
             options: serde_json::from_value(options).unwrap(),
             prompt_sha256,
@@ -46,6 +47,7 @@ fn made() -> impl Strategy<Value = Made> {
             deltas,
             finish,
             usage: usage.map(|(prompt_tokens, completion_tokens)| Usage { prompt_tokens, completion_tokens }),
+            notes,
         },
     )
 }

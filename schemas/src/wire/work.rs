@@ -177,6 +177,10 @@ pub struct CompleteWork {
     /// How many deltas were sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deltas: Option<u32>,
+    /// What people should know about the answer beside its words, e.g. why it was cut off: at most 8, each 1-500 bytes as
+    /// `code: words`, without control characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notes: Option<Vec<String>>,
 }
 
 /// Answer to a completion, and to the same again.

@@ -94,6 +94,8 @@ fn full() -> Vec<Event> {
                 deltas: 1_000,
                 finish: "length".into(),
                 usage: Some(Usage { prompt_tokens: 8_000, completion_tokens: 70_000 }),
+                // Added later, and left out where there are none.
+                notes: Vec::new(),
             }
             .into(),
         }

@@ -234,6 +234,7 @@ fn made(made: &Made) -> Vec<String> {
     let options = if made.options.is_empty() { "none".into() } else { json!(made.options).to_string() };
     lines.push(format!("model {}, options {}", plain(&made.model, 100), plain(&options, 300)));
     lines.push(format!("prompt sha256 {}", plain(&made.prompt_sha256, 64)));
+    lines.extend(made.notes.iter().map(|note| format!("note: {}", plain(note, 300))));
     let ids: Vec<_> = made.context.iter().rev().take(IDS_MAX).map(ToString::to_string).collect();
     if !ids.is_empty() {
         let more = if made.context.len() > ids.len() { ", …" } else { "" };

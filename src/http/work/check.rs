@@ -19,6 +19,10 @@ pub(super) const STAGE_BYTES_MAX: usize = 32;
 const OPTIONS_BYTES_MAX: usize = 16 * 1024;
 /// Messages in a prompt.
 const CONTEXT_MAX: usize = 500;
+/// As many notes as anybody reads.
+const NOTES_MAX: usize = 8;
+/// As a failure's reason.
+const NOTE_BYTES_MAX: usize = 500;
 
 /// The name of a worker, if the caller may use it.
 pub(in crate::http) fn worker(caller: &Caller, name: &str) -> Result<Arc<str>, Problem> {
@@ -89,14 +93,19 @@ pub(super) fn check_made(body: &CompleteWork) -> Result<(), Problem> {
         body.options.as_ref().map_or(0, |options| serde_json::to_vec(options).map_or(usize::MAX, |o| o.len()));
     let is_hash = |hash: &String| hash.len() == 64 && hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     let context = body.context.as_ref().map_or(0, Vec::len);
+    let notes = body.notes.as_deref().unwrap_or_default();
+    let is_note = |note: &String| (1..=NOTE_BYTES_MAX).contains(&note.len()) && !note.contains(char::is_control);
     if body.model.as_deref().is_some_and(|model| !is_model(model))
         || options > OPTIONS_BYTES_MAX
         || body.prompt_sha256.as_ref().is_some_and(|hash| !is_hash(hash))
         || context > CONTEXT_MAX
+        || notes.len() > NOTES_MAX
+        || !notes.iter().all(is_note)
     {
         let detail = format!(
             "of what the answer was made of something is too long or of another form: `model` has 1 to {MODEL_BYTES_MAX} bytes, \
-             `options` {OPTIONS_BYTES_MAX} at most, `prompt_sha256` 64 of 0-9 a-f, `context` {CONTEXT_MAX} ids at most"
+             `options` {OPTIONS_BYTES_MAX} at most, `prompt_sha256` 64 of 0-9 a-f, `context` {CONTEXT_MAX} ids at most, \
+             `notes` {NOTES_MAX} at most of 1 to {NOTE_BYTES_MAX} bytes"
         );
         return Err(Problem::bad("bad-made", detail));
     }

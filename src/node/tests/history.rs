@@ -140,6 +140,7 @@ fn unasked(message: Message) -> Message {
         deltas: None,
         finish: None,
         usage: None,
+        notes: None,
         ..message
     }
 }

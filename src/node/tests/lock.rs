@@ -101,7 +101,7 @@ async fn who_joins_a_room_is_told_the_place_of_a_message_however_far_back_it_wai
     node.post(post.clone()).await.unwrap();
     let (_, bytes) = Follower::snapshot(node, quiet, 50, None).await.unwrap();
     let mut events = Vec::new();
-    SseReader::new().push(&bytes, &mut events).unwrap();
+    SseReader::new().push(&bytes, &mut events);
     let told: serde_json::Value = serde_json::from_str(&events[1].data).unwrap();
     assert_eq!((&told["message_id"], &told["ahead"]), (&post.id.to_string().into(), &3_200.into()));
 }

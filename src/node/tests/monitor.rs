@@ -43,7 +43,7 @@ impl Screen {
         let (watching, bytes) = timeout(PATIENCE, node.watch(Arc::new(Nothing))).await.unwrap().unwrap();
         let mut events = Vec::new();
         let mut reader = SseReader::new();
-        reader.push(&bytes, &mut events).unwrap();
+        reader.push(&bytes, &mut events);
         assert_eq!((events.len(), &*events[0].name), (1, "snapshot"));
         let shown = serde_json::from_str(&events[0].data).unwrap();
         Screen { watching, reader, shown, updates: 0, snapshots: 1, missed: 0 }
@@ -55,7 +55,7 @@ impl Screen {
             let next = timeout(PATIENCE, self.watching.next()).await;
             let bytes = next.unwrap_or_else(|_| panic!("{what}: {:#?}", self.shown)).expect("the feed goes on");
             let mut events = Vec::new();
-            self.reader.push(&bytes, &mut events).unwrap();
+            self.reader.push(&bytes, &mut events);
             for event in events {
                 match &*event.name {
                     "snapshot" => {

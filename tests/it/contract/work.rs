@@ -109,6 +109,7 @@ async fn a_worker_claims_a_message_writes_its_answer_and_may_say_everything_twic
 
     let mut complete = done("one two three four five six");
     complete["usage"] = json!({"prompt_tokens": 11, "completion_tokens": 7});
+    complete["notes"] = json!(["cut-off: the time was over"]);
     complete["model"] = json!("ollama:x");
     complete["options"] = json!({"temperature": 0.5});
     complete["context"] = json!([work["context"][0]["id"]]);
@@ -122,6 +123,7 @@ async fn a_worker_claims_a_message_writes_its_answer_and_may_say_everything_twic
     assert_eq!((&reply["text"], &reply["position"]), (&complete["text"], &first["position"]));
     assert_eq!(reply["author"], json!({"name": "ada", "kind": "bot", "color": "#80c0ff"}));
     assert_eq!((&reply["model"], &reply["usage"]), (&complete["model"], &complete["usage"]));
+    assert_eq!(reply["notes"], complete["notes"]);
     assert_eq!((&reply["context"], &reply["options"]), (&complete["context"], &complete["options"]));
     assert_eq!((&reply["deltas"], reply["first_token_ms"].is_u64()), (&json!(6), true));
 

@@ -5,62 +5,33 @@
 //! decides how they are written. Lists of models (`/api/tags`, `/api/ps`, `/v1/models`) and Ollama's loads are answered
 //! by [`Fake::answering`] as a healthy server would: what was loaded or asked is loaded from then on.
 //!
+//! [`oddities`] holds what servers were seen to do: each stays for ever, and each test of an answer can be run with it.
+//!
 //! Not here: anything that a server outside of tests should do.
+
+mod oddities;
+mod step;
+mod writer;
 
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncReadExt,
     net::{TcpListener, TcpStream},
     sync::watch,
     task::{JoinHandle, JoinSet},
-    time::sleep,
 };
 
-/// One step of a response.
-#[derive(Debug, Clone)]
-pub enum Step {
-    /// A whole response of this status and JSON body; nothing follows.
-    Status(u16, Value),
-    /// The head of a stream.
-    Head,
-    /// Words of the answer.
-    Text(String),
-    /// Words of a thought.
-    Thought(String),
-    /// The end: reason, token counts, and what the dialect says last.
-    Finish(String),
-    /// An error in the middle of the stream.
-    Error(String),
-    /// Bytes as they are.
-    Raw(Vec<u8>),
-    /// From here on every byte is written by itself.
-    ByteByByte,
-    /// A pause.
-    Wait(Duration),
-    /// Nothing more until the client goes away.
-    Hang,
-    /// The end of the response as HTTP wants it, whatever was said. Implied at the end of the steps.
-    End,
-    /// The connection is cut.
-    Cut,
-}
-
-impl Step {
-    /// A stream that says `pieces` and ends well.
-    pub fn answer(pieces: &[&str]) -> Vec<Step> {
-        let mut steps = vec![Step::Head];
-        steps.extend(pieces.iter().map(|piece| Step::Text((*piece).into())));
-        steps.push(Step::Finish("stop".into()));
-        steps
-    }
-}
+use self::writer::Writer;
+pub use self::{
+    oddities::{ODDITIES, Oddity},
+    step::Step,
+};
 
 /// A request as it came.
 #[derive(Debug, Clone)]
@@ -222,7 +193,7 @@ async fn connection(mut socket: TcpStream, connection: usize, script: Arc<Script
         });
         let steps = script(&request);
         let (mut from_client, to_client) = socket.split();
-        let mut writer = Writer { to_client, ollama: request.is_ollama(), single: false };
+        let mut writer = Writer::new(to_client, request.is_ollama());
         let mut early = [0; 1];
         let alive = tokio::select! {
             alive = writer.run(steps) => alive,
@@ -270,95 +241,5 @@ async fn more(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
     match socket.read_buf(buffer).await {
         Ok(n) if n > 0 => Some(()),
         _ => None,
-    }
-}
-
-struct Writer<'a> {
-    to_client: tokio::net::tcp::WriteHalf<'a>,
-    ollama: bool,
-    single: bool,
-}
-
-impl Writer<'_> {
-    /// Writes the response; whether the connection can bring another request.
-    async fn run(&mut self, steps: Vec<Step>) -> bool {
-        for step in steps {
-            let done = match step {
-                Step::Status(status, body) => return self.whole(status, &body.to_string()).await.is_ok(),
-                Step::Head => self.head().await,
-                Step::Text(text) => self.text("content", &text).await,
-                Step::Thought(text) => {
-                    self.text(if self.ollama { "thinking" } else { "reasoning_content" }, &text).await
-                }
-                Step::Finish(reason) => self.finish(&reason).await,
-                Step::Error(words) if self.ollama => self.line(&json!({ "error": words })).await,
-                Step::Error(words) => self.line(&json!({ "error": { "message": words } })).await,
-                Step::Raw(bytes) => self.chunk(&bytes).await,
-                Step::ByteByByte => {
-                    self.single = true;
-                    Ok(())
-                }
-                Step::Wait(time) => {
-                    sleep(time).await;
-                    Ok(())
-                }
-                Step::Hang => std::future::pending().await,
-                Step::End => break,
-                Step::Cut => return false,
-            };
-            if done.is_err() {
-                // The reading side sees that the client is gone, and says so.
-                std::future::pending::<()>().await;
-            }
-        }
-        self.to_client.write_all(b"0\r\n\r\n").await.is_ok()
-    }
-
-    async fn whole(&mut self, status: u16, body: &str) -> std::io::Result<()> {
-        let head =
-            format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
-        self.to_client.write_all((head + body).as_bytes()).await
-    }
-
-    async fn head(&mut self) -> std::io::Result<()> {
-        let kind = if self.ollama { "application/x-ndjson" } else { "text/event-stream" };
-        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n");
-        self.to_client.write_all(head.as_bytes()).await
-    }
-
-    async fn text(&mut self, field: &str, text: &str) -> std::io::Result<()> {
-        let line = match self.ollama {
-            true => {
-                json!({ "model": "fake", "message": { "role": "assistant", "content": "", field: text }, "done": false })
-            }
-            false => json!({ "choices": [{ "index": 0, "delta": { field: text }, "finish_reason": null }] }),
-        };
-        self.line(&line).await
-    }
-
-    async fn finish(&mut self, reason: &str) -> std::io::Result<()> {
-        if self.ollama {
-            let counts = json!({ "done": true, "done_reason": reason, "message": { "content": "" }, "prompt_eval_count": 11, "eval_count": 7 });
-            return self.line(&counts).await;
-        }
-        self.line(&json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": reason }] })).await?;
-        self.line(&json!({ "choices": [], "usage": { "prompt_tokens": 11, "completion_tokens": 7 } })).await?;
-        self.chunk(b"data: [DONE]\n\n").await
-    }
-
-    async fn line(&mut self, line: &Value) -> std::io::Result<()> {
-        let line = if self.ollama { format!("{line}\n") } else { format!("data: {line}\n\n") };
-        self.chunk(line.as_bytes()).await
-    }
-
-    async fn chunk(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        for part in bytes.chunks(if self.single { 1 } else { bytes.len().max(1) }) {
-            let mut chunk = format!("{:x}\r\n", part.len()).into_bytes();
-            chunk.extend_from_slice(part);
-            chunk.extend_from_slice(b"\r\n");
-            self.to_client.write_all(&chunk).await?;
-            tokio::task::yield_now().await;
-        }
-        Ok(())
     }
 }
