@@ -40,7 +40,7 @@ use crate::{
     decide::{BotRule, Policy},
     http::{self, App, BotStatus, Hosts, Limits, Listening},
     log::file,
-    model,
+    model::{self, Lessons},
     node::{self, Node},
     outbox, projection,
     tasks::{End, Ended, Kind, Tasks},
@@ -287,7 +287,7 @@ async fn bots(config: &Config) -> Result<Vec<(BotStatus, Option<BotSlots>)>, Err
     let bad = |why: BadSpec| Error::Model(why.to_string());
     let endpoints = model::endpoints(config).map_err(bad)?;
     let specs = model::of_bots(config, &endpoints, &client).await.map_err(bad)?;
-    let clocks = model::clocks(config);
+    let (clocks, lessons) = (model::clocks(config), Lessons::of(config));
     let mut shared: HashMap<String, (Arc<dyn Model>, Breaker)> = HashMap::new();
     let mut bots = Vec::new();
     for (bot, spec) in config.bots.iter().zip(specs) {
@@ -304,7 +304,8 @@ async fn bots(config: &Config) -> Result<Vec<(BotStatus, Option<BotSlots>)>, Err
             continue;
         };
         let model_name = spec.to_string();
-        let fresh = || (spec.build(&endpoints, &client, config.pace), Breaker::new(rand::random()));
+        let known = || lessons.known(&model_name);
+        let fresh = || (spec.build(&endpoints, &client, config.pace, known()), Breaker::new(rand::random()));
         let (model, breaker) = shared.entry(model_name.clone()).or_insert_with(fresh).clone();
         let consumer: Arc<dyn Consumer> = Arc::new(Bot::new(model, clocks, breaker));
         let slots = bot.slots.unwrap_or_else(|| slots_default(&model_name));

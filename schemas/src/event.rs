@@ -165,6 +165,9 @@ pub struct MessageFailed {
     /// When it will be tried again; absent when it will not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at_ms: Option<u64>,
+    /// The model could not have answered (nobody there, too much to do): the attempt is not used up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub away: bool,
 }
 
 /// `message.dead`: given up; only a person can open it again.

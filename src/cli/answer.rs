@@ -113,6 +113,9 @@ impl Answer {
             "message.failed" => {
                 let failed = self.mine(data, |f: &feed::Failed| Some(f.message_id))?;
                 match failed.retry_at {
+                    Some(at) if failed.away => {
+                        step.note = Some(format!("waiting: {}; next try at {at}", failed.reason))
+                    }
                     Some(at) => step.note = Some(format!("{}; next try at {at}", failed.reason)),
                     None => step.end = Some(Err(format!("no answer: {}", failed.reason))),
                 }

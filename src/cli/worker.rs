@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fs, path::PathBuf, sync::Arc, time::Duration};
 
-use antiphon_bot::{Breaker, Endpoints, Model, ModelSpec, discover, http_client};
+use antiphon_bot::{Breaker, Endpoints, Known, Model, ModelSpec, discover, http_client};
 use antiphon_schemas::BotName;
 use anyhow::Context;
 use reqwest::Url;
@@ -127,7 +127,9 @@ impl Worker {
         let slots = specs.iter().map(|spec| slots_default(&spec.to_string())).min().unwrap_or(1);
         let mut shared: HashMap<String, (Arc<dyn Model>, Breaker)> = HashMap::new();
         let bots = self.bots.into_iter().zip(specs).map(|(bot, spec)| {
-            let fresh = || (spec.build(&endpoints, &http, config.pace), Breaker::new(rand::random()));
+            // It has no folder to keep what it learns.
+            let known = Known::default;
+            let fresh = || (spec.build(&endpoints, &http, config.pace, known()), Breaker::new(rand::random()));
             let (model, breaker) = shared.entry(spec.to_string()).or_insert_with(fresh).clone();
             Chosen { name: bot.name, model, breaker }
         });

@@ -3,11 +3,13 @@
 //! Pure. Each bound comes with its reason.
 
 use std::{
+    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     ops::RangeInclusive,
     time::Duration,
 };
 
+use antiphon_bot::Shape;
 use antiphon_kit::Filters;
 use antiphon_schemas::{BotName, RoomName};
 
@@ -69,6 +71,8 @@ const GAP_S: Bound = bound("gap_s", 60, 1..=DAY_S);
 const TOTAL_S: Bound = bound("total_s", 600, 1..=DAY_S);
 // More parallel replies than this need more than one node.
 const SLOTS: Bound = bound("slots", 1, 1..=1_024);
+// Less holds no conversation; no model holds more.
+const CONTEXT_TOKENS: Bound = bound("context_tokens", 4_096, 256..=16_777_216);
 // More would not fit into what one node keeps of a room.
 const CONTEXT_MESSAGES: Bound = bound("context_messages", 20, 0..=500);
 
@@ -160,6 +164,7 @@ pub(super) fn check(
         openai_api_key: layer.openai_api_key.map(|key| api_key(&key)).transpose()?,
         bots: self::bots(bots, model.as_deref())?,
         model,
+        models: BTreeMap::new(),
         sources,
     })
 }
@@ -345,5 +350,27 @@ pub(super) fn merge(
     salvage: bool,
     sources: Sources,
 ) -> Result<Config, Error> {
-    check(flags.or(env).or(file.layer), file.bots, salvage, sources)
+    let models = shapes(file.models)?;
+    check(flags.or(env).or(file.layer), file.bots, salvage, sources).map(|config| Config { models, ..config })
+}
+
+/// How models want to be asked, as the file says.
+fn shapes(models: BTreeMap<String, Shape>) -> Result<BTreeMap<String, Shape>, Error> {
+    for (name, shape) in &models {
+        let key = |key: &str| format!("models.{name}.{key}");
+        if !name.starts_with("ollama:") && !name.starts_with("openai:") {
+            return Err(invalid(
+                "models",
+                format!("`{name}` is not a model with a server; write e.g. [models.\"openai:NAME\"]"),
+            ));
+        }
+        model("models", name)?;
+        if let Some(tokens) = shape.context_tokens {
+            CONTEXT_TOKENS.of(Some(tokens.into())).map_err(|e| match e {
+                Error::Invalid { why, .. } => invalid(key(CONTEXT_TOKENS.key), why),
+                other => other,
+            })?;
+        }
+    }
+    Ok(models)
 }

@@ -1,4 +1,4 @@
-//! Reads `antiphon.toml`: the settings by their names, and the bots.
+//! Reads `antiphon.toml`: the settings by their names, the bots, and how models want to be asked.
 //!
 //! Promises: an unknown key is an error that names the key, its line and the most similar known key; nothing in the
 //! file is ignored.
@@ -12,6 +12,8 @@ use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
+
+use antiphon_bot::Shape;
 
 use super::{Answers, Error, Layer, nearest};
 
@@ -55,11 +57,15 @@ pub(super) struct FromFile {
     pub(super) layer: Layer,
     /// Absent when the file has no `[[bots]]`; empty when it says `bots = []`.
     pub(super) bots: Option<Vec<BotEntry>>,
+    /// What `[models.NAME]` say.
+    pub(super) models: BTreeMap<String, Shape>,
 }
 
 #[derive(Deserialize)]
-struct OnlyBots {
+struct Tables {
     bots: Option<Vec<BotEntry>>,
+    #[serde(default)]
+    models: BTreeMap<String, Shape>,
 }
 
 /// Reads the text of the file at `path` (for messages only).
@@ -77,7 +83,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<FromFile, Error> {
     };
     let table = DeTable::parse(text).map_err(wrong)?;
     let unknown = |(key, why)| at(Spanned::span(key).start, why);
-    let top = Layer::KEYS.iter().copied().chain(["bots"]);
+    let top = Layer::KEYS.iter().copied().chain(["bots", "models"]);
     check_keys(table.get_ref(), top, "the file").map_err(unknown)?;
     if let Some(DeValue::Array(bots)) = table.get_ref().get("bots").map(Spanned::get_ref) {
         for bot in bots.iter() {
@@ -86,12 +92,20 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<FromFile, Error> {
             }
         }
     }
-    let OnlyBots { bots } = toml::from_str(text).map_err(wrong)?;
+    if let Some(DeValue::Table(models)) = table.get_ref().get("models").map(Spanned::get_ref) {
+        for model in models.values() {
+            if let DeValue::Table(model) = model.get_ref() {
+                check_keys(model, Shape::KEYS.into_iter(), "[models.NAME]").map_err(unknown)?;
+            }
+        }
+    }
+    let Tables { bots, models } = toml::from_str(text).map_err(wrong)?;
     let mut settings = table.into_inner();
     settings.remove("bots");
+    settings.remove("models");
     let layer =
         Layer::deserialize(toml::de::Deserializer::from(Spanned::new(0..text.len(), settings))).map_err(wrong)?;
-    Ok(FromFile { layer, bots })
+    Ok(FromFile { layer, bots, models })
 }
 
 type Key<'i> = Spanned<std::borrow::Cow<'i, str>>;
@@ -107,6 +121,9 @@ fn check_keys<'t, 'i>(
             let hint = match nearest(key.get_ref(), known) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None if BOT_KEYS.contains(&key.get_ref().as_ref()) => "it belongs under [[bots]]".into(),
+                None if Shape::KEYS.contains(&key.get_ref().as_ref()) => {
+                    "it belongs under [models.NAME], e.g. [models.\"openai:gpt-x\"]".into()
+                }
                 None if Layer::KEYS.contains(&key.get_ref().as_ref()) => {
                     "it belongs at the top of the file, before [[bots]]".into()
                 }

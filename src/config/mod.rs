@@ -25,6 +25,7 @@ use std::{
     time::Duration,
 };
 
+use antiphon_bot::Shape;
 use antiphon_kit::Filters;
 use antiphon_schemas::{BotName, RoomName};
 use serde::Deserialize;
@@ -108,6 +109,8 @@ pub struct Config {
     pub openai_api_key: Option<Secret>,
     /// `builtin`, `ollama:NAME`, `openai:NAME` or [`REMOTE`] for bots that name none; absent: what is found at startup.
     pub model: Option<String>,
+    /// How models want to be asked, by their names, where the file says so; else it is learnt.
+    pub models: BTreeMap<String, Shape>,
     /// The bots in the order of the file; names are unique. Empty only if the file says `bots = []`.
     pub bots: Vec<Bot>,
     /// Where the settings come from.
@@ -218,7 +221,7 @@ pub fn slots_default(model: &str) -> usize {
 pub struct Sources {
     /// The file that was read.
     pub file: Option<PathBuf>,
-    /// The settings that were set, by name; `bots` is among them.
+    /// The settings that were set, by name; `bots` and `models` are among them.
     pub set: BTreeMap<&'static str, Setting>,
     /// What was ignored, in sentences.
     pub warnings: Vec<String>,
@@ -301,6 +304,10 @@ impl Config {
         if let Some(bots) = &from_file.bots {
             let value = bots.iter().map(|bot| bot.name.as_str()).collect();
             set.insert("bots", Setting { value, from: "file".into(), differs: true });
+        }
+        if !from_file.models.is_empty() {
+            let value = from_file.models.keys().map(String::as_str).collect();
+            set.insert("models", Setting { value, from: "file".into(), differs: true });
         }
         note(&mut set, &from_file.layer, |_| "file".into());
         note(&mut set, &env_layer, |key| from_env.names[key].clone());

@@ -286,13 +286,33 @@ fn the_first_bot_of_the_file_that_may_and_answers_all_is_the_rooms_default() {
 }
 
 #[test]
+fn how_a_model_wants_to_be_asked_is_set_by_its_name() {
+    let config = load("", &[], "[models.'openai:m']\nmerge_roles = true\ncontext_tokens = 4096\n").unwrap();
+    assert_eq!(config.models["openai:m"].words(), "merge_roles = true, context_tokens = 4096");
+    for (text, words) in [
+        ("[models.'openai:m']\nmerge_role = true", "did you mean `merge_roles`"),
+        ("[models.m]\nmerge_roles = true", "`m` is not a model with a server"),
+        ("[models.'openai:m']\ncontext_tokens = 5", "models.openai:m.context_tokens: 5 is out of bounds"),
+        ("[models.'openai:m']\npreload = 1", "line 2"),
+        ("merge_roles = true", "[models.NAME]"),
+    ] {
+        let why = load("", &[], text).unwrap_err().to_string();
+        assert!(why.contains(words) && !why.contains('\n'), "{text}: {why}");
+    }
+}
+
+#[test]
 fn the_example_holds_every_setting_with_its_default() {
     let text: Vec<&str> =
         EXAMPLE.lines().map(|l| l.strip_prefix('#').filter(|l| !l.starts_with(' ')).unwrap_or(l)).collect();
     let parsed = file::parse(&text.join("\n"), Path::new("antiphon.example.toml")).unwrap();
     assert_eq!(parsed.layer.set_keys(), Layer::KEYS);
-    let bots = text.iter().skip_while(|l| **l != "[[bots]]").filter_map(|l| l.split_once(" = ")).map(|(k, _)| k);
+    let tables = text.iter().skip_while(|l| **l != "[[bots]]");
+    let bots =
+        tables.clone().take_while(|l| !l.starts_with("[models")).filter_map(|l| l.split_once(" = ")).map(|(k, _)| k);
     assert_eq!(bots.collect::<Vec<_>>(), BOT_KEYS);
+    let models = tables.skip_while(|l| !l.starts_with("[models")).filter_map(|l| l.split_once(" = ")).map(|(k, _)| k);
+    assert_eq!(models.collect::<Vec<_>>(), Shape::KEYS);
     // Settings without a fixed default are examples only.
     let without = ["node", "model", "openai_base_url", "openai_api_key", "openai_api_key_file"];
     let lines: Vec<&str> = text.into_iter().take_while(|l| *l != "[[bots]]").collect();
@@ -307,7 +327,7 @@ fn the_example_holds_every_setting_with_its_default() {
 
 #[test]
 fn every_setting_is_documented_and_has_a_flag() {
-    for key in Layer::KEYS.iter().chain(BOT_KEYS) {
+    for key in Layer::KEYS.iter().chain(BOT_KEYS).chain(&Shape::KEYS) {
         assert!(DOCS.contains(&format!("| `{key}` |")), "docs/configuration.md lacks `{key}`");
     }
     let command = Layer::augment_args(clap::Command::new("x"));

@@ -82,6 +82,13 @@ pub enum End {
         /// Whether another try may help.
         retryable: bool,
     },
+    /// With an error that the model had no part in: the attempt is not used up.
+    Away {
+        /// `code: words`.
+        reason: Arc<str>,
+        /// When another try makes sense, from now.
+        after_ms: u64,
+    },
     /// Given back, or its lease is over; a code of [`release`].
     Released(&'static str),
 }
@@ -211,8 +218,13 @@ pub fn end(
             let retry_at_ms = again.then(|| now.plus_ms(backoff_ms(policy, claim.attempt, jitter)).ms());
             let (reason, attempt) = (reason.clone(), claim.attempt);
             let given_up = (*retryable && !again).then(|| dead(format!("attempts-used-up: {reason}")));
-            let failed = MessageFailed { message_id, fence, reason, attempt, retry_at_ms };
+            let failed = MessageFailed { message_id, fence, reason, attempt, retry_at_ms, away: false };
             [Event::from(failed)].into_iter().chain(given_up).collect()
+        }
+        End::Away { reason, after_ms } => {
+            let (reason, attempt) = (reason.clone(), claim.attempt);
+            let retry_at_ms = Some(now.plus_ms((*after_ms).max(1)).ms());
+            vec![MessageFailed { message_id, fence, reason, attempt, retry_at_ms, away: true }.into()]
         }
         End::Released(reason) if *reason == release::LEASE_OVER && claim.attempt >= policy.attempts_max => {
             vec![dead(format!("attempts-used-up: no heartbeat from `{}`", claim.worker))]

@@ -94,6 +94,7 @@ fn data(entry: &Entry, epoch: Epoch, redacted: bool) -> Option<Data> {
             reason: e.reason.clone(),
             attempt: e.attempt,
             retry_at: e.retry_at_ms.map(time::rfc3339),
+            away: e.away,
         })),
         Event::MessageDead(e) => {
             json(serde_json::to_value(feed::Dead { message_id: e.message_id, reason: e.reason.clone() }))

@@ -329,7 +329,7 @@ const ROUTES: &[Route] = &[
         body: Some("FailWork"),
         answers: &[(200, "Changed", "noted")],
         problems: &[
-            (400, "bad-json, wrong-type, bad-id, bad-reason"),
+            (400, "bad-json, wrong-type, bad-id, bad-reason, bad-away"),
             NO_KEY,
             NOT_YOURS,
             NO_MESSAGE,

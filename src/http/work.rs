@@ -61,6 +61,8 @@ const CLAIM_KEY_BYTES_MAX: usize = 128;
 const MODELS_MAX: usize = 64;
 /// Longest reason of a failure; it is shown in the room.
 const REASON_BYTES_MAX: usize = 500;
+/// The longest wait for a model that is away: as long as a question is kept by default.
+const AWAY_MS_MAX: u64 = 3_600_000;
 /// A body without texts.
 const SMALL_BYTES_MAX: usize = 64 * 1024;
 /// A text of escapes is six times as long in JSON.
@@ -234,7 +236,15 @@ pub(super) async fn fail(
         return Err(Problem::bad("bad-reason", detail));
     }
     let spoken = held(&app, &caller, id, body.fence).await?;
-    let end = End::Failed { reason: body.reason.into(), retryable: body.retryable };
+    let reason = body.reason.into();
+    let end = match body.away_ms {
+        None => End::Failed { reason, retryable: body.retryable },
+        Some(after_ms) if after_ms <= AWAY_MS_MAX && body.retryable => End::Away { reason, after_ms },
+        Some(_) => {
+            let detail = format!("`away_ms` is 0 to {AWAY_MS_MAX}, and only with `retryable`");
+            return Err(Problem::bad("bad-away", detail));
+        }
+    };
     ended(&app, &spoken, end, |event| matches!(event, Event::MessageFailed(_))).await
 }
 

@@ -35,7 +35,7 @@ pub struct Open {
     pub ask: Ask,
     /// When the answer was asked for: by the post, or by a person's retry. Its age counts from here.
     pub asked_at_ms: u64,
-    /// Attempts begun since then; those that a restart or a goodbye cut short do not count.
+    /// Attempts begun since then; those that a restart or a goodbye cut short, or whose model was away, do not count.
     pub attempts: u32,
     /// Waiting, waiting for a retry, or claimed.
     pub state: State,
@@ -183,7 +183,8 @@ impl Queue {
             }
             (Event::MessageFailed(e), _) => {
                 if let (Some(open), Some(at_ms)) = (self.take(&e.message_id), e.retry_at_ms) {
-                    self.put(e.message_id, Open { state: State::Retrying { at_ms }, ..open });
+                    let attempts = open.attempts.saturating_sub(u32::from(e.away));
+                    self.put(e.message_id, Open { state: State::Retrying { at_ms }, attempts, ..open });
                 }
             }
             (Event::MessageDead(e), _) => drop(self.take(&e.message_id)),

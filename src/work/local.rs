@@ -108,6 +108,7 @@ impl Lease for LocalLease {
                 work::End::Completed { author: Author { name, kind: AuthorKind::Bot, color }, text, made }
             }
             End::Failed { reason, retryable } => work::End::Failed { reason, retryable },
+            End::Away { reason, after } => work::End::Away { reason, after_ms: after.as_millis() as u64 },
             End::Released => work::End::Released(release::GOODBYE),
         };
         self.node.end(self.claimed.held, end).await.map(drop).map_err(trouble)

@@ -106,6 +106,13 @@ pub enum End {
         /// Whether another try may help.
         retryable: bool,
     },
+    /// The model could not have answered: it waits for that, and the try does not count.
+    Away {
+        /// `code: words`.
+        reason: Arc<str>,
+        /// When the next try makes sense.
+        after: Duration,
+    },
     /// Given back: it waits again, and the try does not count.
     Released,
 }
@@ -248,6 +255,7 @@ async fn work<H: Lease>(lease: &H, started: Instant) -> End {
     match (outcome, pumped) {
         (Ok(Outcome::Reply(reply)), Ok(pumped)) => completed(reply, pumped, started),
         (Ok(Outcome::Failed { reason, retryable }), _) => failed(reason, retryable),
+        (Ok(Outcome::Away { reason, after }), _) => End::Away { reason: reason.into(), after },
         (Ok(Outcome::NotNow), _) => End::Released,
         (_, Err(trouble)) => failed(format!("not-sent: {trouble}"), true),
         (Err(_), _) => failed("bot-broke: it panicked; see the server's log".into(), true),
@@ -309,6 +317,7 @@ fn said(end: &End, ms: u64) {
             info!(ms, first_token_ms = made.first_token_ms, deltas = made.deltas, model = %made.model, "answered");
         }
         End::Failed { reason, retryable } => warn!(ms, %reason, retryable, "failed"),
+        End::Away { reason, after } => warn!(ms, %reason, after_ms = after.as_millis() as u64, "the model is away"),
         End::Released => info!(ms, reason = release::GOODBYE, "released"),
     }
 }

@@ -156,7 +156,13 @@ impl Lease for RemoteLease {
                 shared.client.complete(*id, &answer).await.map(drop)
             }
             End::Failed { reason, retryable } => {
-                shared.client.fail(*id, &FailWork { fence, reason: short(&reason), retryable }).await
+                let failure = FailWork { fence, reason: short(&reason), retryable, away_ms: None };
+                shared.client.fail(*id, &failure).await
+            }
+            End::Away { reason, after } => {
+                let away_ms = Some(after.as_millis() as u64);
+                let failure = FailWork { fence, reason: short(&reason), retryable: true, away_ms };
+                shared.client.fail(*id, &failure).await
             }
             End::Released => shared.client.release(*id, &ReleaseWork { fence }).await,
         };

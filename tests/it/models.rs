@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use antiphon_bot::fake::{Fake, ODDITIES, Request, Step};
+use antiphon_bot::fake::{Fake, ODDITIES, Picky, Request, Step};
 use serde_json::{Value, json};
 
 use crate::harness::{Events, PATIENCE, Server, fake_settings};
@@ -101,6 +101,27 @@ async fn what_was_lost_on_the_way_is_told_beside_the_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_model_refuses_is_learnt_kept_over_a_restart_and_shown_by_the_doctor() {
+    let fake =
+        Fake::answering("fake", |request| Picky::Roles.refuses(request).unwrap_or_else(|| Step::answer(&["well"])))
+            .await;
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings("openai", &fake.url(), SOON);
+    for round in 0..2 {
+        let server = Server::configured(dir.path(), &settings, &[]);
+        for name in ["ann", "bob"] {
+            server.post("lobby", "Hello!", json!({"to": [], "author": {"name": name}})).await;
+        }
+        let before = chats(&fake).len();
+        let posted = server.post("lobby", "Who is here?", json!({})).await;
+        server.until_status("lobby", posted["id"].as_str().unwrap(), "answered").await;
+        assert_eq!(chats(&fake).len() - before, if round == 0 { 2 } else { 1 }, "round {round}");
+    }
+    let learnt = std::fs::read_to_string(dir.path().join("data/models.json")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&learnt).unwrap(), json!({"openai:fake": {"merge_roles": true}}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_breaks_is_asked_again_and_viewers_see_one_answer() {
     let said = |step| vec![Step::Head, Step::Text("half an ".into()), Step::Text("answer".into()), step];
     let cases = [
@@ -113,8 +134,6 @@ async fn a_model_that_breaks_is_asked_again_and_viewers_see_one_answer() {
         (vec![Step::Cut], "model-", false),
         (vec![Step::Head, Step::Finish("stop".into())], "empty-answer", false),
         (vec![Step::Status(500, json!({"error": "broken"}))], "model-error", false),
-        (vec![Step::Status(503, json!({"error": "starting"}))], "model-busy", false),
-        (vec![Step::Status(429, json!({"error": "slowly"}))], "model-busy", false),
     ];
     let clocks = format!("{SOON}load_s = 1\nfirst_token_s = 1\ngap_s = 1\n");
     for dialect in ["ollama", "openai"] {
@@ -190,9 +209,50 @@ async fn what_another_try_would_not_mend_has_failed_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_model_that_is_away_or_always_hangs_is_given_up_after_so_many_tries() {
+async fn a_model_that_is_away_is_waited_for_however_often_and_costs_no_try() {
+    for (status, code) in [(None, "model-unreachable"), (Some(429), "model-busy"), (Some(502), "model-busy")] {
+        let busy = AtomicUsize::new(0);
+        let fake = Fake::answering("fake", move |_| match (status, busy.fetch_add(1, SeqCst)) {
+            (Some(status), 0..4) => {
+                let heads = vec![("retry-after-ms".to_owned(), "20".to_owned())];
+                vec![Step::Whole(status, heads, b"{}".to_vec())]
+            }
+            _ => Step::answer(&["all is well"]),
+        })
+        .await;
+        let url = if status.is_none() { Fake::nobody().await } else { fake.url() };
+        let dir = tempfile::tempdir().unwrap();
+        let server =
+            Server::configured(dir.path(), &settings("openai", &url, &format!("{SOON}attempts_max = 1\n")), &[]);
+        let mut events = server.events("lobby").await;
+        let posted = server.post("lobby", "Hello?", json!({})).await;
+        for _ in 0..if status.is_none() { 2 } else { 4 } {
+            let (_, failed) = events.until("message.failed").await;
+            assert!(failed["reason"].as_str().unwrap().starts_with(code), "{failed}");
+            assert_eq!((&failed["away"], &failed["attempt"]), (&json!(true), &json!(1)));
+            assert!(failed["retry_at"].is_string(), "until when: {failed}");
+        }
+        if status.is_some() {
+            server.until_status("lobby", posted["id"].as_str().unwrap(), "answered").await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_is_kept_for_a_model_that_is_away_until_it_is_too_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings("openai", &Fake::nobody().await, &format!("{SOON}max_age_s = 2\n"));
+    let server = Server::configured(dir.path(), &settings, &[]);
+    let posted = server.post("lobby", "Hello?", json!({})).await;
+    let message = server.until_status("lobby", posted["id"].as_str().unwrap(), "dead").await;
+    assert_eq!(message["reason"], "too-old");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_always_hangs_is_given_up_after_so_many_tries() {
     let hangs = Fake::answering("fake", |_| vec![Step::Head, Step::Hang]).await;
-    for (url, code) in [(hangs.url(), "model-timeout"), (Fake::nobody().await, "model-unreachable")] {
+    {
+        let (url, code) = (hangs.url(), "model-timeout");
         let dir = tempfile::tempdir().unwrap();
         let settings = settings("ollama", &url, &format!("{SOON}attempts_max = 2\nfirst_token_s = 1\n"));
         let server = Server::configured(dir.path(), &settings, &[]);

@@ -26,10 +26,10 @@ export const HANDLERS = {
     }),
   'message.released': (store, { message_id, reason }) =>
     store.about(message_id, (item) => moveOn(item, 'waiting', RELEASED[reason] ?? RELEASED_ELSE)),
-  'message.failed': (store, { message_id, reason, attempt, retry_at }) =>
+  'message.failed': (store, { message_id, reason, attempt, retry_at, away }) =>
     store.about(message_id, (item) => {
       moveOn(item, retry_at ? 'waiting' : 'failed', reasonWords(reason, item.message.bot));
-      item.failure = { reason, retryAt: retry_at ?? null, attempt };
+      item.failure = { reason, retryAt: retry_at ?? null, attempt, away: away === true };
     }),
   'message.dead': (store, { message_id, reason }) =>
     store.about(message_id, (item) => {

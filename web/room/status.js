@@ -64,7 +64,9 @@ const line = (text, tone, ...actions) => ({ text, tone, actions });
 /** @param {Item} item @param {number} now @param {Bots} [bots] */
 function waiting({ message, stage, failure }, now, bots) {
   const bot = message.bot ?? '';
-  if (failure?.retryAt) return `${reasonWords(failure.reason, message.bot)} · ${tryAt(failure.retryAt, now)}`;
+  if (failure?.retryAt) {
+    return `${failure.away ? 'waiting: ' : ''}${reasonWords(failure.reason, message.bot)} · ${tryAt(failure.retryAt, now)}`;
+  }
   switch (bots?.get(bot)?.state) {
     case 'no-worker': return `waiting: no worker for ${bot} is connected`;
     case 'paused': return `waiting: ${bot} is unavailable at the moment`;

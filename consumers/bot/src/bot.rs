@@ -85,7 +85,7 @@ impl Bot {
         let thinks_first = self.thinks_first.load(Relaxed);
         let mut writing = Writing::new(outbox, Thoughts::new(thinks_first), Filter::new(&delivery.bot.filters));
         let end = writing.run(Watch::new(answer, self.clocks)).await;
-        let Written { text, notes, thought } = writing.written();
+        let Written { text, notes, thought, sent } = writing.written();
         let (finish, usage) = match end {
             Ok(end) => {
                 permit.succeeded();
@@ -100,6 +100,10 @@ impl Bot {
                 return failed(codes::UNWANTED, "the answer is no longer waited for", true);
             }
             Err(Stop::Failed(error)) => {
+                if let (Some(away), true) = (error.away, text.is_empty()) {
+                    let (reason, after) = (error.to_string(), permit.away(&error.to_string(), away));
+                    return Outcome::Away { reason, after };
+                }
                 if error.fault {
                     permit.failed(&error.to_string());
                 }
@@ -116,6 +120,7 @@ impl Bot {
             };
             return failed(codes::EMPTY, words, true);
         }
+        let prompt = sent.unwrap_or(prompt);
         Outcome::Reply(Reply {
             text,
             model: self.model.name().into(),

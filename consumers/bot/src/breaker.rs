@@ -6,6 +6,9 @@
 //!  └── the probe succeeds ── probing: one at a time ◀┘     the probe fails: paused again, twice as long
 //! ```
 //!
+//! A model that could not have answered (nobody there, too much to do) is paused at once, for as long as it says, else from
+//! 1 s doubling to 30 s, and that speaks not against it.
+//!
 //! Promises: [`Circuit`] is pure, time and jitter are passed in; of a paused model at most one request is under way,
 //! after its pause; a probe that is dropped without a result makes room for the next.
 //! Not here: which errors speak against a model ([`crate::ModelError::fault`]), who claims work.
@@ -20,12 +23,19 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use crate::model::Away;
+
 /// This many failures in a row are no accident.
 pub const FAILURES_MAX: u32 = 5;
 /// The first pause: time for a server to start again.
 pub const PAUSE_FIRST: Duration = Duration::from_secs(30);
 /// The longest pause: how long a mended model may stay unnoticed.
 pub const PAUSE_MAX: Duration = Duration::from_secs(300);
+
+/// The first pause of a model that is away: it may be back at once.
+pub const AWAY_FIRST: Duration = Duration::from_secs(1);
+/// The longest: a person waits for it to be back.
+pub const AWAY_MAX: Duration = Duration::from_secs(30);
 
 /// Whether work may be taken for a model now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +59,8 @@ pub struct Circuit {
     failures: u32,
     /// Pauses since the last success.
     pauses: u32,
+    /// Pauses since the model is away.
+    away: u32,
     until: Option<Instant>,
     probing: bool,
 }
@@ -63,7 +75,7 @@ impl Default for Circuit {
 impl Circuit {
     /// A well model, with these pauses.
     pub fn new(pause_first: Duration, pause_max: Duration) -> Circuit {
-        Circuit { pause_first, pause_max, failures: 0, pauses: 0, until: None, probing: false }
+        Circuit { pause_first, pause_max, failures: 0, pauses: 0, away: 0, until: None, probing: false }
     }
 
     /// Whether work may be taken now.
@@ -92,13 +104,37 @@ impl Circuit {
     pub fn failed(&mut self, now: Instant, probe: bool, jitter: f64) {
         self.failures = self.failures.saturating_add(1);
         // Requests that were under way when the circuit opened say nothing new.
-        let opens = if self.until.is_some() { probe } else { self.failures >= FAILURES_MAX };
+        let open = self.until.is_some() && self.away == 0;
+        let opens = if open { probe } else { self.failures >= FAILURES_MAX };
+        if !open && probe {
+            // It is there again, if not well.
+            (self.until, self.away, self.probing) = (None, 0, false);
+        }
         if opens {
             let pause = self.pause_first.saturating_mul(2u32.saturating_pow(self.pauses)).min(self.pause_max);
             self.until = Some(now + pause.mul_f64(1.0 - 0.25 * jitter.clamp(0.0, 1.0)));
             self.pauses = self.pauses.saturating_add(1);
             self.probing = false;
         }
+    }
+
+    /// The model could not have answered; until when it is left alone now. `said`: for how long, as its server says; without
+    /// that `jitter` shortens the pause as in [`Circuit::failed`].
+    pub fn away(&mut self, now: Instant, probe: bool, said: Option<Duration>, jitter: f64) -> Instant {
+        if let (Some(until), false) = (self.until, probe) {
+            // What was under way when it went away says nothing new.
+            return until;
+        }
+        let pause = AWAY_FIRST.saturating_mul(2u32.saturating_pow(self.away)).min(AWAY_MAX);
+        let until = now + said.unwrap_or_else(|| pause.mul_f64(1.0 - 0.25 * jitter.clamp(0.0, 1.0)));
+        self.away = self.away.saturating_add(1);
+        (self.until, self.probing) = (Some(until), false);
+        until
+    }
+
+    /// Whether it is paused because it is away.
+    pub fn is_away(&self) -> bool {
+        self.away > 0
     }
 
     /// The probe ended without a result, e.g. because it was cancelled.
@@ -179,6 +215,9 @@ impl Breaker {
                 format!("next try in {} s", left.as_secs() + 1)
             }
         };
+        if state.circuit.is_away() {
+            return Some(format!("{}; {next}", state.last));
+        }
         Some(format!("the model failed {} times in a row; {next}; last: {}", state.circuit.failures(), state.last))
     }
 
@@ -213,10 +252,26 @@ impl Permit {
     /// The model failed, and why.
     pub fn failed(self, why: &str) {
         let mut state = self.breaker.state();
-        state.seed = state.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let jitter = (state.seed >> 11) as f64 / (1u64 << 53) as f64;
+        let jitter = state.jitter();
         state.last = why.into();
         state.circuit.failed(Instant::now(), self.probe, jitter);
+    }
+
+    /// The model could not have answered, and why; how long it is left alone now.
+    pub fn away(self, why: &str, away: Away) -> Duration {
+        let mut state = self.breaker.state();
+        let (now, jitter) = (Instant::now(), state.jitter());
+        state.last = why.into();
+        let said = if let Away::For(wait) = away { Some(wait) } else { None };
+        state.circuit.away(now, self.probe, said, jitter).saturating_duration_since(now)
+    }
+}
+
+impl State {
+    /// From 0 to 1.
+    fn jitter(&mut self) -> f64 {
+        self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.seed >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 
@@ -265,6 +320,25 @@ mod tests {
             (1..FAILURES_MAX).for_each(|_| circuit.failed(now, false, 0.5));
             circuit.succeeded();
         }
+        assert_eq!(circuit, Circuit::default());
+    }
+
+    #[test]
+    fn a_model_that_is_away_is_left_alone_at_once_and_that_does_not_speak_against_it() {
+        let (mut circuit, mut now) = (Circuit::default(), Instant::now());
+        for pause in [1, 2, 4, 8, 16, 30, 30] {
+            let until = circuit.away(now, circuit.is_away(), None, 0.0);
+            assert_eq!((until, circuit.readiness(now)), (now + SECOND * pause, Readiness::Paused(until)));
+            assert_eq!(circuit.away(now, false, None, 0.0), until, "what was under way says nothing new");
+            now = until;
+            assert_eq!(circuit.enter(now), Readiness::OneProbe);
+        }
+        assert_eq!(circuit.away(now, true, Some(SECOND * 20), 1.0), now + SECOND * 20, "as its server says");
+        now += SECOND * 20;
+        assert_eq!((circuit.enter(now), circuit.failures()), (Readiness::OneProbe, 0));
+        circuit.failed(now, true, 0.0);
+        assert_eq!((circuit.readiness(now), circuit.failures()), (Readiness::Ready, 1), "it is there, if not well");
+        circuit.succeeded();
         assert_eq!(circuit, Circuit::default());
     }
 

@@ -5,7 +5,10 @@
 //! body and [`BODY_BYTES_MAX`] of any other are read.
 //! Not here: total timeouts, which are the bot's clocks.
 
-use std::{env, time::Duration};
+use std::{
+    env,
+    time::{Duration, SystemTime},
+};
 
 use antiphon_kit::body::{Body, TooLarge};
 use reqwest::{Client, ClientBuilder, NoProxy, Proxy, Response, StatusCode, Url, redirect};
@@ -15,6 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::{
     decode::Decoder,
     model::{Event, Events, ModelError, codes},
+    wait::wait_said,
 };
 
 /// A machine that is there takes a connection well within this.
@@ -25,6 +29,8 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 const ERROR_BYTES_MAX: usize = 16 << 10;
 /// More than any list of models: a router of thousands has some 500 KB.
 const BODY_BYTES_MAX: usize = 4 << 20;
+/// A server, or a proxy before it, that has too much to do, starts, or waits for what is behind it; 529 is Anthropic's.
+const BUSY: [u16; 5] = [429, 502, 503, 504, 529];
 /// How long to wait for the token counts and `[DONE]` after the finish reason; the answer itself is complete.
 const COUNTS_WAIT: Duration = Duration::from_secs(1);
 /// How long to wait for the end of the response after that, so that the connection can be used again.
@@ -98,9 +104,10 @@ pub(crate) fn transport_error(error: &reqwest::Error, base: &Url) -> ModelError 
         );
     }
     if error.is_connect() {
-        return ModelError::retryable(
+        return ModelError::away(
             codes::UNREACHABLE,
             format!("nobody answers at {at}; is the model's server running?"),
+            None,
         );
     }
     ModelError::retryable(codes::BROKE_OFF, format!("the connection to {at} broke off"))
@@ -109,8 +116,10 @@ pub(crate) fn transport_error(error: &reqwest::Error, base: &Url) -> ModelError 
 /// What a status means that is not 200; `missing` says what to do about a 404.
 pub(crate) async fn status_error(response: Response, base: &Url, missing: &str) -> ModelError {
     let (status, at) = (response.status(), shown(base));
+    let heads = response.headers().clone();
     let body = read_some(response).await;
     let said = said_in(&body).unwrap_or_else(|| status.canonical_reason().unwrap_or("no words").into());
+    let all = String::from_utf8_lossy(&body);
     let words = format!("{at} says {}: {said}", status.as_u16());
     match status {
         // Without the server's words: they may quote the key.
@@ -122,10 +131,16 @@ pub(crate) async fn status_error(response: Response, base: &Url, missing: &str) 
             ModelError::permanent(codes::KEY, words)
         }
         StatusCode::NOT_FOUND => ModelError::permanent(codes::NOT_FOUND, format!("{missing} ({words})")),
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => ModelError::retryable(codes::BUSY, words),
+        StatusCode::TOO_MANY_REQUESTS if all.contains("insufficient_quota") => ModelError::permanent(codes::KEY, words),
+        _ if BUSY.contains(&status.as_u16()) => {
+            let head = |name: &str| heads.get(name).and_then(|value| value.to_str().ok());
+            // For a date in `Retry-After` of a server that does not say what time it is there.
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok().map(|now| now.as_secs());
+            ModelError::away(codes::BUSY, words, wait_said(head, &all, now)).saying(&all)
+        }
         StatusCode::REQUEST_TIMEOUT => ModelError::retryable(codes::ERROR, words),
-        _ if status.is_server_error() => ModelError::retryable(codes::ERROR, words),
-        _ if status.is_client_error() => ModelError::refused(words),
+        _ if status.is_server_error() => ModelError::retryable(codes::ERROR, words).saying(&all),
+        _ if status.is_client_error() => ModelError::refused(words).saying(&all),
         _ => ModelError::permanent(codes::PROTOCOL, format!("{words}; check the address")),
     }
 }

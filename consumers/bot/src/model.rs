@@ -7,7 +7,16 @@
 //!
 //! Not here: filters, prompts, retries. Clocks are kept by the bot, so that no model can forget them.
 
-use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use antiphon_kit::{BoxFuture, Usage};
 use futures_util::{Stream, stream};
@@ -15,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::prompt::Prompt;
+use crate::{prompt::Prompt, shape::Known};
 
 /// Something that continues a conversation.
 pub trait Model: Send + Sync + 'static {
@@ -24,6 +33,11 @@ pub trait Model: Send + Sync + 'static {
 
     /// The answer to `prompt`, event by event. Asks only when polled.
     fn answer(&self, prompt: Arc<Prompt>) -> Answer;
+
+    /// What is known of how its server wants to be asked; `None` for a model without a server.
+    fn known(&self) -> Option<&Known> {
+        None
+    }
 
     /// Whether it could answer now: a sentence on what is there, or on what is missing and how to mend it.
     fn probe(&self) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>>;
@@ -55,6 +69,8 @@ pub enum Event {
     Thinking(String),
     /// The next words; never empty.
     Text(String),
+    /// The prompt was sent so, which is not how it was asked for.
+    Sent(Arc<Prompt>),
     /// What people should know about the answer beside its words, as `code: words`.
     Note(String),
     /// The end.
@@ -125,6 +141,19 @@ pub struct ModelError {
     pub retryable: bool,
     /// Whether it speaks against the model (and counts for the breaker) or only against this prompt.
     pub fault: bool,
+    /// All that the server said, where that is more.
+    pub said: Option<Arc<str>>,
+    /// The model could not have answered: no try is used up, and when to come back.
+    pub away: Option<Away>,
+}
+
+/// When a model that could not have answered may be asked again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Away {
+    /// It did not say.
+    Unsaid,
+    /// After this time, as its server says.
+    For(Duration),
 }
 
 /// The longest account of an error that is passed on, in characters.
@@ -133,12 +162,22 @@ const WORDS_MAX: usize = 300;
 impl ModelError {
     /// Passing trouble: another try may help.
     pub fn retryable(code: &'static str, words: impl AsRef<str>) -> ModelError {
-        ModelError { code, words: plain(words.as_ref()), retryable: true, fault: true }
+        ModelError { code, words: plain(words.as_ref()), retryable: true, fault: true, said: None, away: None }
     }
 
     /// Somebody has to mend something first.
     pub fn permanent(code: &'static str, words: impl AsRef<str>) -> ModelError {
         ModelError { retryable: false, ..ModelError::retryable(code, words) }
+    }
+
+    /// The model could not have answered, and may be asked again after `wait`.
+    pub fn away(code: &'static str, words: impl AsRef<str>, wait: Option<Duration>) -> ModelError {
+        ModelError { away: Some(wait.map_or(Away::Unsaid, Away::For)), ..ModelError::retryable(code, words) }
+    }
+
+    /// The same, with all that the server said.
+    pub(crate) fn saying(self, said: &str) -> ModelError {
+        ModelError { said: Some(said.into()), ..self }
     }
 
     /// This prompt will never do, others may.
@@ -201,13 +240,24 @@ mod millis {
 }
 
 /// Where the code of a model puts its events; waits until each is taken.
-pub(crate) struct Events(mpsc::Sender<Event>);
+pub(crate) struct Events {
+    to: mpsc::Sender<Event>,
+    begun: AtomicBool,
+}
 
 impl Events {
     /// Hands over one event.
     pub(crate) async fn send(&self, event: Event) {
+        if matches!(event, Event::Text(_) | Event::Thinking(_)) {
+            self.begun.store(true, Relaxed);
+        }
         // The receiver lives in the same stream as the sender: it cannot be gone while this runs.
-        let _ = self.0.send(event).await;
+        let _ = self.to.send(event).await;
+    }
+
+    /// Whether there were words or thoughts.
+    pub(crate) fn begun(&self) -> bool {
+        self.begun.load(Relaxed)
     }
 }
 
@@ -219,7 +269,7 @@ where
     F: Future<Output = Result<Event, ModelError>> + Send + 'static,
 {
     let (tx, mut rx) = mpsc::channel(1);
-    let mut work = Some(Box::pin(work(Events(tx))));
+    let mut work = Some(Box::pin(work(Events { to: tx, begun: AtomicBool::new(false) })));
     let mut end = None;
     Box::pin(stream::poll_fn(move |cx| {
         if let Some(running) = &mut work

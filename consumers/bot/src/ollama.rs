@@ -27,6 +27,7 @@ use crate::{
     client::{below, error_in, read_all, read_answer, read_some, shown, status_error, transport_error},
     model::{Answer, Event, Events, Model, ModelError, answer_of, codes},
     prompt::{Prompt, Turn},
+    shape::{Fitted, Known, trial},
 };
 
 /// Options that Ollama takes beside `options`.
@@ -47,6 +48,7 @@ pub struct Ollama {
     name: String,
     server: Server,
     loads: Arc<Loads>,
+    known: Known,
 }
 
 #[derive(Clone)]
@@ -71,10 +73,10 @@ impl Drop for Loads {
 }
 
 impl Ollama {
-    /// `model` on the server at `base`, e.g. `llama3.2` at `http://127.0.0.1:11434`.
-    pub fn new(client: Client, base: Url, model: &str) -> Ollama {
+    /// `model` on the server at `base`, e.g. `llama3.2` at `http://127.0.0.1:11434`; `known`: how that wants to be asked.
+    pub fn new(client: Client, base: Url, model: &str, known: Known) -> Ollama {
         let server = Server { client, base, model: model.into() };
-        Ollama { name: format!("ollama:{model}"), server, loads: Arc::default() }
+        Ollama { name: format!("ollama:{model}"), server, loads: Arc::default(), known }
     }
 }
 
@@ -84,13 +86,25 @@ impl Model for Ollama {
     }
 
     fn answer(&self, prompt: Arc<Prompt>) -> Answer {
-        let (server, loads) = (self.server.clone(), self.loads.clone());
+        let (server, loads, known) = (self.server.clone(), self.loads.clone(), self.known.clone());
         answer_of(|events| async move {
-            loads.wait(&server, &prompt.options, &events).await?;
+            // What a load has shown is learnt with the answer.
+            let refused = match known.shape().preloads() {
+                true => loads.wait(&server, &prompt.options, &events).await.map_or_else(refusal, |()| Ok(false))?,
+                false => false,
+            };
             events.send(Event::Reading).await;
-            let response = server.post(&Chat::new(&server.model, &prompt.options, &prompt.turns, true)).await?;
-            read_answer(response, &server.base, &events).await
+            let num_ctx = prompt.options.get("num_ctx").and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok());
+            let end = trial(&known, &prompt, num_ctx, &events, |fitted, _| server.answer(fitted, &events)).await?;
+            if refused {
+                known.takes_no_preload();
+            }
+            Ok(end)
         })
+    }
+
+    fn known(&self) -> Option<&Known> {
+        Some(&self.known)
     }
 
     fn probe(&self) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>> {
@@ -120,9 +134,17 @@ impl Model for Ollama {
     }
 
     fn preload(&self, options: &BTreeMap<String, Value>) -> BoxFuture<'static, Result<(), ModelError>> {
+        if !self.known.shape().preloads() {
+            return Box::pin(std::future::ready(Ok(())));
+        }
         let loaded = self.loads.join(&self.server, options);
         Box::pin(ended(loaded))
     }
+}
+
+/// Whether a load failed because this server takes none: then the answer itself loads the model.
+fn refusal(error: ModelError) -> Result<bool, ModelError> {
+    if error.code == codes::REFUSED { Ok(true) } else { Err(error) }
 }
 
 /// Whether Ollama's name `there` is that of `model`: one without a tag means `latest`.
@@ -233,8 +255,12 @@ impl Server {
         }
     }
 
-    async fn post(&self, body: &Chat<'_>) -> Result<Response, ModelError> {
-        self.send(serde_json::to_string(body).expect("strings and JSON values are always JSON")).await
+    /// One request and its answer.
+    async fn answer(&self, fitted: Fitted, events: &Events) -> Result<Event, ModelError> {
+        let body = Chat::new(&self.model, &fitted.prompt.options, &fitted.prompt.turns, true);
+        let response =
+            self.send(serde_json::to_string(&body).expect("strings and JSON values are always JSON")).await?;
+        read_answer(response, &self.base, events).await
     }
 
     async fn send(&self, body: String) -> Result<Response, ModelError> {

@@ -18,14 +18,20 @@ use tokio::time::sleep;
 
 use crate::{
     client::{below, read_all, read_answer, shown, status_error, transport_error},
-    model::{Answer, Event, Events, Model, ModelError, answer_of, codes},
+    model::{Answer, Away, Event, Events, Model, ModelError, answer_of, codes},
     prompt::{Prompt, Turn},
+    shape::{Fitted, Known, Shape, trial},
 };
 
 /// Fields of the request that no option replaces.
 const OURS: [&str; 5] = ["model", "messages", "stream", "stream_options", "n"];
-/// How often a server is asked that is loading its model; it offers nothing to wait on.
+/// How often a server is asked that is loading its model, unless it says when to come back.
 const LOADING_AGAIN: Duration = Duration::from_secs(1);
+/// Longer estimates are wrong more often than not.
+const LOADING_AGAIN_MAX: Duration = Duration::from_secs(30);
+/// What servers say while they load a model: llama.cpp, Hugging Face, gateways.
+const LOADING: [&str; 6] =
+    ["loading model", "currently loading", "is loading", "model loading", "still loading", "warming up"];
 /// A probe is for a person who waits.
 const PROBE_MAX: Duration = Duration::from_secs(5);
 
@@ -33,6 +39,7 @@ const PROBE_MAX: Duration = Duration::from_secs(5);
 pub struct OpenAi {
     name: String,
     server: Server,
+    known: Known,
 }
 
 #[derive(Clone)]
@@ -44,10 +51,11 @@ struct Server {
 }
 
 impl OpenAi {
-    /// `model` on the server at `base` (which ends in `/v1` as a rule), with an API key if it wants one.
-    pub fn new(client: Client, base: Url, key: Option<&str>, model: &str) -> OpenAi {
+    /// `model` on the server at `base` (which ends in `/v1` as a rule), with an API key if it wants one; `known`: how that
+    /// wants to be asked.
+    pub fn new(client: Client, base: Url, key: Option<&str>, model: &str, known: Known) -> OpenAi {
         let server = Server { client, base, key: key.map(Into::into), model: model.into() };
-        OpenAi { name: format!("openai:{model}"), server }
+        OpenAi { name: format!("openai:{model}"), server, known }
     }
 }
 
@@ -57,11 +65,14 @@ impl Model for OpenAi {
     }
 
     fn answer(&self, prompt: Arc<Prompt>) -> Answer {
-        let server = self.server.clone();
+        let (server, known) = (self.server.clone(), self.known.clone());
         answer_of(|events| async move {
-            let response = server.ask(&prompt, &events).await?;
-            read_answer(response, &server.base, &events).await
+            trial(&known, &prompt, None, &events, |fitted, shape| server.answer(fitted, shape, &events)).await
         })
+    }
+
+    fn known(&self) -> Option<&Known> {
+        Some(&self.known)
     }
 
     fn probe(&self) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>> {
@@ -115,20 +126,33 @@ struct Body<'a> {
     model: &'a str,
     messages: &'a [Turn],
     stream: bool,
-    stream_options: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_options: Option<Value>,
     #[serde(flatten)]
     options: BTreeMap<&'a str, &'a Value>,
 }
 
+/// Whether a server says that it loads its model, which is no failure to give up on.
+fn is_loading(error: &ModelError) -> bool {
+    let words = error.words.to_lowercase();
+    error.code == codes::BUSY && LOADING.iter().any(|sign| words.contains(sign))
+}
+
 impl Server {
+    /// One request, once the server has loaded its model, and its answer.
+    async fn answer(&self, fitted: Fitted, shape: Shape, events: &Events) -> Result<Event, ModelError> {
+        let response = self.ask(&fitted.prompt, shape, events).await?;
+        read_answer(response, &self.base, events).await
+    }
+
     /// Asks until the server has loaded its model.
-    async fn ask(&self, prompt: &Prompt, events: &Events) -> Result<Response, ModelError> {
+    async fn ask(&self, prompt: &Prompt, shape: Shape, events: &Events) -> Result<Response, ModelError> {
         let options = prompt.options.iter().map(|(name, value)| (name.as_str(), value));
         let body = Body {
             model: &self.model,
             messages: &prompt.turns,
             stream: true,
-            stream_options: json!({ "include_usage": true }),
+            stream_options: shape.counts().then(|| json!({ "include_usage": true })),
             options: options.filter(|(name, _)| !OURS.contains(name)).collect(),
         };
         let body = serde_json::to_string(&body).expect("strings and JSON values are always JSON");
@@ -140,12 +164,13 @@ impl Server {
                     events.send(Event::Reading).await;
                     return Ok(response);
                 }
-                Err(error) if error.code == codes::BUSY && error.words.to_lowercase().contains("loading model") => {
+                Err(error) if is_loading(&error) => {
                     // Said once: asking again is no sign that the load moves on, so the clock runs.
                     if !std::mem::replace(&mut loading, true) {
                         events.send(Event::Loading).await;
                     }
-                    sleep(LOADING_AGAIN).await;
+                    let said = if let Some(Away::For(wait)) = error.away { wait } else { LOADING_AGAIN };
+                    sleep(said.clamp(LOADING_AGAIN, LOADING_AGAIN_MAX)).await;
                 }
                 other => return other,
             }

@@ -18,6 +18,7 @@ use crate::{
     model::Model,
     ollama::{self, Ollama},
     openai::{self, OpenAi},
+    shape::Known,
 };
 
 /// Where an Ollama is if nobody says otherwise.
@@ -90,13 +91,15 @@ impl<'de> Deserialize<'de> for ModelSpec {
 }
 
 impl ModelSpec {
-    /// The model, ready to be asked; nothing is sent yet. `pace`: the pause between the built-in model's words.
-    pub fn build(&self, endpoints: &Endpoints, client: &Client, pace: Duration) -> Arc<dyn Model> {
+    /// The model, ready to be asked; nothing is sent yet. `pace`: the pause between the built-in model's words; `known`: how
+    /// its server wants to be asked.
+    pub fn build(&self, endpoints: &Endpoints, client: &Client, pace: Duration, known: Known) -> Arc<dyn Model> {
         match self {
             ModelSpec::Builtin => Arc::new(Builtin::new(pace)),
-            ModelSpec::Ollama(name) => Arc::new(Ollama::new(client.clone(), endpoints.ollama_url.clone(), name)),
+            ModelSpec::Ollama(name) => Arc::new(Ollama::new(client.clone(), endpoints.ollama_url.clone(), name, known)),
             ModelSpec::OpenAi(name) => {
-                Arc::new(OpenAi::new(client.clone(), endpoints.openai_url(), endpoints.openai_api_key.as_deref(), name))
+                let key = endpoints.openai_api_key.as_deref();
+                Arc::new(OpenAi::new(client.clone(), endpoints.openai_url(), key, name, known))
             }
         }
     }
@@ -238,7 +241,10 @@ mod tests {
             let spec: ModelSpec = name.parse().unwrap();
             assert_eq!(spec.to_string(), name);
             assert_eq!(serde_json::from_str::<ModelSpec>(&serde_json::to_string(&spec).unwrap()).unwrap(), spec);
-            assert_eq!(spec.build(&Endpoints::default(), &crate::http_client(), Duration::ZERO).name(), name);
+            assert_eq!(
+                spec.build(&Endpoints::default(), &crate::http_client(), Duration::ZERO, Known::default()).name(),
+                name
+            );
         }
         for bad in ["", "llama3.2", "ollama", "ollama:", "openai:", "openai:a b", "builtin:x", "Builtin"] {
             assert!(bad.parse::<ModelSpec>().unwrap_err().0.contains("ollama:NAME"), "{bad}");

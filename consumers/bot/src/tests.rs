@@ -2,7 +2,9 @@
 //!
 //! Clocks are set to milliseconds where one is meant to run out; elsewhere they are seconds that never pass.
 
+mod away;
 mod loads;
+mod shapes;
 
 use std::{collections::BTreeMap, future::Future, pin::pin, sync::Arc, time::Duration};
 
@@ -12,7 +14,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::{
-    Bot, Breaker, Circuit, Clocks, Endpoints, FAILURES_MAX, Model, ModelSpec, REPLY_BYTES_MAX, Readiness, codes,
+    Bot, Breaker, Circuit, Clocks, Endpoints, FAILURES_MAX, Known, Model, ModelSpec, REPLY_BYTES_MAX, Readiness, codes,
     discover,
     fake::{Fake, ODDITIES, Request, Step},
     http_client, probe,
@@ -32,7 +34,7 @@ fn patient() -> Clocks {
 
 fn model(spec: &str, url: &str) -> Arc<dyn Model> {
     let endpoints = Endpoints::new(Some(url), Some(url), Some("sk-secret")).unwrap();
-    spec.parse::<ModelSpec>().unwrap().build(&endpoints, &http_client(), Duration::ZERO)
+    spec.parse::<ModelSpec>().unwrap().build(&endpoints, &http_client(), Duration::ZERO, Known::default())
 }
 
 fn bot(spec: &str, url: &str, clocks: Clocks) -> Bot {
@@ -265,9 +267,7 @@ async fn statuses_say_whether_another_try_may_help() {
         (401, codes::KEY, false),
         (403, codes::KEY, false),
         (404, codes::NOT_FOUND, false),
-        (429, codes::BUSY, true),
         (500, codes::ERROR, true),
-        (503, codes::BUSY, true),
         (301, codes::PROTOCOL, false),
     ] {
         let words = if code == codes::KEY { "sk-secret is wrong" } else { "no" };
@@ -286,7 +286,7 @@ async fn nobody_at_the_address_is_told_so() {
     let url = Fake::nobody().await;
     for spec in BOTH {
         let (_, outcome) = soon(bench::deliver(&bot(spec, &url, patient()), bench::delivery("hi", profile()))).await;
-        let Outcome::Failed { reason, retryable: true } = outcome else { panic!("{outcome:?}") };
+        let Outcome::Away { reason, .. } = outcome else { panic!("{outcome:?}") };
         assert!(reason.starts_with(codes::UNREACHABLE) && reason.contains(&url), "{reason}");
     }
 }

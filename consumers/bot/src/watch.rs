@@ -17,7 +17,8 @@ pub(crate) struct Watch {
     answer: Answer,
     clocks: Clocks,
     phase: Phase,
-    end: Instant,
+    /// When the total is over; it does not run while the model loads.
+    end: Option<Instant>,
 }
 
 #[derive(Clone, Copy)]
@@ -30,7 +31,7 @@ enum Phase {
 impl Watch {
     /// The clocks begin to run.
     pub(crate) fn new(answer: Answer, clocks: Clocks) -> Watch {
-        Watch { answer, clocks, phase: Phase::Load, end: Instant::now() + clocks.total }
+        Watch { answer, clocks, phase: Phase::Load, end: None }
     }
 
     /// The next event.
@@ -43,11 +44,12 @@ impl Watch {
             Phase::FirstToken => (self.clocks.first_token, "no first word"),
             Phase::Gap => (self.clocks.gap, "no further word"),
         };
-        let limit = (Instant::now() + wait).min(self.end);
+        let limit = Instant::now() + wait;
+        let limit = self.end.map_or(limit, |end| limit.min(end));
         let event = match timeout_at(limit, self.answer.next()).await {
             Ok(Some(event)) => event?,
             Ok(None) => return Err(ModelError::retryable(codes::BROKE_OFF, "the answer ended before it was done")),
-            Err(_) if limit == self.end => {
+            Err(_) if Some(limit) == self.end => {
                 let words = format!("the answer was not complete within {:?}", self.clocks.total);
                 return Err(ModelError::retryable(codes::TIMEOUT, words));
             }
@@ -57,8 +59,12 @@ impl Watch {
             Event::Loading => Phase::Load,
             Event::Reading => Phase::FirstToken,
             Event::Thinking(_) | Event::Text(_) | Event::Done { .. } => Phase::Gap,
-            Event::Note(_) => self.phase,
+            Event::Note(_) | Event::Sent(_) => self.phase,
         };
+        match self.phase {
+            Phase::Load => self.end = None,
+            Phase::FirstToken | Phase::Gap => _ = self.end.get_or_insert_with(|| Instant::now() + self.clocks.total),
+        }
         Ok(event)
     }
 }

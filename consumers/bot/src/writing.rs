@@ -3,11 +3,14 @@
 //! Promises: what left concatenates to the text; thoughts, marks of templates and whatever the filters cut never leave.
 //! Not here: clocks (`watch`), what an end means for the message (`bot`).
 
+use std::sync::Arc;
+
 use antiphon_kit::{Closed, Outbox, Usage};
 
 use crate::{
     filter::Filter,
     model::{Event, Finish, ModelError, plain},
+    prompt::Prompt,
     thoughts::{Stretch, Thoughts},
     watch::Watch,
 };
@@ -42,6 +45,8 @@ pub(crate) struct Written {
     pub(crate) notes: Vec<String>,
     /// There were thoughts.
     pub(crate) thought: bool,
+    /// The prompt as it was sent, if it was not sent as it was asked for.
+    pub(crate) sent: Option<Arc<Prompt>>,
 }
 
 /// A reply being written.
@@ -67,7 +72,7 @@ enum Stage {
 impl<'a> Writing<'a> {
     /// Nothing is written yet.
     pub(crate) fn new(outbox: &'a mut Outbox, thoughts: Thoughts, filter: Filter) -> Writing<'a> {
-        let written = Written { text: String::new(), notes: Vec::new(), thought: false };
+        let written = Written { text: String::new(), notes: Vec::new(), thought: false, sent: None };
         Writing { outbox, thoughts, filter, written, left: REPLY_BYTES_MAX, stage: Stage::Nothing }
     }
 
@@ -87,6 +92,7 @@ impl<'a> Writing<'a> {
                 Event::Reading => self.stage(Stage::Waiting, "reading-prompt").await?,
                 Event::Thinking(_) => self.thinking().await?,
                 Event::Note(note) => self.note(note),
+                Event::Sent(prompt) => self.written.sent = Some(prompt),
                 Event::Text(text) => {
                     if let Some(finish) = self.take(&text).await? {
                         return Ok((finish, None));

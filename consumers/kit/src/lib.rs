@@ -15,7 +15,7 @@ mod fuzz;
 mod outbox;
 pub mod sse;
 
-use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 pub use antiphon_schemas::wire::{
     Usage,
@@ -73,6 +73,13 @@ pub enum Outcome {
         reason: String,
         /// Whether another try may help.
         retryable: bool,
+    },
+    /// No answer, as the model could not have given one: the try does not count.
+    Away {
+        /// As of a failure; what is waited for.
+        reason: String,
+        /// When the next try makes sense.
+        after: Duration,
     },
     /// Not begun: it goes back to its lane, and the try does not count. Wait in [`Consumer::ready`] for better times.
     NotNow,

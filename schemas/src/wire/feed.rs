@@ -52,6 +52,9 @@ pub struct Failed {
     pub attempt: u32,
     /// When it will be tried again, RFC 3339; `null` when it will not.
     pub retry_at: Option<String>,
+    /// The model could not have answered (nobody there, too much to do): it is waited for, and the attempt does not count.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub away: bool,
 }
 
 /// `message.dead`.

@@ -206,6 +206,10 @@ pub struct FailWork {
     pub reason: String,
     /// Whether another try may help.
     pub retryable: bool,
+    /// The model could not have answered (nobody there, too much to do): this try does not count, and the next one makes sense
+    /// after so many ms: 0-3600000. Only with `retryable`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub away_ms: Option<u64>,
 }
 
 /// Body of `POST /api/work/{id}/release`: the message waits again, and this try does not count.

@@ -69,6 +69,7 @@ fn full() -> Vec<Event> {
             reason: reason.clone(),
             attempt: 4,
             retry_at_ms: Some(1_795_336_025_125),
+            away: false,
         }
         .into(),
         MessageDead { message_id: id(1), reason }.into(),
@@ -155,7 +156,15 @@ fn minimal() -> Vec<Event> {
         }
         .into(),
         MessageReleased { message_id: id(0), fence: None, reason: "".into(), ask }.into(),
-        MessageFailed { message_id: id(0), fence: Seq(0), reason: "".into(), attempt: 0, retry_at_ms: None }.into(),
+        MessageFailed {
+            message_id: id(0),
+            fence: Seq(0),
+            reason: "".into(),
+            attempt: 0,
+            retry_at_ms: None,
+            away: false,
+        }
+        .into(),
         MessageDead { message_id: id(0), reason: "".into() }.into(),
         MessageCancelled { message_id: id(0) }.into(),
         MessageRedacted { message_id: id(0) }.into(),

@@ -113,6 +113,21 @@ async fn models_are_asked_for_where_they_should_be() {
     }
 }
 
+#[tokio::test]
+async fn how_a_model_wants_to_be_asked_is_shown() {
+    let fake = Fake::start(|_, _| Answer::json(200, json!({"data": [{"id": "m"}]}))).await;
+    let (dir, url) = (tempfile::tempdir().unwrap(), format!("{}v1", fake.url));
+    fs::write(dir.path().join("antiphon.toml"), "[models.'openai:m']\npreload = false\n").unwrap();
+    let config = config(dir.path(), &[("OPENAI_BASE_URL", &url), ("ANTIPHON_MODEL", "openai:m")]);
+    fs::create_dir(&config.data).unwrap();
+    fs::write(config.data.join("models.json"), r#"{"openai:m": {"merge_roles": true}}"#).unwrap();
+    let says = models::check(&config).await.pop().unwrap().says;
+    assert!(
+        says.contains("asked with preload = false (set)") && says.contains("merge_roles = true (learnt)"),
+        "{says}"
+    );
+}
+
 #[test]
 fn settings_that_differ_are_shown_with_their_source() {
     let dir = tempfile::tempdir().unwrap();

@@ -305,7 +305,14 @@ fn a_plan_offers_what_somebody_was_told_and_lists_what_it_cannot() {
     };
     let failed = |n, reason: &str, retry_at_ms| {
         let (message_id, fence, attempt, reason) = (id(n), Seq(1), 1, reason.into());
-        Event::from(antiphon_schemas::event::MessageFailed { message_id, fence, reason, attempt, retry_at_ms })
+        Event::from(antiphon_schemas::event::MessageFailed {
+            message_id,
+            fence,
+            reason,
+            attempt,
+            retry_at_ms,
+            away: false,
+        })
     };
     let dead = |n, reason: &str| Event::from(MessageDead { message_id: id(n), reason: reason.into() });
     let events: Vec<Event> = vec![

@@ -82,8 +82,15 @@ fn event(what: u8, message: u8, i: usize) -> Event {
         2 => MessageReleased { message_id, fence: None, reason: "goodbye".into(), ask }.into(),
         3 => {
             let retry_at_ms = i.is_multiple_of(2).then_some(1);
-            MessageFailed { message_id, fence: Seq(1), reason: format!("why-{i}: ö").into(), attempt: 1, retry_at_ms }
-                .into()
+            MessageFailed {
+                message_id,
+                fence: Seq(1),
+                reason: format!("why-{i}: ö").into(),
+                attempt: 1,
+                retry_at_ms,
+                away: false,
+            }
+            .into()
         }
         4 => MessageDead { message_id, reason: "too-old".into() }.into(),
         5 => MessageCancelled { message_id }.into(),

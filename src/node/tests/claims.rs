@@ -170,6 +170,19 @@ async fn a_cancelled_message_ends_its_claim_within_the_same_turn() {
 }
 
 #[tokio::test]
+async fn an_attempt_that_the_model_had_no_part_in_is_not_used_up() {
+    let rig = Rig::new().await;
+    let id = rig.ask("hello").await;
+    for _ in 0..2 * ATTEMPTS_MAX {
+        let claimed = rig.claim("a").await;
+        assert_eq!((claimed.held.message_id, claimed.attempt), (id, 1));
+        let away = End::Away { reason: "model-unreachable: nobody".into(), after_ms: 1 };
+        rig.node.end(claimed.held, away).await.unwrap();
+    }
+    assert_eq!(rig.claim("a").await.attempt, 1);
+}
+
+#[tokio::test]
 async fn a_failed_attempt_is_tried_again_after_a_growing_wait_until_the_attempts_are_used_up() {
     let rig = Rig::new().await;
     let id = rig.ask("hello").await;

@@ -158,7 +158,7 @@ pub(super) fn work(seq: u64) -> Work {
 
 pub(super) fn model(spec: &str, url: Option<&str>) -> Arc<dyn Model> {
     let endpoints = Endpoints::new(url, url, None).unwrap();
-    spec.parse::<ModelSpec>().unwrap().build(&endpoints, &http_client(), Duration::ZERO)
+    spec.parse::<ModelSpec>().unwrap().build(&endpoints, &http_client(), Duration::ZERO, antiphon_bot::Known::default())
 }
 
 pub(super) fn builtin() -> Arc<dyn Model> {

@@ -10,6 +10,7 @@
 //! Not here: anything that a server outside of tests should do.
 
 mod oddities;
+mod picky;
 mod step;
 mod writer;
 
@@ -30,6 +31,7 @@ use tokio::{
 use self::writer::Writer;
 pub use self::{
     oddities::{ODDITIES, Oddity},
+    picky::Picky,
     step::Step,
 };
 

@@ -1,9 +1,13 @@
 //! Which model each bot asks: its own, else the configured one, else what is found at start, else the built-in one.
 //!
-//! Not here: the models themselves (`antiphon-bot`).
+//! Not here: the models themselves (`antiphon-bot`). `lessons` is how each wants to be asked.
+
+mod lessons;
 
 use antiphon_bot::{BadSpec, Endpoints, ModelSpec, discover};
 use reqwest::Client;
+
+pub(crate) use self::lessons::Lessons;
 
 use crate::config::{self, Config, REMOTE};
 
