@@ -297,6 +297,7 @@ async fn bots(config: &Config) -> Result<Vec<(BotStatus, Option<BotSlots>)>, Err
             context_messages: bot.context_messages,
             options: bot.options.clone(),
             filters: bot.filters.clone(),
+            answer: bot.answer,
         });
         let color: Option<Arc<str>> = bot.color.as_deref().map(Into::into);
         let Some(spec) = spec else {

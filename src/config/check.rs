@@ -10,7 +10,7 @@ use std::{
 };
 
 use antiphon_bot::Shape;
-use antiphon_kit::Filters;
+use antiphon_kit::{Bounds, Filters};
 use antiphon_schemas::{BotName, RoomName};
 
 use super::{
@@ -71,6 +71,10 @@ const GAP_S: Bound = bound("gap_s", 60, 1..=DAY_S);
 const TOTAL_S: Bound = bound("total_s", 600, 1..=DAY_S);
 // More parallel replies than this need more than one node.
 const SLOTS: Bound = bound("slots", 1, 1..=1_024);
+const ANSWER_TOKENS: Bound = bound("answer.tokens", 2_048, 1..=1_000_000);
+const ANSWER_SECONDS: Bound = bound("answer.seconds", 600, 1..=DAY_S);
+// More than the longest answer that is taken from any model bounds nothing.
+const ANSWER_BYTES: Bound = bound("answer.bytes", 65_536, 1..=antiphon_bot::REPLY_BYTES_MAX as u64);
 // Less holds no conversation; no model holds more.
 const CONTEXT_TOKENS: Bound = bound("context_tokens", 4_096, 256..=16_777_216);
 // More would not fit into what one node keeps of a room.
@@ -315,6 +319,13 @@ fn bot(entry: BotEntry, default_model: Option<&str>) -> Result<Bot, Error> {
         answers: entry.answers,
         slots: entry.slots.map(|n| within(Some(n), &SLOTS)).transpose()?,
         context_messages: within(entry.context_messages, &CONTEXT_MESSAGES)?,
+        answer: {
+            let Bounds { tokens, seconds, bytes } = entry.answer;
+            within(tokens.map(u64::from), &ANSWER_TOKENS)?;
+            within(seconds, &ANSWER_SECONDS)?;
+            within(bytes.map(|bytes| bytes as u64), &ANSWER_BYTES)?;
+            entry.answer
+        },
         options: entry.options,
         filters: Filters {
             filter_out: entry.filter_out,

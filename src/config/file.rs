@@ -14,6 +14,7 @@ use toml::{
 };
 
 use antiphon_bot::Shape;
+use antiphon_kit::Bounds;
 
 use super::{Answers, Error, Layer, nearest};
 
@@ -31,6 +32,7 @@ pub const BOT_KEYS: &[&str] = &[
     "answers",
     "slots",
     "context_messages",
+    "answer",
 ];
 
 /// One `[[bots]]` as written.
@@ -49,6 +51,7 @@ pub(super) struct BotEntry {
     pub(super) answers: Answers,
     pub(super) slots: Option<u64>,
     pub(super) context_messages: Option<u64>,
+    pub(super) answer: Bounds,
 }
 
 /// What the file says.
@@ -89,6 +92,9 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<FromFile, Error> {
         for bot in bots.iter() {
             if let DeValue::Table(bot) = bot.get_ref() {
                 check_keys(bot, BOT_KEYS.iter().copied(), "[[bots]]").map_err(unknown)?;
+                if let Some(DeValue::Table(answer)) = bot.get("answer").map(Spanned::get_ref) {
+                    check_keys(answer, Bounds::KEYS.into_iter(), "answer").map_err(unknown)?;
+                }
             }
         }
     }

@@ -26,7 +26,7 @@ use std::{
 };
 
 use antiphon_bot::Shape;
-use antiphon_kit::Filters;
+use antiphon_kit::{Bounds, Filters};
 use antiphon_schemas::{BotName, RoomName};
 use serde::Deserialize;
 use serde_json::Value;
@@ -172,6 +172,8 @@ pub struct Bot {
     pub slots: Option<usize>,
     /// Messages of the room in the prompt.
     pub context_messages: usize,
+    /// How long an answer may be.
+    pub answer: Bounds,
 }
 
 /// Which posts a bot answers if they name no bot.

@@ -286,6 +286,21 @@ fn the_first_bot_of_the_file_that_may_and_answers_all_is_the_rooms_default() {
 }
 
 #[test]
+fn bounds_of_answers_are_set_by_bot_and_have_bounds_themselves() {
+    let bots = |answer: &str| load("", &[], &format!("[[bots]]\nname = 'a'\nanswer = {answer}\n"));
+    let answer = bots("{ tokens = 2048, seconds = 600 }").unwrap().bots[0].answer;
+    assert_eq!(answer, Bounds { tokens: Some(2_048), seconds: Some(600), bytes: None });
+    for (answer, words) in [
+        ("{ token = 1 }", "did you mean `tokens`"),
+        ("{ tokens = 0 }", "bots.a.answer.tokens: 0 is out of bounds"),
+        ("{ bytes = 1000000 }", "answer.bytes"),
+    ] {
+        let why = bots(answer).unwrap_err().to_string();
+        assert!(why.contains(words) && !why.contains('\n'), "{answer}: {why}");
+    }
+}
+
+#[test]
 fn how_a_model_wants_to_be_asked_is_set_by_its_name() {
     let config = load("", &[], "[models.'openai:m']\nmerge_roles = true\ncontext_tokens = 4096\n").unwrap();
     assert_eq!(config.models["openai:m"].words(), "merge_roles = true, context_tokens = 4096");

@@ -122,6 +122,25 @@ async fn what_a_model_refuses_is_learnt_kept_over_a_restart_and_shown_by_the_doc
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_an_end_is_kept_as_far_as_it_came_and_not_asked_for_again() {
+    let mut endless = vec![Step::Head];
+    endless.extend((0..1_000).flat_map(|n| [Step::Text(format!("{n} ")), Step::Wait(Duration::from_millis(10))]));
+    for dialect in ["ollama", "openai"] {
+        let steps = endless.clone();
+        let fake = Fake::answering("fake", move |_| steps.clone()).await;
+        let dir = tempfile::tempdir().unwrap();
+        let bot = "[[bots]]\nname = \"helper\"\nanswer = { seconds = 1 }\n";
+        let server = Server::configured(dir.path(), &settings(dialect, &fake.url(), &format!("{SOON}{bot}")), &[]);
+        let posted = server.post("lobby", "Count!", json!({})).await;
+        server.until_status("lobby", posted["id"].as_str().unwrap(), "answered").await;
+        let reply = server.all("lobby").await.pop().unwrap();
+        assert!(reply["text"].as_str().unwrap().starts_with("0 1 2 "), "{reply}");
+        assert_eq!(reply["notes"], json!(["cut-off: the time for an answer was over"]));
+        assert_eq!((&reply["finish"], chats(&fake).len()), (&json!("length"), 1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_breaks_is_asked_again_and_viewers_see_one_answer() {
     let said = |step| vec![Step::Head, Step::Text("half an ".into()), Step::Text("answer".into()), step];
     let cases = [

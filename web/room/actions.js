@@ -33,6 +33,7 @@ export function offersOf(store, id, isOwn) {
     { act: 'copy', words: 'Copy' },
     { act: 'link', words: 'Link' },
     ...(again ? [{ act: 'regenerate', words: 'Regenerate' }] : []),
+    ...(again && message.notes?.some((note) => note.startsWith('cut-off: ')) ? [{ act: 'go-on', words: 'Go on' }] : []),
     ...(isOwn(message) && !isOpen(item) ? [{ act: 'take-back', words: 'Delete' }] : []),
   ];
 }
@@ -92,6 +93,13 @@ export function actor(parts) {
     reply: (id) => {
       const message = store.message(id);
       if (message) composer.quote(message);
+    },
+    'go-on': (id) => {
+      const message = store.message(id);
+      if (!message) return;
+      composer.quote(message);
+      composer.put('Go on.');
+      composer.focus();
     },
     jump: (_, button) => parts.jump(button?.dataset.to ?? ''),
     say: (_, button) => {

@@ -141,7 +141,7 @@ function wholeAnswer({ id, author, model, at, text, redacted, notes = [] }) {
 }
 
 /** A note without its code, `code: words`. @param {string} note */
-const noteWords = (note) => note.replace(/^[a-z-]+: /, '');
+const noteWords = (note) => note.replace(/^cut-off: /, 'cut off: ').replace(/^[a-z-]+: /, '');
 
 /** What a text element shows; `markdown` is there while it grows. @type {WeakMap<Element, { text: string, markdown: Markdown | null }>} */
 const SHOWN = new WeakMap();

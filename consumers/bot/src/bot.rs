@@ -15,6 +15,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use antiphon_kit::{BoxFuture, Consumer, Delivery, Outbox, Outcome, Reply};
@@ -26,9 +27,10 @@ use crate::{
     model::{Clocks, Model, ModelError, codes},
     pins::Pins,
     prompt::Prompt,
+    shape::ANSWER_OPTIONS,
     thoughts::Thoughts,
     watch::Watch,
-    writing::{Stop, Writing, Written},
+    writing::{Limits, REPLY_BYTES_MAX, Stop, Writing, Written},
 };
 
 /// A consumer that answers with a model.
@@ -80,11 +82,22 @@ impl Bot {
         let Ok(permit) = self.breaker.enter().await else { return Outcome::NotNow };
         let mut prompt = Prompt::of(&delivery);
         self.pins.apply(&mut prompt.options);
+        let bounds = delivery.bot.answer;
+        // A bot's own option for it stands.
+        if let (Some(name), Some(tokens)) = (self.model.tokens_option(), bounds.tokens)
+            && !ANSWER_OPTIONS.iter().any(|name| prompt.options.contains_key(*name))
+        {
+            prompt.options.insert(name.into(), tokens.into());
+        }
         let prompt = Arc::new(prompt);
         let answer = self.model.answer(prompt.clone());
         let thinks_first = self.thinks_first.load(Relaxed);
-        let mut writing = Writing::new(outbox, Thoughts::new(thinks_first), Filter::new(&delivery.bot.filters));
-        let end = writing.run(Watch::new(answer, self.clocks)).await;
+        let limits =
+            Limits { tokens: bounds.tokens, bytes: bounds.bytes.unwrap_or(REPLY_BYTES_MAX).min(REPLY_BYTES_MAX) };
+        let (thoughts, filter) = (Thoughts::new(thinks_first), Filter::new(&delivery.bot.filters));
+        let mut writing = Writing::new(outbox, thoughts, filter, limits);
+        let total = bounds.seconds.map_or(self.clocks.total, |s| self.clocks.total.min(Duration::from_secs(s)));
+        let end = writing.run(Watch::new(answer, Clocks { total, ..self.clocks })).await;
         let Written { text, notes, thought, sent } = writing.written();
         let (finish, usage) = match end {
             Ok(end) => {

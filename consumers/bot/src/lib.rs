@@ -6,6 +6,7 @@
 //! - an answer is whole once the model's server has said so; a stream that only ends is a failure, never an answer;
 //! - one unreadable thing costs that thing alone, and is told in a note;
 //! - dropping the work closes the model's connection; a model that is being loaded goes on loading;
+//! - a bound that is reached after words were shown keeps the words as the answer, marked as cut off;
 //! - a model that keeps failing is left alone for a while ([`Breaker`]); one that could not have answered (nobody there, too
 //!   much to do, starting) costs a question no try, and is asked again when it says, or soon.
 //!
@@ -30,6 +31,7 @@ mod ollama;
 mod openai;
 mod pins;
 mod prompt;
+mod repeats;
 mod shape;
 mod spec;
 #[cfg(test)]

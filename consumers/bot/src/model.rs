@@ -12,7 +12,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -33,6 +33,11 @@ pub trait Model: Send + Sync + 'static {
 
     /// The answer to `prompt`, event by event. Asks only when polled.
     fn answer(&self, prompt: Arc<Prompt>) -> Answer;
+
+    /// The option by which it is told how many tokens an answer may have.
+    fn tokens_option(&self) -> Option<&'static str> {
+        None
+    }
 
     /// What is known of how its server wants to be asked; `None` for a model without a server.
     fn known(&self) -> Option<&Known> {
@@ -243,16 +248,38 @@ mod millis {
 pub(crate) struct Events {
     to: mpsc::Sender<Event>,
     begun: AtomicBool,
+    /// What comes before the first words. A std mutex: never held across an `.await`.
+    preface: Mutex<Option<Preface>>,
 }
+
+/// What the first words show, and what is told before them.
+type Preface = (Vec<Event>, Box<dyn FnOnce() + Send>);
 
 impl Events {
     /// Hands over one event.
     pub(crate) async fn send(&self, event: Event) {
         if matches!(event, Event::Text(_) | Event::Thinking(_)) {
-            self.begun.store(true, Relaxed);
+            self.begin().await;
         }
         // The receiver lives in the same stream as the sender: it cannot be gone while this runs.
         let _ = self.to.send(event).await;
+    }
+
+    /// Once there are words, `shows` is called, and `before` sent before them; what was set before is forgotten.
+    pub(crate) fn set_preface(&self, before: Vec<Event>, shows: impl FnOnce() + Send + 'static) {
+        *self.preface.lock().unwrap_or_else(PoisonError::into_inner) = Some((before, Box::new(shows)));
+    }
+
+    /// The answer has begun, or is over.
+    pub(crate) async fn begin(&self) {
+        self.begun.store(true, Relaxed);
+        let preface = self.preface.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((before, shows)) = preface {
+            shows();
+            for event in before {
+                let _ = self.to.send(event).await;
+            }
+        }
     }
 
     /// Whether there were words or thoughts.
@@ -269,7 +296,7 @@ where
     F: Future<Output = Result<Event, ModelError>> + Send + 'static,
 {
     let (tx, mut rx) = mpsc::channel(1);
-    let mut work = Some(Box::pin(work(Events { to: tx, begun: AtomicBool::new(false) })));
+    let mut work = Some(Box::pin(work(Events { to: tx, begun: AtomicBool::new(false), preface: Mutex::default() })));
     let mut end = None;
     Box::pin(stream::poll_fn(move |cx| {
         if let Some(running) = &mut work

@@ -103,6 +103,10 @@ impl Model for Ollama {
         })
     }
 
+    fn tokens_option(&self) -> Option<&'static str> {
+        Some("num_predict")
+    }
+
     fn known(&self) -> Option<&Known> {
         Some(&self.known)
     }

@@ -71,6 +71,10 @@ impl Model for OpenAi {
         })
     }
 
+    fn tokens_option(&self) -> Option<&'static str> {
+        Some("max_tokens")
+    }
+
     fn known(&self) -> Option<&Known> {
         Some(&self.known)
     }
@@ -147,7 +151,11 @@ impl Server {
 
     /// Asks until the server has loaded its model.
     async fn ask(&self, prompt: &Prompt, shape: Shape, events: &Events) -> Result<Response, ModelError> {
-        let options = prompt.options.iter().map(|(name, value)| (name.as_str(), value));
+        let named = |name: &'_ str| if name == "max_tokens" { shape.tokens_name() } else { "" };
+        let options = prompt.options.iter().map(|(name, value)| match named(name) {
+            "" => (name.as_str(), value),
+            name => (name, value),
+        });
         let body = Body {
             model: &self.model,
             messages: &prompt.turns,

@@ -147,6 +147,7 @@ pub(crate) mod tests {
             context_messages: 20,
             options: BTreeMap::new(),
             filters: Default::default(),
+            answer: Default::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Clocks are set to milliseconds where one is meant to run out; elsewhere they are seconds that never pass.
 
 mod away;
+mod bounds;
 mod loads;
 mod shapes;
 
@@ -221,11 +222,13 @@ async fn nul_never_reaches_the_log() {
 
 #[tokio::test]
 async fn an_answer_without_end_is_cut_at_its_bound() {
-    let piece = "é".repeat(50_000);
+    // Words that do not repeat, all of two bytes but the first.
+    let letters = |n: u32| char::from_u32(0x100 + (n.wrapping_mul(2_654_435_761) >> 16) % 0x400).unwrap();
+    let endless: Vec<char> = (0..200_000).map(letters).collect();
     let mut steps = vec![Step::Head, Step::Text("x".into())];
-    steps.extend((0..4).map(|_| Step::Text(piece.clone())));
+    steps.extend(endless.chunks(50_000).map(|chars| Step::Text(chars.iter().collect())));
     steps.push(Step::Hang);
-    let text = format!("x{}", "é".repeat((REPLY_BYTES_MAX - 1) / 2));
+    let text = format!("x{}", endless[..(REPLY_BYTES_MAX - 1) / 2].iter().collect::<String>());
     check_reply(steps, Filters::default(), &text, "length").await;
 }
 
@@ -296,8 +299,8 @@ async fn each_clock_runs_out_by_itself() {
     let begun = vec![Step::Head, Step::Text("Hel".into()), Step::Hang];
     check_failure(vec![Step::Hang], Clocks { first_token: SHORT, ..patient() }, codes::TIMEOUT, true).await;
     check_failure(vec![Step::Head, Step::Hang], Clocks { first_token: SHORT, ..patient() }, codes::TIMEOUT, true).await;
-    check_failure(begun.clone(), Clocks { gap: SHORT, ..patient() }, codes::TIMEOUT, true).await;
-    check_failure(begun, Clocks { total: SHORT, ..patient() }, codes::TIMEOUT, true).await;
+    check_failure(begun, Clocks { gap: SHORT, ..patient() }, codes::TIMEOUT, true).await;
+    check_failure(vec![Step::Head, Step::Hang], Clocks { total: SHORT, ..patient() }, codes::TIMEOUT, true).await;
     // Steady words keep the gap clock quiet although all of them together take longer.
     let mut steps = vec![Step::Head];
     steps.extend((0..20).flat_map(|_| [Step::Text("a".into()), Step::Wait(Duration::from_millis(20))]));

@@ -34,6 +34,11 @@ impl Watch {
         Watch { answer, clocks, phase: Phase::Load, end: None }
     }
 
+    /// Whether the time for the whole answer is over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| Instant::now() >= end)
+    }
+
     /// The next event.
     ///
     /// # Errors

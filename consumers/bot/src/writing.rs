@@ -1,6 +1,8 @@
 //! A reply as it grows: a model's words in, what may be shown out.
 //!
-//! Promises: what left concatenates to the text; thoughts, marks of templates and whatever the filters cut never leave.
+//! Promises: what left concatenates to the text; thoughts, marks of templates and whatever the filters cut never leave; a bound
+//! that is reached after words were shown (time, tokens, bytes, a text that only repeats itself) ends the answer there, and a
+//! note says so. A silence in the middle is no bound but a failure: the model may be gone.
 //! Not here: clocks (`watch`), what an end means for the message (`bot`).
 
 use std::sync::Arc;
@@ -9,8 +11,9 @@ use antiphon_kit::{Closed, Outbox, Usage};
 
 use crate::{
     filter::Filter,
-    model::{Event, Finish, ModelError, plain},
+    model::{Event, Finish, ModelError, codes, plain},
     prompt::Prompt,
+    repeats::Repeats,
     thoughts::{Stretch, Thoughts},
     watch::Watch,
 };
@@ -20,6 +23,15 @@ use crate::{
 pub const REPLY_BYTES_MAX: usize = 256 << 10;
 /// As many notes on an answer as anybody reads, and as a server takes.
 const NOTES_MAX: usize = 8;
+
+/// How long an answer may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// In tokens; each piece of a model has at least one.
+    pub(crate) tokens: Option<u32>,
+    /// In bytes, before filters.
+    pub(crate) bytes: usize,
+}
 
 /// Why writing ended without an answer.
 pub(crate) enum Stop {
@@ -55,8 +67,13 @@ pub(crate) struct Writing<'a> {
     thoughts: Thoughts,
     filter: Filter,
     written: Written,
+    limits: Limits,
     /// Bytes that may still be taken from the model.
     left: usize,
+    /// Pieces that were taken, thoughts included.
+    pieces: u32,
+    repeats: Repeats,
+    repeats_in_thought: Repeats,
     stage: Stage,
 }
 
@@ -71,9 +88,11 @@ enum Stage {
 
 impl<'a> Writing<'a> {
     /// Nothing is written yet.
-    pub(crate) fn new(outbox: &'a mut Outbox, thoughts: Thoughts, filter: Filter) -> Writing<'a> {
+    pub(crate) fn new(outbox: &'a mut Outbox, thoughts: Thoughts, filter: Filter, limits: Limits) -> Writing<'a> {
         let written = Written { text: String::new(), notes: Vec::new(), thought: false, sent: None };
-        Writing { outbox, thoughts, filter, written, left: REPLY_BYTES_MAX, stage: Stage::Nothing }
+        let (repeats, repeats_in_thought) = (Repeats::default(), Repeats::default());
+        let (left, pieces, stage) = (limits.bytes, 0, Stage::Nothing);
+        Writing { outbox, thoughts, filter, written, limits, left, pieces, repeats, repeats_in_thought, stage }
     }
 
     /// What was written so far.
@@ -87,10 +106,25 @@ impl<'a> Writing<'a> {
     /// [`Stop`]: there will be no answer from this try.
     pub(crate) async fn run(&mut self, mut model: Watch) -> Result<(Finish, Option<Usage>), Stop> {
         loop {
-            match model.next().await.map_err(Stop::Failed)? {
+            let event = match model.next().await {
+                Ok(event) => event,
+                Err(error) if model.is_over() => {
+                    self.flush().await?;
+                    if self.written.text.is_empty() {
+                        return Err(Stop::Failed(error));
+                    }
+                    return Ok((self.cut_off("the time for an answer was over"), None));
+                }
+                Err(error) => return Err(Stop::Failed(error)),
+            };
+            self.pieces += u32::from(matches!(event, Event::Text(_) | Event::Thinking(_)));
+            match event {
                 Event::Loading => self.stage(Stage::Waiting, "loading-model").await?,
                 Event::Reading => self.stage(Stage::Waiting, "reading-prompt").await?,
-                Event::Thinking(_) => self.thinking().await?,
+                Event::Thinking(thought) => {
+                    self.thinking().await?;
+                    self.ponder(&thought)?;
+                }
                 Event::Note(note) => self.note(note),
                 Event::Sent(prompt) => self.written.sent = Some(prompt),
                 Event::Text(text) => {
@@ -100,10 +134,32 @@ impl<'a> Writing<'a> {
                 }
                 Event::Done { finish, usage } => {
                     self.flush().await?;
+                    if finish == Finish::Length {
+                        self.cut_off("the model reached its limit of tokens");
+                    }
                     return Ok((finish, usage));
                 }
             }
+            if let Some(tokens) = self.limits.tokens.filter(|tokens| self.pieces > *tokens) {
+                self.flush().await?;
+                return Ok((self.cut_off(&format!("an answer of this bot has {tokens} tokens at most")), None));
+            }
         }
+    }
+
+    /// Notes that the answer ends before its end.
+    fn cut_off(&mut self, why: &str) -> Finish {
+        self.note(format!("cut-off: {why}"));
+        Finish::Length
+    }
+
+    /// Looks at a thought.
+    fn ponder(&mut self, thought: &str) -> Result<(), Stop> {
+        if self.repeats_in_thought.push(thought) && self.written.text.is_empty() {
+            let words = "the model's thoughts go round in a circle";
+            return Err(Stop::Failed(ModelError { fault: false, ..ModelError::retryable(codes::EMPTY, words) }));
+        }
+        Ok(())
     }
 
     fn note(&mut self, note: String) {
@@ -132,7 +188,12 @@ impl<'a> Writing<'a> {
         }
         if fits.len() < text.len() {
             self.flush().await?;
-            return Ok(Some(Finish::Length));
+            let words = format!("an answer has {} bytes at most", self.limits.bytes);
+            return Ok(Some(self.cut_off(&words)));
+        }
+        if self.repeats.push(fits) && !self.written.text.is_empty() {
+            self.flush().await?;
+            return Ok(Some(self.cut_off("it only repeated itself")));
         }
         Ok(None)
     }
@@ -144,10 +205,13 @@ impl<'a> Writing<'a> {
         Ok(self.show(rest).await?)
     }
 
-    async fn say(&mut self, stretches: Vec<Stretch>) -> Result<(), Closed> {
+    async fn say(&mut self, stretches: Vec<Stretch>) -> Result<(), Stop> {
         for stretch in stretches {
             match stretch {
-                Stretch::Thought(_) => self.thinking().await?,
+                Stretch::Thought(thought) => {
+                    self.thinking().await?;
+                    self.ponder(&thought)?;
+                }
                 Stretch::Words(text) => {
                     // What stands between the thoughts and the first words belongs to neither.
                     let begins = self.written.thought && self.written.text.is_empty();

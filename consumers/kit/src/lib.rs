@@ -19,7 +19,7 @@ use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Dura
 
 pub use antiphon_schemas::wire::{
     Usage,
-    work::{Filters, Profile},
+    work::{Bounds, Filters, Profile},
 };
 use antiphon_schemas::{MessageId, wire::Message};
 pub use outbox::{Closed, DELTA_GATHER, Outbox, OutboxReader, Piece, outbox};

@@ -72,6 +72,33 @@ pub struct Profile {
     /// What is cut from the model's words before anybody sees them.
     #[serde(default)]
     pub filters: Filters,
+    /// How long an answer may be; what is longer is cut off there, and kept.
+    #[serde(default, skip_serializing_if = "Bounds::are_none")]
+    pub answer: Bounds,
+}
+
+/// How long an answer may be. What is absent is bounded only by what the server and the model's clocks allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Bounds {
+    /// In tokens, thoughts included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u32>,
+    /// In seconds, from the end of the load.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
+    /// In bytes of its text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<usize>,
+}
+
+impl Bounds {
+    /// The names of the settings.
+    pub const KEYS: [&'static str; 3] = ["tokens", "seconds", "bytes"];
+
+    fn are_none(&self) -> bool {
+        *self == Bounds::default()
+    }
 }
 
 fn context_default() -> usize {

@@ -137,6 +137,7 @@ pub(super) fn profiles_of(names: &[&str]) -> BotProfiles {
         context_messages: 20,
         options: BTreeMap::new(),
         filters: Filters::default(),
+        answer: Default::default(),
     };
     BotProfiles { bots: names.iter().map(profile).collect() }
 }

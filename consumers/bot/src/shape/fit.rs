@@ -13,7 +13,7 @@ use crate::prompt::{Prompt, Role, Turn};
 /// Tokens around each turn: its role and its marks.
 const TURN_TOKENS: f64 = 8.0;
 /// Options that say how long an answer may be.
-const ANSWER_OPTIONS: [&str; 3] = ["max_completion_tokens", "max_tokens", "num_predict"];
+pub(crate) const ANSWER_OPTIONS: [&str; 3] = ["max_completion_tokens", "max_tokens", "num_predict"];
 /// Room for an answer if no option says how long it may be.
 const ANSWER_TOKENS_MAX: u32 = 1_024;
 

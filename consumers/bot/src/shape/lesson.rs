@@ -30,6 +30,9 @@ pub(super) fn lesson(error: &ModelError, shape: Shape, given: Shape) -> Option<L
     {
         return Some(Lesson::Shape(Shape { stream_options: Some(false), ..shape }));
     }
+    if says(&["max_completion_tokens"]) && shape.max_completion_tokens.is_none() {
+        return Some(Lesson::Shape(Shape { max_completion_tokens: Some(true), ..shape }));
+    }
     if roles && !shape.merges() && given.merge_roles.is_none() {
         return Some(Lesson::Shape(Shape { merge_roles: Some(true), ..shape }));
     }
@@ -103,6 +106,10 @@ mod tests {
             (
                 "{\"detail\":[{\"type\":\"extra_forbidden\",\"loc\":[\"body\",\"stream_options\",\"include_usage\"]}]}",
                 counts,
+            ),
+            (
+                "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+                Shape { max_completion_tokens: Some(true), ..usual },
             ),
             ("System role not supported", system),
             ("Only user, assistant and tool roles are supported, got system role", system),

@@ -19,7 +19,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::{fit::Fitted, trial::trial};
+pub(crate) use self::{
+    fit::{ANSWER_OPTIONS, Fitted},
+    trial::trial,
+};
 
 /// What a model's server takes. What is absent is as OpenAI and Ollama have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -37,6 +40,9 @@ pub struct Shape {
     /// It takes a request that only loads the model. Else `true`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preload: Option<bool>,
+    /// It calls a bound in tokens `max_completion_tokens`, not `max_tokens`. Else `false`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_completion_tokens: Option<bool>,
     /// As many tokens fit into prompt and answer together. Else as many as the server lets through.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context_tokens: Option<u32>,
@@ -44,7 +50,8 @@ pub struct Shape {
 
 impl Shape {
     /// The names of the settings.
-    pub const KEYS: [&'static str; 5] = ["merge_roles", "stream_options", "system_role", "preload", "context_tokens"];
+    pub const KEYS: [&'static str; 6] =
+        ["merge_roles", "stream_options", "system_role", "preload", "max_completion_tokens", "context_tokens"];
 
     /// This, and `other` where this says nothing.
     pub fn or(self, other: Shape) -> Shape {
@@ -53,6 +60,7 @@ impl Shape {
             stream_options: self.stream_options.or(other.stream_options),
             system_role: self.system_role.or(other.system_role),
             preload: self.preload.or(other.preload),
+            max_completion_tokens: self.max_completion_tokens.or(other.max_completion_tokens),
             context_tokens: self.context_tokens.or(other.context_tokens),
         }
     }
@@ -65,6 +73,7 @@ impl Shape {
             flag("stream_options", self.stream_options),
             flag("system_role", self.system_role),
             flag("preload", self.preload),
+            flag("max_completion_tokens", self.max_completion_tokens),
             self.context_tokens.map(|tokens| format!("context_tokens = {tokens}")),
         ];
         said.into_iter().flatten().collect::<Vec<_>>().join(", ")
@@ -81,6 +90,11 @@ impl Shape {
     /// Whether token counts are asked for.
     pub(crate) fn counts(&self) -> bool {
         self.stream_options.unwrap_or(true)
+    }
+
+    /// What a bound in tokens is called.
+    pub(crate) fn tokens_name(&self) -> &'static str {
+        if self.max_completion_tokens.unwrap_or(false) { "max_completion_tokens" } else { "max_tokens" }
     }
 
     /// Whether the model is loaded by a request of its own.
@@ -174,6 +188,7 @@ fn without(shape: Shape, given: Shape) -> Shape {
         stream_options: shape.stream_options.filter(|_| given.stream_options.is_none()),
         system_role: shape.system_role.filter(|_| given.system_role.is_none()),
         preload: shape.preload.filter(|_| given.preload.is_none()),
+        max_completion_tokens: shape.max_completion_tokens.filter(|_| given.max_completion_tokens.is_none()),
         context_tokens: shape.context_tokens.filter(|_| given.context_tokens.is_none()),
     }
 }

@@ -35,8 +35,18 @@ where
     let (given, mut left_out) = (known.0.given, 0);
     for _ in 1..REQUESTS_MAX {
         let fitted = fit(prompt, shape, bytes_per_token, left_out);
+        let (before, learnt) =
+            (told(shape, prompt, &fitted), learnt(shape, usual, &fitted, left_out > 0, bytes_per_token));
+        let keeper = known.clone();
+        events.set_preface(before, move || keeper.learn(learnt));
         let error = match ask(fitted.clone(), shape).await {
-            Ok(end) => return Ok(answered(known, shape, usual, prompt, &fitted, left_out > 0, end, events).await),
+            Ok(end) => {
+                events.begin().await;
+                if let Event::Done { usage: Some(usage), .. } = &end {
+                    known.count(fitted.bytes, usage.prompt_tokens);
+                }
+                return Ok(end);
+            }
             Err(error) => error,
         };
         if events.begun() {
@@ -61,33 +71,25 @@ where
     ask(fitted, shape).await
 }
 
-/// Keeps what the answer has shown, and tells how the prompt was sent.
-#[expect(clippy::too_many_arguments, reason = "one caller, right above")]
-async fn answered(
-    known: &Known,
-    shape: Shape,
-    usual: Shape,
-    prompt: &Arc<Prompt>,
-    fitted: &Fitted,
-    cut: bool,
-    end: Event,
-    events: &Events,
-) -> Event {
-    // A server that only says that it was too much leaves the limit to be guessed.
-    let guessed = (cut && shape.context_tokens == usual.context_tokens).then(|| fitted.tokens(known.bytes_per_token()));
+/// What an answer in this shape shows.
+fn learnt(shape: Shape, usual: Shape, fitted: &Fitted, cut: bool, bytes_per_token: f64) -> Shape {
     let told = shape.context_tokens.filter(|_| shape.context_tokens != usual.context_tokens);
-    known.learn(Shape { context_tokens: guessed.or(told), ..shape });
-    if let Event::Done { usage: Some(usage), .. } = &end {
-        known.count(fitted.bytes, usage.prompt_tokens);
-    }
+    // A server that only says that it was too much leaves the limit to be guessed.
+    let guessed = (cut && told.is_none()).then(|| fitted.tokens(bytes_per_token));
+    Shape { context_tokens: guessed.or(told), ..shape }
+}
+
+/// How the prompt was sent, if not as it was asked for.
+fn told(shape: Shape, prompt: &Arc<Prompt>, fitted: &Fitted) -> Vec<Event> {
+    let mut told = Vec::new();
     if fitted.prompt != *prompt {
-        events.send(Event::Sent(fitted.prompt.clone())).await;
+        told.push(Event::Sent(fitted.prompt.clone()));
     }
     if fitted.left_out > 0 {
         let (left_out, all) = (fitted.left_out, prompt.context.len());
         let holds = shape.context_tokens.map_or(String::new(), |tokens| format!(", which holds {tokens} tokens"));
         let words = format!("{left_out} of {all} earlier messages did not fit into the model's context{holds}");
-        events.send(Event::Note(format!("history-cut: {words}"))).await;
+        told.push(Event::Note(format!("history-cut: {words}")));
     }
-    end
+    told
 }
