@@ -55,8 +55,9 @@ struct Lanes {
 struct Room {
     /// How many wait, by rank.
     ranks: [u32; 10],
-    /// By [`place`]: those that are held, then those that wait.
-    here: BTreeMap<(bool, Seq), MessageId>,
+    waiting: Lane,
+    /// By their fences.
+    held: Lane,
 }
 
 impl Places {
@@ -69,7 +70,7 @@ impl Places {
         let is_empty = with(&mut self.rooms, &open.room, |room| {
             now.into_iter().for_each(|state| room.enter(id, &open.ask, state));
             before.into_iter().for_each(|state| room.leave(&open.ask, state));
-            room.here.is_empty()
+            room.waiting.is_empty() && room.held.is_empty()
         });
         if is_empty {
             self.rooms.remove(&open.room);
@@ -138,8 +139,7 @@ impl Places {
     }
 
     pub(super) fn waiting_in<'a>(&'a self, room: &RoomName) -> impl Iterator<Item = MessageId> + use<'a> {
-        let here = self.rooms.get(room).into_iter().flat_map(|room| room.here.range((true, Seq::ZERO)..));
-        here.inspect(|_| look(1)).map(|(_, id)| *id)
+        self.rooms.get(room).into_iter().flat_map(|room| room.waiting.iter()).map(|(_, id)| id)
     }
 
     pub(super) fn claimed(&self) -> impl Iterator<Item = MessageId> + use<'_> {
@@ -147,8 +147,7 @@ impl Places {
     }
 
     pub(super) fn claimed_in<'a>(&'a self, room: &RoomName) -> impl Iterator<Item = MessageId> + use<'a> {
-        let here = self.rooms.get(room).into_iter().flat_map(|room| room.here.range(..(true, Seq::ZERO)));
-        here.inspect(|_| look(1)).map(|(_, id)| *id)
+        self.rooms.get(room).into_iter().flat_map(|room| room.held.iter()).map(|(_, id)| id)
     }
 
     pub(super) fn retrying(&self) -> impl Iterator<Item = MessageId> + use<'_> {
@@ -182,26 +181,25 @@ impl Lanes {
 
 impl Room {
     fn enter(&mut self, id: MessageId, ask: &Ask, state: &State) {
-        if let State::Waiting { .. } = state {
-            self.ranks[usize::from(rank(ask.priority))] += 1;
+        match state {
+            State::Waiting { since, .. } => {
+                self.ranks[usize::from(rank(ask.priority))] += 1;
+                self.waiting.insert(*since, id);
+            }
+            State::Claimed(claim) => self.held.insert(claim.fence, id),
+            State::Retrying { .. } => {}
         }
-        place(state).map(|place| self.here.insert(place, id));
     }
 
     fn leave(&mut self, ask: &Ask, state: &State) {
-        if let State::Waiting { .. } = state {
-            self.ranks[usize::from(rank(ask.priority))] -= 1;
+        match state {
+            State::Waiting { since, .. } => {
+                self.ranks[usize::from(rank(ask.priority))] -= 1;
+                self.waiting.remove(*since);
+            }
+            State::Claimed(claim) => self.held.remove(claim.fence),
+            State::Retrying { .. } => {}
         }
-        place(state).map(|place| self.here.remove(&place));
-    }
-}
-
-/// Where a message stands in its room: whether it waits, and since which entry.
-fn place(state: &State) -> Option<(bool, Seq)> {
-    match state {
-        State::Waiting { since, .. } => Some((true, *since)),
-        State::Claimed(claim) => Some((false, claim.fence)),
-        State::Retrying { .. } => None,
     }
 }
 
