@@ -51,9 +51,8 @@ impl Hasher for Folding {
         chunks.by_ref().for_each(|chunk| self.fold(u128::from_le_bytes(chunk.try_into().expect("16 bytes"))));
         let rest = chunks.remainder();
         if !rest.is_empty() {
-            let mut padded = [0; 16];
-            padded[..rest.len()].copy_from_slice(rest);
-            self.fold(u128::from_le_bytes(padded));
+            self.state ^= rest.len() as u64;
+            self.fold(short(rest));
         }
     }
 
@@ -71,6 +70,18 @@ impl Hasher for Folding {
         last.fold(0);
         last.state
     }
+}
+
+/// 1 to 15 bytes, read at their two ends, which overlap: most names are that short, and a copy of unknown length is a call. With
+/// their number they say what the bytes are.
+fn short(bytes: &[u8]) -> u128 {
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        return u128::from(u64::from_le_bytes(*first)) | u128::from(u64::from_le_bytes(*last)) << 64;
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        return u128::from(u32::from_le_bytes(*first)) | u128::from(u32::from_le_bytes(*last)) << 64;
+    }
+    bytes.iter().fold(0, |all, byte| all << 8 | u128::from(*byte))
 }
 
 impl Folding {

@@ -40,6 +40,23 @@ struct Room {
 }
 
 impl Room {
+    /// One of which this entry is the first that is here.
+    fn before(seq: Seq) -> Room {
+        Room { floor: Seq(seq.0 - 1), last: Seq::ZERO, messages: VecDeque::new(), ids: VecDeque::new() }
+    }
+
+    fn push(&mut self, posted: Posted, messages_max: usize) {
+        self.last = posted.seq;
+        if self.messages.len() == messages_max
+            && let Some(oldest) = self.messages.pop_front()
+        {
+            self.ids.pop_front();
+            self.floor = oldest.posted.seq;
+        }
+        self.ids.push_back(posted.id);
+        self.messages.push_back(Shown { posted, status: Status::None, reason: None, redacted: false });
+    }
+
     /// A message. Cost: how many came after it, all of them for one that is not here.
     fn find(&self, id: &MessageId) -> Option<usize> {
         self.ids.iter().rposition(|other| other == id)
@@ -102,10 +119,19 @@ impl Recent {
     /// Folds one entry in.
     pub fn apply(&mut self, entry: &Entry) {
         let Some(name) = &entry.header.room else { return };
-        if let Some(posted) = Posted::of(entry) {
-            self.push(name, posted);
+        let posted = Posted::of(entry);
+        let room = match self.rooms.get_mut(name) {
+            Some(room) => room,
+            None if posted.is_none() => return,
+            None => self.rooms.entry(name.clone()).or_insert(Room::before(entry.header.seq)),
+        };
+        if let Some(posted) = posted {
+            if let Some(by_last) = &mut self.by_last {
+                by_last.remove(&room.last);
+                by_last.insert(posted.seq, name.clone());
+            }
+            room.push(posted, self.messages_max);
         }
-        let Some(room) = self.rooms.get_mut(name) else { return };
         for (id, change) in Change::of(entry).filter(|(_, change)| *change != Change::default()) {
             let Some(shown) = room.find(&id).and_then(|at| room.messages.get_mut(at)) else { continue };
             if let Some(status) = change.status {
@@ -115,6 +141,9 @@ impl Recent {
             if change.erased {
                 shown.posted.erase();
             }
+        }
+        if self.rooms.len() > self.rooms_max {
+            self.drop_most_silent();
         }
     }
 
@@ -148,33 +177,12 @@ impl Recent {
         Some(room.messages.get(room.find(id)?)?.message(name, self.epoch))
     }
 
-    fn push(&mut self, name: &RoomName, posted: Posted) {
-        let (id, seq) = (posted.id, posted.seq);
-        if !self.rooms.contains_key(name) {
-            let (messages, ids) = (VecDeque::new(), VecDeque::new());
-            self.rooms.insert(name.clone(), Room { floor: Seq(seq.0 - 1), last: Seq::ZERO, messages, ids });
-        }
-        let Some(room) = self.rooms.get_mut(name) else { return };
-        if let Some(by_last) = &mut self.by_last {
-            by_last.remove(&room.last);
-            by_last.insert(seq, name.clone());
-        }
-        room.last = seq;
-        if room.messages.len() == self.messages_max
-            && let Some(oldest) = room.messages.pop_front()
-        {
-            room.ids.pop_front();
-            room.floor = oldest.posted.seq;
-        }
-        room.messages.push_back(Shown { posted, status: Status::None, reason: None, redacted: false });
-        room.ids.push_back(id);
-        if self.rooms.len() > self.rooms_max {
-            let by_last = self
-                .by_last
-                .get_or_insert_with(|| self.rooms.iter().map(|(name, room)| (room.last, name.clone())).collect());
-            if let Some((_, silent)) = by_last.pop_first() {
-                self.rooms.remove(&silent);
-            }
+    fn drop_most_silent(&mut self) {
+        let by_last = self
+            .by_last
+            .get_or_insert_with(|| self.rooms.iter().map(|(name, room)| (room.last, name.clone())).collect());
+        if let Some((_, silent)) = by_last.pop_first() {
+            self.rooms.remove(&silent);
         }
     }
 }
