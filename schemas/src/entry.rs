@@ -22,6 +22,7 @@ use crate::{
     event::{CodecError, Erased, Event},
     id::{MessageId, RequestId, RoomName, Seq},
     kind::Kind,
+    quick,
     subjects::Subjects,
     time::LogTime,
 };
@@ -266,9 +267,12 @@ impl Entry {
             let event = Event::Erased(Erased { kind: (&*header.kind).into(), subjects: header.subjects.to_vec() });
             return Ok(Entry { header, body, event });
         }
-        let data = body.slice(SALT_BYTES..);
-        let event = Event::decode(&header.kind, &data, &header.subjects)
-            .unwrap_or_else(|_| Event::unknown(&header.kind, &data, &header.subjects));
+        // Straight from the bytes: a slice of `body` would count it once more and once less.
+        let event = quick::decode(&header.kind, &body[SALT_BYTES..]).unwrap_or_else(|| {
+            let data = body.slice(SALT_BYTES..);
+            Event::decode_any(&header.kind, &data, &header.subjects)
+                .unwrap_or_else(|_| Event::unknown(&header.kind, &data, &header.subjects))
+        });
         Ok(Entry { header, body, event })
     }
 

@@ -23,15 +23,14 @@ const OPTIONS_DEPTH: usize = 2;
 
 /// The event of `kind` with this body, if it is one of those.
 pub(crate) fn decode(kind: &str, data: &[u8]) -> Option<Event> {
-    let mut body = Body(data);
-    let event = match kind {
-        "message.posted" => body.posted()?.into(),
-        "message.claimed" => body.claimed()?.into(),
-        "reply.posted" => body.reply()?.into(),
-        "message.completed" => body.completed()?.into(),
-        _ => return None,
-    };
-    body.0.is_empty().then_some(event)
+    let body = Body(data);
+    match kind {
+        "message.posted" => body.posted(),
+        "message.claimed" => body.claimed(),
+        "reply.posted" => body.reply(),
+        "message.completed" => body.completed(),
+        _ => None,
+    }
 }
 
 /// What is left of the body. `None` is "not as we write it".
@@ -41,7 +40,7 @@ struct Body<'a>(&'a [u8]);
 struct Fields(usize);
 
 impl<'a> Body<'a> {
-    fn posted(&mut self) -> Option<MessagePosted> {
+    fn posted(mut self) -> Option<Event> {
         let mut fields = self.map()?;
         self.field(&mut fields, "id")?;
         let id = self.message_id()?;
@@ -63,10 +62,11 @@ impl<'a> Body<'a> {
         };
         self.field(&mut fields, "hops")?;
         let hops = self.number()?;
-        fields.end(MessagePosted { id, author, text, to, ask, reply_to, hops })
+        self.end(&fields)?;
+        Some(Event::MessagePosted(MessagePosted { id, author, text, to, ask, reply_to, hops }))
     }
 
-    fn claimed(&mut self) -> Option<MessageClaimed> {
+    fn claimed(mut self) -> Option<Event> {
         let mut fields = self.map()?;
         self.field(&mut fields, "message_id")?;
         let message_id = self.message_id()?;
@@ -84,10 +84,19 @@ impl<'a> Body<'a> {
         let attempt = self.number()?;
         self.field(&mut fields, "lease_ms")?;
         let lease_ms = self.number()?;
-        fields.end(MessageClaimed { message_id, reply_id, bot, worker, incarnation, attempt, lease_ms })
+        self.end(&fields)?;
+        Some(Event::MessageClaimed(MessageClaimed {
+            message_id,
+            reply_id,
+            bot,
+            worker,
+            incarnation,
+            attempt,
+            lease_ms,
+        }))
     }
 
-    fn reply(&mut self) -> Option<ReplyPosted> {
+    fn reply(mut self) -> Option<Event> {
         let mut fields = self.map()?;
         self.field(&mut fields, "id")?;
         let id = self.message_id()?;
@@ -101,10 +110,11 @@ impl<'a> Body<'a> {
         let hops = self.number()?;
         self.field(&mut fields, "made")?;
         let made = Arc::new(self.made()?);
-        fields.end(ReplyPosted { id, message_id, author, text, hops, made })
+        self.end(&fields)?;
+        Some(Event::ReplyPosted(ReplyPosted { id, message_id, author, text, hops, made }))
     }
 
-    fn completed(&mut self) -> Option<MessageCompleted> {
+    fn completed(mut self) -> Option<Event> {
         let mut fields = self.map()?;
         self.field(&mut fields, "message_id")?;
         let message_id = self.message_id()?;
@@ -114,7 +124,13 @@ impl<'a> Body<'a> {
         let fence = Seq(self.number()?);
         self.field(&mut fields, "ms")?;
         let ms = self.number()?;
-        fields.end(MessageCompleted { message_id, reply_id, fence, ms })
+        self.end(&fields)?;
+        Some(Event::MessageCompleted(MessageCompleted { message_id, reply_id, fence, ms }))
+    }
+
+    /// Nothing is left. The events are made where they are given back, not before this: they are large, and each move counts.
+    fn end(&self, fields: &Fields) -> Option<()> {
+        (fields.0 == 0 && self.0.is_empty()).then_some(())
     }
 
     fn author(&mut self, name: impl FnOnce(&[u8]) -> Option<Arc<str>>) -> Option<Author> {

@@ -66,6 +66,12 @@ impl Segment {
 
     /// The file from `offset` on: at least `need` bytes, fewer only at its end.
     pub(super) fn bytes(&mut self, need: usize) -> Result<Bytes, Error> {
+        let skip = self.load(need)?;
+        Ok(self.window.slice(skip..))
+    }
+
+    /// Sees to it that those bytes are in the window; where they begin there.
+    fn load(&mut self, need: usize) -> Result<usize, Error> {
         let end = self.window_at + self.window.len() as u64;
         if self.offset < self.window_at || self.offset + need as u64 > end {
             let mut window = vec![0; need.max(WINDOW_BYTES)];
@@ -80,18 +86,20 @@ impl Segment {
             (self.window, self.window_at) = (window.into(), self.offset);
         }
         let skip = usize::try_from(self.offset - self.window_at).expect("the offset is within the window");
-        Ok(self.window.slice(skip.min(self.window.len())..))
+        Ok(skip.min(self.window.len()))
     }
 
     /// The record at the offset, or why there is none.
     pub(super) fn record(&mut self) -> Result<Result<Found, Flaw>, Error> {
-        let len = match record_len(&self.bytes(HEAD_BYTES)?) {
+        let head = self.load(HEAD_BYTES)?;
+        let len = match record_len(&self.window[head..]) {
             Ok(len) => len,
             Err(flaw) => return Ok(Err(flaw)),
         };
-        let bytes = self.bytes(len)?;
-        Ok(take_record(&bytes, self.seed).map(|record| Found {
-            stored: Stored { header: bytes.slice_ref(record.header), body: bytes.slice_ref(record.body) },
+        let start = self.load(len)?;
+        let window = &self.window;
+        Ok(take_record(&window[start..], self.seed).map(|record| Found {
+            stored: Stored { header: window.slice_ref(record.header), body: window.slice_ref(record.body) },
             seq: record.seq(),
             bytes: record.len(),
             ends_batch: record.ends_batch(),
