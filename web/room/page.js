@@ -33,6 +33,9 @@ import { loadWho, whoDialog } from './who.js';
 /** Messages in the first snapshot. */
 const LIMIT = 100;
 
+/** The model that only shows how a room works. */
+const BUILTIN = 'builtin';
+
 /** How the bots are is asked this often while something waits for one, and when somebody looks at the choice. */
 const WAITING_MS = 5_000;
 const LOOKED_AT_MS = 1_000;
@@ -74,6 +77,7 @@ export function startRoom(room) {
       composer.submit(); // what was to be sent when the name was asked for
       composer.focus();
     },
+    () => ask.bots.keys(),
   );
   const toolbar = new Toolbar(byId('log'), (id) => offersOf(store, id, isOwn));
   const client = openRoom(room, { limit: LIMIT, onEvent, onStatus: connection.set, onOutbox: (items) => list.change(store.setOutbox(items)) });
@@ -208,6 +212,7 @@ export function startRoom(room) {
     api.bots(room).then((/** @type {import('./ask.js').RoomBots} */ answer) => {
       ask.set(answer);
       composer.bytesMax = answer.text_bytes_max;
+      byId('empty-toy').hidden = ask.bots.get(answer.default ?? '')?.model !== BUILTIN;
       list.change(store.open);
     }, () => {}); // without it everything works as before
   }

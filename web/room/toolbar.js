@@ -23,7 +23,11 @@ export class Toolbar {
     area.addEventListener('pointerover', (event) => { if (!this.#element.contains(document.activeElement)) go(event); }, { passive: true });
     area.addEventListener('focusin', go);
     area.addEventListener('click', go);
-    area.addEventListener('pointerleave', () => { if (!this.#at?.contains(document.activeElement)) this.hide(); });
+    area.addEventListener('pointerleave', () => {
+      const focused = document.activeElement?.closest('.msg');
+      if (!(focused instanceof HTMLElement && area.contains(focused))) this.hide();
+      else if (focused !== this.#at) this.show(focused); // the pointer had taken it from there
+    });
   }
 
   /** @param {HTMLElement} message */

@@ -34,15 +34,22 @@ export function nameFault(name) {
   return '';
 }
 
+/** @param {string} name @param {Iterable<string>} taken @returns {string} what is wrong with a name that looks like another's; '' if nothing is */
+export function takenFault(name, taken) {
+  const plain = (/** @type {string} */ one) => one.normalize('NFKC').replace(/[\s\p{Cf}]/gu, '').toLowerCase();
+  return [...taken].some((other) => plain(other) === plain(name)) ? 'This is the name of a bot. Please choose another.' : '';
+}
+
 /**
  * The dialog that asks for both.
  *
  * @param {{ dialog: HTMLDialogElement, form: HTMLFormElement, name: HTMLInputElement, color: HTMLInputElement }} parts
  * @param {import('./storage.js').Kept} storage
  * @param {(who: Who) => void} onChosen
+ * @param {() => Iterable<string>} taken names that nobody may choose: those of the bots
  * @returns {{ ask: () => void }}
  */
-export function whoDialog({ dialog, form, name, color }, storage, onChosen) {
+export function whoDialog({ dialog, form, name, color }, storage, onChosen, taken) {
   let colorChosen = false;
   color.addEventListener('input', () => { colorChosen = true; });
   name.addEventListener('input', () => {
@@ -52,7 +59,7 @@ export function whoDialog({ dialog, form, name, color }, storage, onChosen) {
   form.addEventListener('submit', (event) => {
     event.preventDefault();
     const who = { name: name.value.trim(), color: color.value };
-    const fault = nameFault(who.name);
+    const fault = nameFault(who.name) || takenFault(who.name, taken());
     name.setCustomValidity(fault);
     if (fault) return void form.reportValidity();
     saveWho(storage, who);

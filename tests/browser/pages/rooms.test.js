@@ -100,6 +100,18 @@ test('the bar of a message is not over its words', async () => {
   }
 });
 
+test('the bar goes back to the message with the focus when the pointer leaves', async () => {
+  const server = await h.server();
+  await fill(server, 'lobby', ['first', 'second']);
+  const ann = await visit(h, server, 'Ann');
+  const messages = ann.locator('#log .msg');
+  await messages.nth(0).focus();
+  await messages.nth(1).hover();
+  await messages.nth(1).locator('.tools').waitFor();
+  await ann.mouse.move(600, 10);
+  await messages.nth(0).locator('.tools').waitFor();
+});
+
 test('a room on paper has all of its messages, light, and nothing to click on', async () => {
   const server = await h.server();
   await fill(server, 'lobby', Array.from({ length: 60 }, (_, at) => `message ${at}`));

@@ -12,7 +12,7 @@ import { bannerOf, statusOf, titleOf, tookWords } from '../../../web/room/status
 import { keptBy } from '../../../web/room/storage.js';
 import { Unread } from '../../../web/room/unread.js';
 import { isVisible } from '../../../web/room/visible.js';
-import { loadWho, nameFault, saveWho } from '../../../web/room/who.js';
+import { loadWho, nameFault, saveWho, takenFault } from '../../../web/room/who.js';
 
 /** @typedef {import('../../../web/room/model.js').Item} Item */
 /** @typedef {import('../../../web/room/model.js').Message} Message */
@@ -161,6 +161,11 @@ test('name and colour are kept; the nine digits of the older systems are underst
   assert.notEqual(nameFault('a\u0007'), '');
   assert.notEqual(nameFault('ü'.repeat(65)), '');
   assert.equal(nameFault('Ångström 3'), '');
+});
+
+test('nobody takes the name of a bot, or one that looks like it', () => {
+  for (const name of ['poet', 'Poet', 'p o\u200bet', 'ｐｏｅｔ']) assert.notEqual(takenFault(name, ['ada', 'poet']), '', name);
+  assert.equal(takenFault('poetess', ['ada', 'poet']), '');
 });
 
 test('a browser that refuses storage, or has no more of it, still keeps things as long as the page is open', () => {
