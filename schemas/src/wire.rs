@@ -36,7 +36,7 @@ pub struct PostMessage {
     /// A UUID of the client's choice; the same id and content again is the same message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<MessageId>,
-    /// Who is asked to answer: absent = the room's rule, empty = nobody, or one bot.
+    /// Who is asked to answer: absent = the first bot that the text names (`@poet …`), else the room's rule; empty = nobody; or one bot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Vec<String>>,
     /// 0-9, higher is answered first; 5 if absent.

@@ -8,6 +8,7 @@
 
 pub mod change;
 pub mod key;
+mod mention;
 pub mod post;
 pub mod repair;
 #[cfg(test)]

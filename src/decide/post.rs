@@ -7,7 +7,7 @@ use antiphon_schemas::{
     event::{Author, AuthorKind, MessagePosted},
 };
 
-use super::{Decision, Policy, Prefetched, Refusal, lane, room_for_one_more};
+use super::{Decision, Policy, Prefetched, Refusal, lane, mention::mentioned, room_for_one_more};
 use crate::projection::Projections;
 
 /// The priority of a post that names none.
@@ -26,7 +26,7 @@ pub struct Post {
     pub author: Author,
     /// What is said; checked where it came in from outside.
     pub text: Arc<str>,
-    /// Absent: the room's rule. Empty: nobody.
+    /// Absent: the bot that the text names (`mention`), else the room's rule. Empty: nobody.
     pub to: Option<Vec<BotName>>,
     /// 0-9.
     pub priority: u8,
@@ -68,7 +68,9 @@ pub fn post(state: &Projections, facts: &Prefetched, policy: &Policy, post: &Pos
         Some([bot]) if policy.can_ask(bot, &post.room) => Some(bot),
         Some([bot]) => return Err(policy.unknown_bot(bot, &post.room)),
         Some(_) => return Err(Refusal::OneBotOnly),
-        None if post.author.kind == AuthorKind::Human => policy.default_bot(&post.room),
+        None if post.author.kind == AuthorKind::Human => {
+            mentioned(&post.text, policy, &post.room).or_else(|| policy.default_bot(&post.room))
+        }
         None => None,
     };
     if let Some(target) = post.reply_to {
@@ -104,4 +106,37 @@ fn same(entry: &Entry, post: &Post) -> bool {
         && posted.author.name == post.author.name
         && posted.reply_to == post.reply_to
         && posted.to == post.to
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::tests::{World, bot, id, room};
+
+    fn ask_of(text: &str, to: Option<Vec<BotName>>, kind: AuthorKind) -> Option<BotName> {
+        let world = World::new();
+        let author = Author { name: "ann".into(), kind, color: None, model: None };
+        let said = Post { room: room(0), id: id(0), fresh: true, author, text: text.into(), to, priority: 5, reply_to: None };
+        match post(&world.projections, &Prefetched::none(), &world.policy, &said) {
+            Ok(Decision::Append { events, .. }) => match &events[0] {
+                Event::MessagePosted(event) => event.ask.as_ref().map(|ask| ask.bot.clone()),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_person_who_names_a_bot_asks_it_unless_the_post_says_whom() {
+        let text = format!("@{} write a line", bot(1));
+        assert_eq!(ask_of(&text, None, AuthorKind::Human), Some(bot(1)));
+        assert_eq!(ask_of("write a line", None, AuthorKind::Human), Some(bot(0)));
+        assert_eq!(ask_of(&text, Some(vec![bot(0)]), AuthorKind::Human), Some(bot(0)));
+        assert_eq!(ask_of(&text, Some(vec![]), AuthorKind::Human), None);
+    }
+
+    #[test]
+    fn what_a_bot_says_asks_nobody_whomever_it_names() {
+        assert_eq!(ask_of(&format!("@{}", bot(1)), None, AuthorKind::Bot), None);
+    }
 }
