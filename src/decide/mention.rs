@@ -14,7 +14,9 @@ pub(super) fn mentioned<'a>(text: &str, policy: &'a Policy, room: &RoomName) -> 
         rule.serves(room).then_some(&rule.name)
     };
     text.match_indices('@')
-        .filter(|(at, _)| text[..*at].chars().next_back().is_none_or(|before| before.is_whitespace() || "([{\"'“‘«".contains(before)))
+        .filter(|(at, _)| {
+            text[..*at].chars().next_back().is_none_or(|before| before.is_whitespace() || "([{\"'“‘«".contains(before))
+        })
         .find_map(|(at, _)| {
             let word = &text[at + 1..];
             let end = word.find(|sign: char| !is_of_name(sign)).unwrap_or(word.len());

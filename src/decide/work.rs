@@ -65,6 +65,7 @@ pub struct Held {
 
 /// How a claim ends, as its worker says it.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a claim ends once")]
 pub enum End {
     /// With an answer.
     Completed {

@@ -35,7 +35,8 @@ use axum::{
 
 pub(super) use self::check::worker;
 use self::check::{
-    MODEL_BYTES_MAX, STAGE_BYTES_MAX, bots, check_characters, check_made, check_text, is_model, is_stage, unknown_bot,
+    MODEL_BYTES_MAX, STAGE_BYTES_MAX, bots, check_characters, check_made, check_text, failure, is_model, is_stage,
+    unknown_bot,
 };
 use super::{
     App, Peer, Permit, Problem,
@@ -59,10 +60,6 @@ const WAITING_MAX: usize = 4_096;
 const CLAIM_KEY_BYTES_MAX: usize = 128;
 /// Models of one worker.
 const MODELS_MAX: usize = 64;
-/// Longest reason of a failure; it is shown in the room.
-const REASON_BYTES_MAX: usize = 500;
-/// The longest wait for a model that is away: as long as a question is kept by default.
-const AWAY_MS_MAX: u64 = 3_600_000;
 /// A body without texts.
 const SMALL_BYTES_MAX: usize = 64 * 1024;
 /// A text of escapes is six times as long in JSON.
@@ -226,25 +223,8 @@ pub(super) async fn fail(
 ) -> Result<Json<Changed>, Problem> {
     let caller = auth::caller(&app, peer, &headers)?;
     let body: FailWork = input::json(&headers, body, SMALL_BYTES_MAX).await?;
-    if body.reason.trim().is_empty()
-        || body.reason.len() > REASON_BYTES_MAX
-        || body.reason.chars().any(char::is_control)
-    {
-        let detail = format!(
-            "`reason` must have 1 to {REASON_BYTES_MAX} bytes and no control characters, e.g. `model-error: out of memory`"
-        );
-        return Err(Problem::bad("bad-reason", detail));
-    }
-    let spoken = held(&app, &caller, id, body.fence).await?;
-    let reason = body.reason.into();
-    let end = match body.away_ms {
-        None => End::Failed { reason, retryable: body.retryable },
-        Some(after_ms) if after_ms <= AWAY_MS_MAX && body.retryable => End::Away { reason, after_ms },
-        Some(_) => {
-            let detail = format!("`away_ms` is 0 to {AWAY_MS_MAX}, and only with `retryable`");
-            return Err(Problem::bad("bad-away", detail));
-        }
-    };
+    let (fence, end) = (body.fence, failure(body)?);
+    let spoken = held(&app, &caller, id, fence).await?;
     ended(&app, &spoken, end, |event| matches!(event, Event::MessageFailed(_))).await
 }
 

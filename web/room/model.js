@@ -13,7 +13,7 @@
  * @typedef {{ replyId: string, bot: string, text: string, next: number, since: number | null, last: number, words: number }} Draft
  * @typedef {{ worker: string, bot: string, at: string }} Claim
  * @typedef {{ stage: string, ahead?: number, progress?: number }} Stage
- * @typedef {{ reason: string, retryAt: string | null, attempt: number, away: boolean }} Failure
+ * @typedef {{ reason: string, retryAt: string | null, attempt: number, away?: boolean }} Failure
  * @typedef {import('../client/types.js').OutboxItem} OutboxItem
  * @typedef {{ message: Message, replies: Message[], draft: Draft | null, interrupted: (Draft & { why: string }) | null,
  *   claim: Claim | null, stage: Stage | null, failure: Failure | null, pending: OutboxItem | null, error: string }} Item

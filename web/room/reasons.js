@@ -86,6 +86,7 @@ const REFUSALS = {
   'log-away': TRY_LATER,
   'log-failed': TRY_LATER,
   'log-full': 'The server has no space left. Please tell the operator.',
+  'log-busy': TRY_LATER,
   'index-failed': TRY_LATER,
   behind: TRY_LATER,
   busy: TRY_LATER,

@@ -2,10 +2,16 @@
 
 use std::sync::Arc;
 
-use antiphon_schemas::{BotName, wire::work::CompleteWork};
+use antiphon_schemas::{
+    BotName,
+    wire::work::{CompleteWork, FailWork},
+};
 
 use super::{App, Caller, Problem};
-use crate::node::{Error, REPLY_BYTES_MAX};
+use crate::{
+    decide::work::End,
+    node::{Error, REPLY_BYTES_MAX},
+};
 
 /// Bots of one claim.
 const BOTS_MAX: usize = 64;
@@ -19,6 +25,10 @@ pub(super) const STAGE_BYTES_MAX: usize = 32;
 const OPTIONS_BYTES_MAX: usize = 16 * 1024;
 /// Messages in a prompt.
 const CONTEXT_MAX: usize = 500;
+/// Longest reason of a failure; it is shown in the room.
+const REASON_BYTES_MAX: usize = 500;
+/// The longest wait for a model that is away: as long as a question is kept by default.
+const AWAY_MS_MAX: u64 = 3_600_000;
 /// As many notes as anybody reads.
 const NOTES_MAX: usize = 8;
 /// As a failure's reason.
@@ -110,4 +120,24 @@ pub(super) fn check_made(body: &CompleteWork) -> Result<(), Problem> {
         return Err(Problem::bad("bad-made", detail));
     }
     Ok(())
+}
+
+/// The end that a failure asks for.
+pub(super) fn failure(body: FailWork) -> Result<End, Problem> {
+    let FailWork { reason, retryable, away_ms, .. } = body;
+    if reason.trim().is_empty() || reason.len() > REASON_BYTES_MAX || reason.chars().any(char::is_control) {
+        let detail = format!(
+            "`reason` has 1 to {REASON_BYTES_MAX} bytes and no control characters, e.g. `model-error: out of memory`"
+        );
+        return Err(Problem::bad("bad-reason", detail));
+    }
+    let reason = reason.into();
+    match away_ms {
+        None => Ok(End::Failed { reason, retryable }),
+        Some(after_ms) if after_ms <= AWAY_MS_MAX && retryable => Ok(End::Away { reason, after_ms }),
+        Some(_) => {
+            let detail = format!("`away_ms` is 0 to {AWAY_MS_MAX}, and only with `retryable`");
+            Err(Problem::bad("bad-away", detail))
+        }
+    }
 }

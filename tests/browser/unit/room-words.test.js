@@ -43,6 +43,7 @@ test('one honest line says where each answer stands, and what can be done', () =
     [item({ status: 'claimed' }, { claim, draft }), 'writing · 12 words/s', ['stop']],
     [item({ status: 'answered' }, { replies: [reply] }), '[human → AI reply: 4.2 s]', ['regenerate']],
     [item({ status: 'waiting', bot: 'eliza' }, { failure: { reason: 'model-unreachable: nobody answers at http://10.0.0.7:11434', retryAt: '2026-03-01T10:00:18Z', attempt: 1 } }), 'eliza cannot be reached right now · next try in 8 s', ['stop']],
+    [item({ status: 'waiting', bot: 'eliza' }, { failure: { reason: 'model-busy: 503', retryAt: '2026-03-01T10:00:18Z', attempt: 1, away: true } }), 'waiting: eliza is busy or still starting · next try in 8 s', ['stop']],
     [item({ status: 'failed', bot: 'eliza', reason: 'model-key: 401 at https://key@internal' }), 'no answer: eliza is not set up correctly; please tell the operator', ['retry']],
     [item({ status: 'failed', reason: 'Traceback (most recent call last)' }), 'no answer: the bot could not answer', ['retry']],
     [item({ status: 'dead', reason: 'too-old' }), 'no answer: the question waited too long', ['retry']],

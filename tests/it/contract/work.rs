@@ -405,6 +405,10 @@ async fn what_makes_no_sense_is_refused_with_a_sentence() {
         ("fail", json!({"reason": "a\nb", "retryable": true}), 400, "bad-reason"),
         ("fail", json!({"reason": "x".repeat(501), "retryable": true}), 400, "bad-reason"),
         ("fail", json!({"reason": "x"}), 400, "wrong-type"),
+        ("fail", json!({"reason": "x", "retryable": false, "away_ms": 5}), 400, "bad-away"),
+        ("fail", json!({"reason": "x", "retryable": true, "away_ms": 3_600_001}), 400, "bad-away"),
+        ("complete", json!({"text": "a", "finish": "stop", "notes": ["a\nb"]}), 400, "bad-made"),
+        ("complete", json!({"text": "a", "finish": "stop", "notes": vec!["a"; 9]}), 400, "bad-made"),
     ] {
         say(&server, &work, what, wrong).await.refused(&format!("{what} {code}"), status, code);
     }

@@ -193,7 +193,7 @@ mod tests {
             "data: {\ndata:  \"a\": 1\ndata: }\n\n",
             "data: ping\n\ndata:\n\nretry: 5\n\n{\"a\":1}\n",
         ] {
-            assert_eq!(frames(text), [one.clone()], "{text}");
+            assert_eq!(frames(text), std::slice::from_ref(&one), "{text}");
         }
         assert_eq!(frames("data: {\"a\":1}\ndata: {\"a\":1}\ndata: [DONE]"), [one.clone(), one.clone(), Frame::Done]);
         assert_eq!(frames("{\"a\":1}{\"a\":1}"), [one.clone(), one]);

@@ -1,5 +1,7 @@
 //! Answers as servers were seen to serve them, cut in every way.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// Words, notes and the end, or the error's code; the same for every way of cutting the bytes.
@@ -119,4 +121,19 @@ fn thoughts_and_counts_come_beside_the_words() {
     let usage = Some(Usage { prompt_tokens: 3, completion_tokens: 5 });
     assert_eq!(decoder.end(&mut out), Ok(Event::Done { finish: Finish::Stop, usage }));
     assert_eq!(out, [Event::Thinking("hm".into()), Event::Text("Hi".into())]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #[test]
+    fn whatever_comes_is_read_the_same_however_it_is_cut(
+        parts in prop::collection::vec(prop::sample::select(vec![
+            "data: ", "event: error\n", "\n", "\r\n", "\n\n", "{", "}", "[", "]", "\"", "\\", "'", "[DONE]", ":", ",", "é", "<html>",
+            "{\"choices\":[{\"delta\":{\"content\":\"a\"}}]}", "{\"message\":{\"content\":\"b\"},\"done\":false}",
+            "{\"done\":true}", "{\"choices\":[{\"finish_reason\":\"stop\"}]}", "{\"error\":\"no\"}", "{\"content\":[1,{}]}",
+        ]), 0..24),
+    ) {
+        // The same for every way of cutting it is what `read` looks at.
+        let _ = read(parts.concat());
+    }
 }
