@@ -1,4 +1,4 @@
-//! Clocks, read here and nowhere else; handed to those who need the time.
+//! Clocks: the only place that reads them; they are passed to the code that needs the time.
 //!
 //! Three kinds of time, none comparable with another:
 //! - [`LogTime`](antiphon_schemas::time::LogTime): what the log stamps entries with; ages and retries are judged in it

@@ -1,8 +1,8 @@
-//! Puts the parts together: listens, opens the log, starts node, bots and HTTP, says what it did, and ends cleanly.
+//! Wires the parts together: listens, opens the log, starts node, bots and HTTP, reports what it did, and shuts down cleanly.
 //!
-//! Order of the end: no new connections → bots finish or give back → feeds end → requests finish → the notary signs what is
-//! there → node, log and index close. A second signal ends the process at once; nothing acknowledged is lost by that.
-//! When a critical task dies, the server goes the same way as far as it can within `DIED_STOP_MAX`, and says which.
+//! Shutdown order: no new connections → bots finish or release → feeds end → requests finish → the notary signs the rest
+//! → node, log and index close. A second signal ends the process at once; nothing acknowledged is lost.
+//! When a critical task dies, the server shuts down in the same way as far as it can within `DIED_STOP_MAX`, and names it.
 //! Not here: settings (`config`), what the parts do, opening the log (`store`).
 
 pub(crate) mod descriptors;

@@ -3,7 +3,7 @@
 //! Promises:
 //! - the first unexpected end of a critical task, by return or by panic, is kept with its name and the panic's message;
 //!   [`Tasks::died`] resolves, so that the server stops instead of serving with a part missing;
-//! - what a task did when it panicked is never taken for an orderly end ([`End`]).
+//! - a panic is never mistaken for an orderly end ([`End`]).
 //!
 //! Not here: stopping tasks in order (`server`), tasks that live as long as one request or one connection.
 

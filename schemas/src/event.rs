@@ -1,6 +1,6 @@
-//! What can happen, in the past tense: one struct an event kind, stored as MessagePack maps by field name.
+//! The events, named in the past tense: one struct per event kind, stored as MessagePack maps by field name.
 //!
-//! A message's life (every arrow is an entry; `posted` with nobody asked ends at once as `none`):
+//! The states of a message (every arrow is an entry; a post that asks no bot ends at once as `none`):
 //!
 //! ```text
 //! message.posted ─▶ waiting ─ message.claimed ─▶ claimed ─ reply.posted + message.completed ─▶ answered
@@ -10,12 +10,13 @@
 //!  message.cancelled ends waiting and claimed; message.released (reason retry-asked) opens failed and dead again
 //! ```
 //!
-//! `message.redacted` hides a text and `message.erased` takes it out of the log's bytes; a message may be erased once it has
+//! `message.redacted` hides a text and `message.erased` removes it from the log's bytes; a message can be erased once it has
 //! ended.
 //!
-//! Four kinds are about no message and no room: `key.created` and `key.revoked` (who may answer from outside),
-//! `log.checkpoint` (what the log was, signed), and `log.repaired`, after a store came back shorter than it was. What was lost stands before it again, under the old message ids and at new positions; such a message may go from waiting to its end
-//! without a claim, because claims are not brought back.
+//! Four kinds concern no message and no room: `key.created` and `key.revoked` (workers on other machines),
+//! `log.checkpoint` (the signed state of the log), and `log.repaired`, after a store came back with entries missing. The
+//! restored entries come before it, under the old message ids and at new positions; such a message may go from waiting to its
+//! end without a claim, because claims are not restored.
 //!
 //! Promises: kinds and fields are only ever added; new fields have defaults; an unknown kind is kept as its bytes.
 //! Not here: the room, the time and the subjects of an entry (`entry`).
@@ -96,7 +97,7 @@ pub struct MessagePosted {
     /// The message it replies to, in the same room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<MessageId>,
-    /// How many bots stand between this message and a person: 0 for a person's.
+    /// How many bots are between this message and a person: 0 for a person's.
     #[serde(default)]
     pub hops: u8,
 }
@@ -285,7 +286,7 @@ pub struct CodecError {
 
 macro_rules! events {
     ($($kind:literal $name:ident { $($subject:ident),* })*) => {
-        /// A fact. Each variant's kind stands in [`Event::KINDS`].
+        /// A fact. Each variant's kind is listed in [`Event::KINDS`].
         #[derive(Debug, Clone, PartialEq)]
         #[expect(missing_docs, reason = "each variant is documented at its struct")]
         pub enum Event { $($name($name),)* Erased(Erased), Unknown(Unknown) }

@@ -275,7 +275,7 @@ macro_rules! name {
 }
 
 name!(
-    /// A room's name: 1-128 of `A-Z a-z 0-9 . _ ~ -`, not only dots (it stands in paths and keys as it is).
+    /// A room's name: 1-128 of `A-Z a-z 0-9 . _ ~ -`, not only dots (it is used unescaped in paths and keys).
     RoomName, 128, "a room name has 1-128 of A-Z a-z 0-9 . _ ~ - and is not only dots"
 );
 name!(

@@ -2,7 +2,7 @@
 //!
 //! Promises:
 //! - formats only grow: a kind, a field or a code is never reused or renamed; `golden/` holds frozen bytes
-//!   of every event kind, which must decode for ever (`tests/golden.rs`);
+//!   of every event kind, which must always remain decodable (`tests/golden.rs`);
 //! - an event of an unknown kind is carried through byte for byte ([`Event::Unknown`]), never dropped;
 //! - stored types ([`event`], [`entry`]) and spoken types ([`wire`]) are different types.
 //!

@@ -7,7 +7,7 @@
 use rmp_serde::decode::Error;
 use serde::Deserialize;
 
-/// Levels of maps and lists. JSON that comes in has 128 at most (`serde_json`), and it stands a few levels down.
+/// Levels of maps and lists. Incoming JSON has at most 128 (`serde_json`), and is nested a few levels deeper here.
 pub const DEPTH_MAX: usize = 160;
 
 /// The value that `bytes` begin with; what follows it is not looked at.

@@ -1,4 +1,4 @@
-//! The subjects of an entry: nearly always one or two, which then stand in the entry itself.
+//! The subjects of an entry: nearly always one or two, stored inline.
 
 use std::{fmt, ops::Deref};
 

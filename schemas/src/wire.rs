@@ -86,7 +86,7 @@ pub struct Posted {
     pub id: MessageId,
     /// Its room.
     pub room: RoomName,
-    /// Where it stands in the log.
+    /// Its position in the log.
     pub position: Position,
     /// When the log took it, RFC 3339.
     pub at: String,
@@ -112,13 +112,13 @@ pub enum StoreState {
     /// All is well.
     #[default]
     Connected,
-    /// The store is away: reading goes on from memory, posts wait on this node's disk.
+    /// The store is unavailable: reads are served from memory, posts wait on this node's disk.
     Degraded,
     /// The store is empty though this node knows a history of it: no posts are taken until a person says which is right.
     Refusing,
 }
 
-/// Where a message stands on the way to its answer.
+/// The state of a message on the way to its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
@@ -165,7 +165,7 @@ pub struct Message {
     pub at: Arc<str>,
     /// The message that it answers.
     pub reply_to: Option<MessageId>,
-    /// Where it stands in the log.
+    /// Its position in the log.
     pub position: Position,
     /// On the way to its answer.
     pub status: Status,
@@ -258,7 +258,7 @@ pub struct Room {
     pub messages: u64,
     /// When something was last said, RFC 3339.
     pub last_at: String,
-    /// Where that stands in the log.
+    /// The position of that entry in the log.
     pub position: Position,
 }
 
@@ -318,7 +318,7 @@ pub struct Queues {
 pub struct Step {
     /// The event's kind.
     pub event: Arc<str>,
-    /// Where it stands in the log.
+    /// Its position in the log.
     pub position: Position,
     /// When, RFC 3339.
     pub at: String,
@@ -339,12 +339,12 @@ pub struct Timeline {
     pub total_ms: u64,
 }
 
-/// Answer to cancel, retry and redact: where the message stands now.
+/// Response to cancel, retry and redact: the message's state now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Changed {
     /// The message.
     pub id: MessageId,
-    /// Where it stands now.
+    /// Its state now.
     pub status: Status,
     /// How far the log had come.
     pub position: Position,

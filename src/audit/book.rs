@@ -1,8 +1,8 @@
-//! The notary's book: the tree as far as it has grown, what was signed of it, and the files of both. Blocks; knows no server.
+//! The notary's book: the tree so far, what was signed of it, and the files of both. Blocking; independent of the server.
 //!
-//! Promises: the tree never has a leaf that the file `leaves` was not given; nothing is signed that does not go on from what
+//! Promises: the tree never has a leaf that the file `leaves` was not given; nothing is signed that does not extend what
 //! was signed before.
-//! Not here: when something is signed, and what happens when the log is not what was signed (`notary`).
+//! Not here: when something is signed, and what happens if the log differs from what was signed (`notary`).
 
 use std::{
     io,
@@ -163,8 +163,8 @@ impl Book {
         Ok(())
     }
 
-    /// Takes the next entries of the log into leaves that are made again; returns how many those are. What stands in the
-    /// file stays until [`Book::adopt`].
+    /// Adds the next entries of the log to the leaves being rebuilt; returns how many there are. The existing file is kept
+    /// until [`Book::adopt`].
     pub(super) fn take_again(&mut self, entries: &[Arc<Entry>]) -> Result<u64, Error> {
         if self.rebuilt.is_none() {
             self.rebuilt = Some((self.store.rebuild()?, CompactRange::new()));

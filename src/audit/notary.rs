@@ -1,4 +1,4 @@
-//! The notary: a task of the server that follows the log, grows the Merkle tree over its entries, and signs what is there.
+//! The notary: a task of the server that follows the log, extends the Merkle tree over its entries, and signs the result.
 //!
 //! ```text
 //! log ─ entries, at most 20 times a second ─▶ leaves ─▶ tree ─ at most once a second ─▶ checkpoints/latest
@@ -6,14 +6,14 @@
 //! ```
 //!
 //! Promises:
-//! - no append waits for it: it reads what is durable and applied, works on threads of its own and syncs no file; when it is
-//!   far behind it works half of the time only;
-//! - what it signs continues what it signed before. At each start the log is held against the newest checkpoint; if they
-//!   contradict each other it signs nothing more, says so, and leaves all files as they are;
-//! - a checkpoint in the log is no arrival: an idle log does not grow, and of several nodes one writes it, unless two happen to
-//!   do it at the same moment, which is no harm;
-//! - a new epoch of the log begins a new tree; what was signed of the one before is kept aside. While the store is away it
-//!   waits.
+//! - no append waits for it: it reads what is durable and applied, works on its own threads and syncs no file; when it is
+//!   far behind, it works only half of the time;
+//! - what it signs extends what it signed before. At each start it compares the log with the newest checkpoint; if they
+//!   contradict each other, it signs nothing more, says so, and leaves all files untouched;
+//! - a checkpoint in the log does not count as a new entry, so an idle log does not grow; of several nodes one writes it, or
+//!   two at the same moment, which is harmless;
+//! - a new epoch of the log begins a new tree; the signatures of the previous one are kept. While the store is unavailable,
+//!   it waits.
 //!
 //! Not here: finding which entry was altered (`replay verify`), the files (`book`, `store`).
 
@@ -113,7 +113,7 @@ impl Notary {
         self.shared.shown.subscribe()
     }
 
-    /// Signs what is there, if anything arrived, and ends. Before the node ends. Twice is fine.
+    /// Signs the current log, if anything has arrived, and stops. Call it before the node stops; calling it twice is harmless.
     pub async fn stop(&self) {
         self.shared.stop.cancel();
         self.shared.stopped.cancelled().await;
@@ -245,7 +245,7 @@ impl Task {
         }
     }
 
-    /// Takes what is there.
+    /// Reads all available entries.
     async fn take(&mut self, epoch: Epoch, is_stopping: bool) -> Result<(), Error> {
         let until = Instant::now() + STOP_MAX;
         loop {

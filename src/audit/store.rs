@@ -8,9 +8,9 @@
 //!             <epoch>/      latest, history and leaves of an epoch of the log that has ended
 //! ```
 //!
-//! Promises: `latest` is written aside and renamed, so a reader beside a live server sees a whole one, the old or the new; a
-//! torn end of `history` or `leaves` is passed over, and cut by the next writer. Nothing is synced but at a clean stop, so
-//! that no append ever waits for it: after a power cut `leaves` may be short or wrong, and is made again from the log.
+//! Promises: `latest` is written to a temporary file and renamed, so a reader always sees a complete one, the old or the new; a
+//! torn end of `history` or `leaves` is ignored, and truncated by the next writer. Files are synced only at a clean stop, so
+//! no append ever waits for that: after a power failure `leaves` may be short or wrong, and is rebuilt from the log.
 //! Not here: whether the content is true (`notary`, `replay verify`).
 
 use std::{
@@ -216,10 +216,10 @@ impl Store {
         &self.paths
     }
 
-    /// Writes leaves from this index on, over what is there. One write.
+    /// Writes leaves starting at this index, overwriting existing ones. One write.
     ///
     /// # Errors
-    /// What the system says; what is there then must be written again.
+    /// The system's error; the file's contents must then be written again.
     pub fn write_leaves(&self, index: u64, leaves: &[Hash]) -> io::Result<()> {
         self.leaves.write_all_at(leaves.as_flattened(), index * LEAF_BYTES)
     }

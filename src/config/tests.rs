@@ -292,7 +292,7 @@ fn bounds_of_answers_are_set_by_bot_and_have_bounds_themselves() {
     assert_eq!(answer, Bounds { tokens: Some(2_048), seconds: Some(600), bytes: None });
     for (answer, words) in [
         ("{ token = 1 }", "did you mean `tokens`"),
-        ("{ tokens = 0 }", "bots.a.answer.tokens: 0 is out of bounds"),
+        ("{ tokens = 0 }", "bots.a.answer.tokens: 0 is out of range"),
         ("{ bytes = 1000000 }", "answer.bytes"),
     ] {
         let why = bots(answer).unwrap_err().to_string();
@@ -307,7 +307,7 @@ fn how_a_model_wants_to_be_asked_is_set_by_its_name() {
     for (text, words) in [
         ("[models.'openai:m']\nmerge_role = true", "did you mean `merge_roles`"),
         ("[models.m]\nmerge_roles = true", "`m` is not a model with a server"),
-        ("[models.'openai:m']\ncontext_tokens = 5", "models.openai:m.context_tokens: 5 is out of bounds"),
+        ("[models.'openai:m']\ncontext_tokens = 5", "models.openai:m.context_tokens: 5 is out of range"),
         ("[models.'openai:m']\npreload = 1", "line 2"),
         ("merge_roles = true", "[models.NAME]"),
     ] {

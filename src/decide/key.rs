@@ -1,6 +1,6 @@
 //! The making and revoking of workers' keys; and of keys that a store has lost.
 //!
-//! Promises: what was revoked is never made again; what stands as wished gives no event.
+//! Promises: a revoked key is never created again; a request that changes nothing produces no event.
 //! Two nodes that decide at once may go beyond [`KEYS_MAX`] by as many keys, or write a revocation twice; neither is any
 //! harm, so key events need no condition in the log.
 //! Not here: the secret and its hash (`node`), what a key opens (`http`).
@@ -15,7 +15,7 @@ use antiphon_schemas::{
 use super::{Policy, Refusal};
 use crate::projection::keys::Keys;
 
-/// Good keys at once: far more than anybody has machines with a GPU, and few enough to stand in one list.
+/// Valid keys at once: far more than anyone has GPU machines, and few enough for one list.
 pub const KEYS_MAX: usize = 1_000;
 
 /// What is to become of a key.
@@ -31,7 +31,7 @@ pub enum KeyWish {
     RestoreRevoked(Arc<str>),
 }
 
-/// The event for a wish, or `None` if it stands as wished.
+/// The event for a request, or `None` if it changes nothing.
 ///
 /// # Errors
 /// [`Refusal::NoSuchBot`], [`Refusal::TooManyKeys`], [`Refusal::NoSuchKey`]; never for what was lost.

@@ -1,25 +1,25 @@
-//! What becomes of entries that a store has lost: each node that saw them offers them again, under their old ids.
+//! Restoring entries that a store has lost: each node that saw them offers them again, under their old ids.
 //!
-//! Brought back are what somebody was told: posts, answers, cancellations, messages given up, redactions, a person's wish
-//! for another try, keys and above all their revocations. Not brought back is how it was worked on: claims, other releases and failures that were to be
-//! retried. Such work is redone under new claims.
+//! Restored is everything that was acknowledged to someone: posts, answers, cancellations, messages given up, redactions,
+//! people's requests for another attempt, keys and above all their revocations. Not restored is how messages were worked on:
+//! claims, other releases, and failures that were to be retried. That work is redone under new claims.
 //!
 //! Promises:
-//! - a message that was answered has that answer again, or another one that it got meanwhile, and never two for one
-//!   asking; of one that was asked again and again the last [`EARLIER_MAX`] answers before its end come back, too;
-//! - a post comes back word for word, `reply_to` too, even if what it names did not come back: it is what the person
-//!   said, the same post repeated must find it, and `log.repaired` says what is missing;
-//! - a message that was hidden comes back and is hidden in one append, so that no feed shows it in between;
-//! - an answer is in the log once: the claim that promised it is over when it comes back, so that its worker cannot repeat
-//!   it, and one that is there already does not end what was asked since;
-//! - a text that was erased never comes back: in its place comes a message without text by nobody, so that its answer has
-//!   something to stand under, and it is erased again; what was erased or hidden comes back (as that) even where its message
-//!   came to another end meanwhile, since a node that does not know of it could bring the text back later;
-//! - a key that was revoked is not good again, whichever node offers what first;
-//! - offering the same again, by this node or another, changes nothing.
+//! - an answered message has that answer again, or another one that it got meanwhile, and never two each time it was asked;
+//!   of a message asked several times, the last [`EARLIER_MAX`] answers before its end are restored too;
+//! - a post is restored word for word, including `reply_to`, even if the message it names is not: a repeat of the same post
+//!   must find it, and `log.repaired` says what is missing;
+//! - a hidden message is restored and hidden in one append, so that no feed shows it in between;
+//! - an answer is in the log once: restoring it ends the claim that promised it, so its worker cannot repeat it, and an answer
+//!   that is already there does not end a question asked since;
+//! - an erased text is never restored: a message without text and author takes its place, so that its answer still has a
+//!   question, and it is erased again; erasures and redactions are restored even if the message ended differently
+//!   meanwhile, because a node that does not know of them could restore the text later;
+//! - a revoked key does not become valid again, whichever node offers what first;
+//! - repeating an offer, from this node or another, changes nothing.
 //!
 //! Known limit: nodes that saw the lost entries up to different points may disagree about a message that had ended and was
-//! then asked for again. The later offer wins, so it may be given up once more, or answered once more; a person can ask again.
+//! then asked again. The later offer wins, so it may be given up or answered once more; a person can ask again.
 //! Not here: which entries are lost (`log`), appending, and the order among nodes (any order is fine).
 //! Start with [`plan()`]; then [`restore`] for each, then its changes by [`change`](super::change::change), then [`report`].
 
@@ -116,7 +116,7 @@ impl Restore {
         self.earlier.iter().map(|reply| reply.id).chain(self.reply_id())
     }
 
-    /// How it stands in the list of what was not brought back.
+    /// How it appears in the list of entries that were not restored.
     pub fn refused(&self, why: &Refusal) -> NotRepaired {
         let kind = match (&self.end, &self.posted) {
             (_, Some(_)) if *why == Refusal::IdTaken(self.id) => "message.posted",
@@ -151,7 +151,7 @@ impl Restore {
     }
 }
 
-/// A change that was refused, as it stands in the list of what was not brought back.
+/// A rejected change, as it appears in the list of entries that were not restored.
 pub fn refused_change(id: MessageId, change: Change, why: &Refusal) -> NotRepaired {
     let kind = match change {
         Change::Cancel => "message.cancelled",

@@ -128,7 +128,7 @@ impl Feed {
         self.ring().take_waiting(Instant::now())
     }
 
-    /// Drops what is there and lets every cursor fall off.
+    /// Drops all frames, so that every cursor falls off.
     pub fn outdate(&self) {
         let mut ring = self.ring();
         ring.first = ring.end() + 1;
@@ -144,7 +144,7 @@ impl Feed {
         self.ring().end()
     }
 
-    /// Takes what is there from `cursor` on and moves it; or registers the waker.
+    /// Takes the frames from `cursor` on and advances it; registers the waker if there are none.
     pub fn poll_take(&self, cursor: &mut u64, cx: &mut Context<'_>) -> Poll<FeedItem> {
         let mut ring = self.ring();
         if *cursor < ring.first {

@@ -1,7 +1,7 @@
 //! Fan-out: each room's feed is a ring of encoded SSE frames; a subscriber is a cursor into it and a waker.
 //!
 //! Promises: a frame is encoded once and shared; a subscriber has no queue of its own, so one that stops reading
-//! costs nothing but its connection; one that falls off the ring learns so and reads the log instead.
+//! costs nothing but its connection; one that falls off the ring is notified and reads the log instead.
 //! Not here: the log, catching up, HTTP (`node`, `http`).
 
 pub mod feed;
@@ -66,7 +66,7 @@ impl<K: Clone + Eq + Hash> Feeds<K> {
         followed.feeds.drain().for_each(|(_, feed)| feed.outdate());
     }
 
-    /// Ends every feed, also for later subscribers: subscribers read what is there, then their streams end.
+    /// Ends every feed, also for later subscribers: subscribers read the remaining frames, then their streams end.
     pub fn close(&self) {
         let mut followed = self.followed.write().unwrap_or_else(PoisonError::into_inner);
         followed.closed = true;

@@ -1,7 +1,7 @@
 //! Who calls the work API: this machine itself, or the holder of a key; and what each may do.
 //!
-//! Promises: a key that is shown is always checked, on this machine too; no key is called bad while it is not
-//! known which are good (503 instead); a refusal says nothing about the message that was asked for.
+//! Promises: a key that is presented is always checked, on this machine too; no key is called bad while the valid ones are
+//! not known (503 instead); an error says nothing about the message that was asked for.
 //! Not here: making keys (`keys`), what is done with a message (`node`).
 
 use std::sync::Arc;
@@ -99,7 +99,7 @@ impl Caller {
         }
     }
 
-    /// Waits until the caller's key is no longer good; for ever if there is none.
+    /// Waits until the caller's key is no longer valid; never returns if there is none.
     pub(super) async fn revoked(&self, app: &App) {
         let Caller::Key(key) = self else { return std::future::pending().await };
         let mut changed = app.node().keys_changed();

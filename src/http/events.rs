@@ -1,9 +1,9 @@
 //! `GET /api/rooms/{room}/events`: a room's feed over SSE; `GET /api/events` (`rooms`): several rooms' in one stream.
 //!
-//! Promises: works with the browser's own `EventSource`; `Last-Event-ID` beats `?after=` (a browser reconnects with
-//! the old address); overload is answered `200`, `retry:` and `busy`, since `EventSource` gives up for good on other
-//! statuses; a subscriber holds one chunk at a time: of the ring 16 KiB, of the log 64 KiB and what one entry adds, or its
-//! first snapshot, whose texts have 1 MiB at most.
+//! Promises: works with the browser's own `EventSource`; `Last-Event-ID` takes precedence over `?after=` (a browser reconnects
+//! with the old URL); overload is answered with `200`, `retry:` and `busy`, because `EventSource` gives up for good on other
+//! statuses; a subscriber holds one chunk at a time: 16 KiB from the ring, 64 KiB plus at most one entry from the log, or its
+//! first snapshot, with at most 1 MiB of text.
 //! Not here: what is in the feed (`node::follow`).
 
 pub(super) mod rooms;

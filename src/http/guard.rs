@@ -1,8 +1,8 @@
-//! Keeps pages of other sites out: rooms have no tokens, so a browser must not be anybody's way in; and tells requests of
-//! this machine from others.
+//! Rejects requests from other sites' pages, because rooms have no tokens and a browser must not become a way in; and
+//! distinguishes requests from this machine from others.
 //!
-//! - host: the server answers to loopback names, to those of `--allow-host`, and, if other machines may reach it, to IP
-//!   addresses. A site that points its own name at the address of this server (DNS rebinding) has none of these;
+//! - host: the server accepts loopback names, those of `--allow-host`, and, if other machines may reach it, IP
+//!   addresses. A site that points its own name at this server's address (DNS rebinding) uses none of these;
 //! - origin: a request that changes something must come from a page of this server, or from no page at all.
 
 use std::{net::IpAddr, sync::Arc};

@@ -79,7 +79,7 @@ impl FromRequestParts<App> for IdPath {
     }
 }
 
-/// The `{id}` of a key in a path, as it stands: one that looks like none is no key that there is.
+/// The `{id}` of a key in a path, unchecked: an invalid id is that of an unknown key.
 pub(super) struct KeyPath(pub(super) String);
 
 impl FromRequestParts<App> for KeyPath {

@@ -1,12 +1,12 @@
 //! HTTP: the surface for browsers, apps and monitors.
 //!
 //! Promises:
-//! - every refusal is `application/problem+json` with a stable code and a sentence on what to do (`problem`);
-//! - a post is answered when it is durable and everybody can see it;
-//! - every body, page, stream and connection has a bound; full is said, not suffered;
-//! - no page of another site can post, cancel or read here: JSON bodies, origin and host are checked (`guard`).
+//! - every error is `application/problem+json` with a stable code and a sentence that says what to do (`problem`);
+//! - a post is acknowledged once it is durable and visible to everyone;
+//! - every body, page, stream and connection has a limit, and reaching it gets a clear response;
+//! - pages of other sites cannot post, cancel or read here: JSON bodies, origin and host are checked (`guard`).
 //!
-//! Not here: what may happen (`decide`), state (`node`). Axum and status codes live here and nowhere else.
+//! Not here: what may happen (`decide`), state (`node`). Axum and status codes are used only here.
 //! Start with [`router`]; the table of routes with their documentation is `openapi`.
 
 mod auth;

@@ -49,7 +49,7 @@ pub(super) async fn workers(State(app): State<App>) -> Result<Json<Workers>, Pro
     Ok(Json(app.node().workers(&app)?))
 }
 
-/// `GET /api/monitor/events`: everything, then what changes. Its events have no ids: who comes back begins anew.
+/// `GET /api/monitor/events`: the whole state, then changes. Its events have no ids: a client that reconnects starts over.
 pub(super) async fn follow(State(app): State<App>, params: Params) -> Result<Response<Body>, Problem> {
     params.only(&[])?;
     let Some(place) = Permit::acquire(&app.0.subscribers, app.0.limits.subscribers_max) else {

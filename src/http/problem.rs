@@ -1,4 +1,4 @@
-//! Refusals as RFC 9457 problems: the only map from errors to status, code and sentence.
+//! Errors as RFC 9457 problems: the only mapping from errors to status, code and sentence.
 
 use antiphon_schemas::wire::{self, Status, work::Holder};
 use axum::{
@@ -9,7 +9,7 @@ use axum::{
 
 use crate::{decide::Refusal, log, node::Error};
 
-/// What is answered instead of what was wished.
+/// An error response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     status: StatusCode,

@@ -1,10 +1,10 @@
-//! `/api/work/…`: claims, words and ends of workers on other machines.
+//! `/api/work/…`: claims, deltas and outcomes of workers on other machines.
 //!
-//! Promises: any call may go to any node; what was answered and got lost may be said again (a claim by its key, a piece by
-//! its index, an end by its fence); a worker whose claim is over learns that, and what became of the message, from the answer to
-//! its next call; nobody learns or does anything about a bot that is not theirs (`auth`).
+//! Promises: any call may go to any node; every call can be repeated after a lost response (a claim by its key, a delta by
+//! its index, an outcome by its fence); a worker whose claim is over learns that, and what happened to the message, from the
+//! response to its next call; no caller can read or change anything about bots that its key is not for (`auth`).
 //!
-//! Not here: the worker's news (`work_events`), what may happen (`decide::work`), who may call (`auth`).
+//! Not here: the worker's events (`work_events`), what may happen (`decide::work`), who may call (`auth`).
 
 mod check;
 

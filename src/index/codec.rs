@@ -48,7 +48,7 @@ impl Class {
     }
 }
 
-/// Writes the key of a run's element over `key`. A room's name holds no NUL, so no room's keys stand among another's.
+/// Writes the key of a run's element over `key`. A room's name contains no NUL, so the keys of different rooms never interleave.
 pub(super) fn run_key(key: &mut Vec<u8>, room: &str, class: Class, seq: Seq) {
     key.clear();
     key.extend_from_slice(room.as_bytes());

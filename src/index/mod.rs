@@ -97,7 +97,7 @@ impl Index {
         self.reader().position()
     }
 
-    /// The newest moment that there is to read. Cost: one clone of an `Arc`.
+    /// The newest readable state. Cost: one clone of an `Arc`.
     ///
     /// Let it go within seconds: pages that it sees are kept from being used again.
     pub fn reader(&self) -> Reader {

@@ -1,4 +1,4 @@
-//! The tables on disk: opening what is there or starting over, and the fold of a batch of entries into them.
+//! The tables on disk: opening existing ones or starting over, and the fold of a batch of entries into them.
 //!
 //! Not here: when to commit (`indexer`), reading (`reader`), the bytes of keys and values (`codec`).
 

@@ -111,7 +111,7 @@ pub(crate) fn too_short(seq: Seq) -> Error {
     Error::Invalid(format!("the body of entry {seq} is too short to be replaced by its hash"))
 }
 
-/// Erases those of the entries that stand at one of these positions. Both are in order.
+/// Erases the entries at these positions. Both are in order.
 pub(crate) fn erase_among<'a>(entries: impl IntoIterator<Item = &'a mut Arc<Entry>>, positions: &[Seq]) {
     for entry in entries {
         if positions.binary_search(&entry.header.seq).is_ok()

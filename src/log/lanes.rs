@@ -1,6 +1,6 @@
 //! Lanes as a log may keep them: what an append moves on them, and the state of the queue that they are compared with.
 //!
-//! A lane is named by the [`Ask`] of the messages on it: bot, priority, first or second. A message stands on it under
+//! A lane is named by the [`Ask`] of the messages on it: bot, priority, first or second. A message is on it under
 //! the position of the entry that put it there. The queue projection *is* the lanes of the memory and the file log,
 //! which pass over all of this; a log that several nodes share keeps real ones, for any tool to see.
 //!
@@ -22,11 +22,11 @@ pub enum Move {
         /// The message.
         message_id: MessageId,
     },
-    /// A worker takes the message at the lane's head. If another stands there: [`Verdict::OutOfStep`](super::Verdict).
+    /// A worker takes the message at the lane's head. If another is there: [`Verdict::OutOfStep`](super::Verdict).
     Take {
         /// The lane.
         lane: Ask,
-        /// Where the message stands on it.
+        /// The message's place on it.
         since: Seq,
         /// Who takes it.
         worker: Arc<str>,
@@ -40,7 +40,7 @@ pub enum Move {
     },
 }
 
-/// What stands on one lane according to the queue projection. On a lane everything taken stands before everything that
+/// The contents of one lane according to the queue projection. On a lane everything taken comes before everything that
 /// waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lane {

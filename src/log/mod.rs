@@ -267,11 +267,11 @@ pub trait Log: Send + Sync + 'static {
     /// [`Error::Invalid`] on a gap or a time that runs backwards: nothing is written.
     fn load(&self, entries: Vec<Arc<Entry>>) -> Pending<'_, ()>;
 
-    /// Takes the bodies at these positions out of the log: in their place stands what
+    /// Removes the bodies at these positions from the log: they are replaced by what
     /// [`entry::erased`](antiphon_schemas::entry::erased) makes of them, of the same length and with the same hash. Returns
     /// how many were not erased before.
     ///
-    /// Positions below the base are passed over: they are gone.
+    /// Positions below the base are ignored: they are gone.
     ///
     /// Guarantee: durable when this returns, here and for every node; what this process keeps in memory is erased too
     /// (other nodes: [`Log::forget`]). Twice is once. A call that is dropped or fails may have erased some of them: call it
@@ -279,8 +279,8 @@ pub trait Log: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::Invalid`]: nothing is erased, because there are more than [`ERASE_MAX`], one is 0 or beyond the tail, or its
-    /// body is too short to be replaced by its hash. [`Error::Full`]: there is no room for what it takes; the log goes on,
-    /// try again later. [`Error::Poisoned`], [`Error::Away`], [`Error::Damaged`] as elsewhere.
+    /// body is too short to be replaced by its hash. [`Error::Full`]: there is not enough space for it; the log itself
+    /// keeps working, try again later. [`Error::Poisoned`], [`Error::Away`], [`Error::Damaged`] as elsewhere.
     fn erase(&self, positions: Vec<Seq>) -> Pending<'_, usize>;
 
     /// Erases the bodies at these positions from what this process keeps in memory: another node erases them in the log.

@@ -1,7 +1,7 @@
-//! What a log has beyond [`Log`](super::Log) where several nodes use the same one: it can be away, it keeps the lanes, and
+//! What a log has beyond [`Log`](super::Log) where several nodes use the same one: it can be unavailable, it keeps the lanes, and
 //! it carries live updates between the nodes.
 //!
-//! Not here: what a node does while the log is away (`node`).
+//! Not here: what a node does while the log is unavailable (`node`).
 
 use std::sync::Arc;
 

@@ -22,7 +22,7 @@ impl Node {
         state.built.then_some((state.epoch, state.projections.position))
     }
 
-    /// Changes whenever something was applied, or the state was built anew.
+    /// Changes whenever something is applied, or the state is rebuilt.
     pub fn applied(&self) -> watch::Receiver<Seq> {
         self.inner.view.applied.subscribe()
     }

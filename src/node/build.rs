@@ -1,7 +1,7 @@
-//! Building the state from the log: at the start, and again when the store came back as another one.
+//! Builds the state from the log: at startup, and again when the store comes back as another one.
 //!
-//! Promises: the state is the fold of the whole log; what is on disk beside the log may be deleted, is checked against
-//! the log, and is built anew when it does not fit.
+//! Promises: the state is the fold of the whole log; other files on disk may be deleted, are checked against
+//! the log, and are rebuilt if they do not match.
 
 use std::{
     path::Path,
@@ -29,7 +29,7 @@ const READ_ENTRIES: usize = 4_096;
 /// Long folds say how far they are, this often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
-/// Folds the log into a new state, beside whatever goes on. Readers see an empty index meanwhile, then the new one.
+/// Folds the log into a new state while everything else continues. Readers see an empty index meanwhile, then the new one.
 ///
 /// # Errors
 /// [`Error::Log`] if the log cannot be read, [`Error::Index`] if the folder of the index cannot be written.

@@ -32,7 +32,7 @@ use crate::{
     projection::view,
 };
 
-/// Whoever asks is told the truth after this time: done, or noted and still to be done.
+/// Callers get a response after this time: done, or recorded and still to be done.
 const ASKED_WAIT: Duration = Duration::from_secs(10);
 /// Far enough to mean "no deadline", near enough for the timer wheel.
 const FAR: Duration = Duration::from_secs(24 * 3600);
@@ -77,7 +77,7 @@ impl Node {
     /// Takes a message's text and its author's name out of the log; what is open about it is cancelled, and it is hidden.
     ///
     /// Guarantee: from here on nobody is shown either. `true`: they are gone from the log's bytes, durably. `false`: that
-    /// takes longer, or fails for now; it goes on by itself, after a restart too, and asking again tells.
+    /// takes longer, or fails for now; it continues automatically, even after a restart, and asking again shows the result.
     ///
     /// # Errors
     /// [`Error::Refused`] if there is no such message; else as [`Node::post`].
@@ -127,7 +127,7 @@ impl Node {
     async fn erase_positions(&self, positions: &[Seq]) -> Result<usize, Error> {
         match self.inner.log.erase(positions.to_vec()).await {
             Err(log::Error::Invalid(why)) if positions.len() > 1 => {
-                // One of them cannot be erased, whoever named it; the others are.
+                // One of them cannot be erased; the others are.
                 warn!(why, "not all can be erased together");
                 let mut count = 0;
                 for seq in positions {

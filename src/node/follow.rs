@@ -6,9 +6,9 @@
 //!   cursor below p   → the log's entries up to p  ─┴▶ one reply.snapshot per text in flight ▶ the ring from slot
 //! ```
 //!
-//! Promises: every durable event of the room after the cursor, once, in order; what cannot be resumed is said
-//! (`reset`) before a fresh snapshot; at most a page of entries is held at a time; while the state is locked, only what is of
-//! the room is looked at, and nothing is encoded.
+//! Promises: every durable event of the room after the cursor, once, in order; if it cannot resume, it sends `reset` before a
+//! new snapshot; at most a page of entries is held at a time; while the state is locked, only the room's own data is read,
+//! and nothing is encoded.
 //! Not here: HTTP, heartbeats (a frame of the ring like others).
 
 use std::{
@@ -153,7 +153,7 @@ impl Follower {
     }
 
     /// Starts to follow a room after a cursor, `None` for the beginning; begins with [`Follower::catch_up`]. `limit`
-    /// bounds the snapshot that it is given should it have to start anew.
+    /// limits the snapshot that it gets if it has to start over.
     pub fn resume(node: Node, room: RoomName, after: Option<Cursor>, limit: usize) -> Follower {
         let (epoch, seen) = after.map_or_else(|| (node.epoch(), Seq::ZERO), |cursor| (cursor.epoch, cursor.seq));
         Follower { node, room, limit, epoch, seen, place: None }
@@ -182,7 +182,7 @@ impl Follower {
         }
     }
 
-    /// Reads the next page of the log; `true` once the ring goes on from here. Gives a reset and a fresh snapshot if
+    /// Reads the next page of the log; `true` once the ring continues from here. Sends a reset and a new snapshot if
     /// what was there before is now another history.
     ///
     /// # Errors

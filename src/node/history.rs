@@ -34,7 +34,7 @@ pub enum Moment {
 struct Stood {
     posted: Arc<Entry>,
     record: Record,
-    /// The last entry up to then that said where it stands.
+    /// The last entry up to then that set its state.
     said: Option<Arc<Entry>>,
 }
 

@@ -1,12 +1,12 @@
-//! Workers' keys: made, revoked, looked up.
+//! Workers' keys: creates, revokes and looks them up.
 //!
 //! ```text
 //! key  ak_ + 64 hex digits (32 random bytes) ─ SHA-256 ─▶ key_sha256 in the log ─ first 12 hex digits ─▶ key_id
 //! ```
 //!
-//! Promises: a key is made or revoked when the entry is durable and applied; which keys are good is the fold of the log, so
-//! it is the same on every node; while that fold is not whole nobody is told that a key is bad.
-//! Not here: who may make keys, what a key opens (`http`).
+//! Promises: a key is created or revoked once the entry is durable and applied; the valid keys are a fold of the log, so
+//! they are the same on every node; while that fold is incomplete, no key is reported as bad.
+//! Not here: who may create keys, what a key permits (`http`).
 
 use std::{
     fmt::Write,
@@ -41,7 +41,7 @@ pub fn key_sha256(key: &str) -> Option<String> {
 }
 
 impl Node {
-    /// Makes a key for a worker. Returns it, as it stands in lists and as the secret, which is nowhere else.
+    /// Creates a key for a worker. Returns its entry for lists, and the secret, which is stored nowhere.
     ///
     /// Guarantee: good on this node when this returns, and on each other one when that has applied the entry. If the answer
     /// is lost, there may be a key that nobody has: revoke it.

@@ -1,4 +1,4 @@
-//! A node: the one owner of this process's state. It decides against it, appends, applies, publishes.
+//! A node: the single owner of this process's state. It decides against the state, appends, applies and publishes.
 //!
 //! ```text
 //!  callers ─ request ─▶ driver ─ input ─▶ ┌ core ──────────────────────────┐
@@ -7,16 +7,16 @@
 //! ```
 //!
 //! Promises:
-//! - requests that arrive while an append is under way share the next one; each keeps its own verdict;
-//! - an answer is given after the entries are durable *and* applied: who has the answer can read what it says;
-//! - at most [`REQUESTS_MAX`] requests and [`WORDS_MAX`] live words wait; later callers wait for a place;
-//! - while the store is away, reading goes on from memory, posts go to the outbox, and leases do not run; when it is back,
-//!   everything resumes by itself, exactly once.
+//! - requests that arrive during an append share the next one; each keeps its own verdict;
+//! - a request is answered after its entries are durable *and* applied, so the caller can read them;
+//! - at most [`REQUESTS_MAX`] requests and [`WORDS_MAX`] live words are queued; further callers wait for a place;
+//! - while the store is unavailable, reads are served from memory, posts go to the outbox, and leases are suspended; when it is back,
+//!   everything resumes automatically, exactly once.
 //!
 //! Not here: what may happen (`decide`), bots (`work`), HTTP.
-//! Start with [`Node`], then `core` (the state machine) and `driver` (its I/O); `view` is what both sides share. `build` folds
-//! the log, `indexed` is the index of now; `query`, `history` and `follow` are the reading side, `monitor` and `workers` the
-//! watching one, `audit_read` the auditor's; `work` and `keys` are for workers elsewhere, `erase` takes texts out of the log.
+//! Start with [`Node`], then `core` (the state machine) and `driver` (its I/O); `view` is shared by both. `build` folds
+//! the log, `indexed` is the current index; `query`, `history` and `follow` read, `monitor` and `workers` observe,
+//! `audit_read` is for auditors; `work` and `keys` serve workers on other machines, `erase` removes texts from the log.
 
 mod audit_read;
 mod build;
@@ -194,7 +194,7 @@ impl Node {
         MessageId(Uuid::now_v7())
     }
 
-    /// Posts a message. Returns where it stands.
+    /// Posts a message. Returns its position.
     ///
     /// Guarantee: durable and applied when this returns, or on this node's disk while the store is away. Idempotent by the
     /// message's id. Cost: a share of one fsync.
@@ -274,7 +274,7 @@ impl Node {
         self.send(Request::Claim { wish, claimer }).await?;
         match told.await.map_err(|_| Error::Stopping)?? {
             ClaimReply::Claimed(claimed) => Ok(claimed),
-            // Only said to whoever set a time, or has a key.
+            // Only for callers that set a time, or have a key.
             ClaimReply::Nothing | ClaimReply::Stale => Err(Error::Busy),
         }
     }

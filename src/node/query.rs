@@ -73,7 +73,7 @@ impl Node {
         Ok(facts)
     }
 
-    /// Where a message stands, or `None` if there is none.
+    /// A message's state, or `None` if there is no such message.
     ///
     /// # Errors
     /// [`Error::Log`], [`Error::Index`].
@@ -146,7 +146,7 @@ impl Node {
         Err(Error::Busy)
     }
 
-    /// What was posted on a page, with where each stands now.
+    /// The posts of a page, each with its current state.
     pub(super) async fn posted(
         &self,
         reader: &Reader,

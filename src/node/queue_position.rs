@@ -18,15 +18,15 @@ use crate::{
 /// How many waiting messages of a room a joiner hears the positions of: more than one person has. The core waits meanwhile.
 const JOINED_MAX: usize = 200;
 
-/// What one who joins a room hears of the messages that wait or are claimed.
+/// What a new subscriber of a room learns about waiting and claimed messages.
 #[derive(Debug)]
 pub(super) struct Standing {
-    /// How many stand before each.
+    /// How many are before each.
     waiting: Vec<(MessageId, usize)>,
     stages: Vec<(MessageId, Stage)>,
 }
 
-/// What stands in a room. Cost: its own messages, at most [`JOINED_MAX`] that wait.
+/// The open messages of a room. Cost: its own messages, at most [`JOINED_MAX`] waiting ones.
 pub(super) fn standing(state: &State, policy: &Policy, room: &RoomName) -> Standing {
     let queue = &state.projections.queue;
     let waiting = queue.waiting_in(room).take(JOINED_MAX).filter_map(|id| {
@@ -49,7 +49,7 @@ impl Standing {
     }
 }
 
-/// The first `max` waiting messages of each bot: which, where, and how many stand before them.
+/// The first `max` waiting messages of each bot: which, where, and how many are before them.
 pub(super) fn places<'a>(
     state: &'a State,
     policy: &'a Policy,

@@ -1,4 +1,4 @@
-//! What this node has folded, for whoever folds the log afresh and compares (`replay diff`).
+//! This node's folded state, for comparison with a new fold of the log (`replay diff`).
 //!
 //! Not here: what people see of it (`query`).
 
@@ -33,7 +33,7 @@ impl Node {
         read.await.ok().flatten()
     }
 
-    /// Records of the index, by id, from the first one after `after`; and the position at which they stand.
+    /// Records of the index, by id, from the first one after `after`; and their position.
     ///
     /// # Errors
     /// [`Error::Index`].

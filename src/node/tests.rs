@@ -175,7 +175,7 @@ impl Log for Tricky {
     }
 }
 
-/// A node with all that it stands on.
+/// A node with everything it depends on.
 struct Rig {
     node: Node,
     log: Arc<Tricky>,

@@ -76,7 +76,7 @@ pub struct State {
     pub parked: usize,
     /// Posts from the outbox that the log refused; kept on this node's disk.
     pub refused: usize,
-    /// Whether the projections were ever built: before that there is nothing to show.
+    /// Whether the projections were ever built: until then there is nothing to show.
     pub(super) built: bool,
     /// The last entry applied: what a snapshot names its position by.
     pub(super) last: Option<Arc<Entry>>,

@@ -26,7 +26,7 @@ pub(super) struct View {
     // A std lock: written by the core for short work in memory, read by everybody, never held across an await.
     pub(super) state: RwLock<State>,
     pub(super) feeds: Feeds<RoomName>,
-    /// What workers that follow their claims are told, by their names.
+    /// The feeds of workers that follow their claims, by name.
     pub(super) workers: Feeds<Arc<str>>,
     /// What monitors are shown, while there is one.
     pub(super) monitor: Monitor,

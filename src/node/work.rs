@@ -1,8 +1,8 @@
-//! Work for whoever is not in this process: claims that may be asked for again, how a claim ended, and its news.
+//! Work for callers outside this process: repeatable claims, how a claim ended, and its events.
 //!
-//! Promises: the same wish under the same key is granted once, on whatever nodes it arrives, and is given out again as
-//! long as that claim lives; who waits no longer is told whether it got something, so no claim is made for nobody; a
-//! connection that breaks releases nothing.
+//! Promises: a request with the same key is granted once, whichever nodes it reaches, and repeating it returns the same claim
+//! while that is valid; a caller that stops waiting learns whether it got a claim, so none is made for nobody; a broken
+//! connection releases nothing.
 //!
 //! Not here: HTTP and who may ask (`http`), deciding (`decide::work`).
 
@@ -30,9 +30,9 @@ use crate::{
     projection::view,
 };
 
-/// The shortest wait: whoever wants what is there now must leave time to claim it.
+/// The shortest wait: even a caller that wants only what is there now must leave time to claim it.
 const WAIT_MIN: Duration = Duration::from_millis(20);
-/// An append that is under way when the time is over is waited for so long; whoever asked has to ask again then.
+/// How long to wait for an append still in progress when the time is over; then the caller has to ask again.
 const UNDER_WAY_MAX: Duration = Duration::from_secs(5);
 
 /// A worker's wish for a message.
@@ -46,7 +46,7 @@ pub struct Asked {
     pub reply_id: MessageId,
     /// Its model has to be loaded first: others that wait are preferred.
     pub cold: bool,
-    /// Its models, for whoever watches.
+    /// Its models, for monitors.
     pub models: Arc<[String]>,
     /// How long it waits.
     pub wait: Duration,
@@ -189,7 +189,7 @@ impl Node {
 }
 
 impl Following {
-    /// The next events; `None` when the feed ends, or holds no longer what comes next: follow anew.
+    /// The next events; `None` when the feed ends, or no longer contains the next one: follow again.
     pub async fn next(&mut self) -> Option<Bytes> {
         match poll_fn(|cx| self.feed.poll_take(&mut self.slot, cx)).await {
             FeedItem::Frames(bytes, _) => Some(bytes),

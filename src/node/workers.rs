@@ -1,6 +1,6 @@
-//! Who answers: what each worker holds, which stands in the log, and what this node saw of it lately, which stands nowhere.
+//! The workers: what each holds, from the log, plus this node's recent sightings, which are not persisted.
 //!
-//! Promises: a wish counts as waiting for exactly as long as whoever made it waits; [`WORKERS_MAX`] are remembered, and one
+//! Promises: a request counts as waiting for exactly as long as its caller waits; [`WORKERS_MAX`] are remembered, and one
 //! that holds nothing, waits for nothing and was not heard of for [`FORGOTTEN_MS`] is not.
 //! Not here: who gets what (`claimers`), leases (`core`).
 
@@ -20,9 +20,9 @@ use crate::projection::{
     view,
 };
 
-/// So many are remembered: more than a monitor can show. Whoever comes then stands in for one that has gone.
+/// How many are remembered: more than a monitor can show. Beyond that, a new one replaces one that has gone.
 const WORKERS_MAX: usize = 1_024;
-/// One of whom nothing was heard for so long, and who holds nothing, is gone.
+/// A worker that has been silent for this long and holds nothing is considered gone.
 const FORGOTTEN_MS: u64 = 10 * 60_000;
 
 /// The workers that were heard of.
@@ -49,7 +49,7 @@ impl Seen {
 }
 
 impl Roster {
-    /// A word of whoever holds a claim, which may have been made on another node.
+    /// A sign of life from the holder of a claim, which may have been made on another node.
     pub(super) fn heard(&self, claim: &Claim, bot: &BotName, now_ms: u64) {
         let worker = &claim.worker;
         if let Some(seen) = self.seen().get_mut(worker) {

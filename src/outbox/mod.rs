@@ -1,9 +1,9 @@
-//! The outbox: posts that this node took while the store was away, on its own disk until they are in the log.
+//! The outbox: posts accepted while the store is unavailable, kept on this node's disk until they are in the log.
 //!
 //! ```text
 //! <data>/outbox/  lock        held while a process uses the data folder
 //!                 current     which of the two folders counts
-//!                 a/, b/      a file log each (`log::file`); the other one is where this one is compacted to
+//!                 a/, b/      a file log each (`log::file`); the other is the target of compaction
 //!
 //! outbox.parked   subjects [id], body: the post            outbox.settled   subjects [id], body: appended, or refused and why
 //! ```
@@ -11,14 +11,14 @@
 //! Promises:
 //! - what [`Outbox::park`] returned is on this disk, and is pending until it is settled, whatever crashes in between;
 //! - pending posts keep the order in which they were parked; an id is pending at most once, the first post under it wins;
-//! - what was refused stays, with the reason, until a person has seen to it;
-//! - a call that was made happens, even if its future is dropped; calls happen in the order in which they were made;
+//! - rejected posts stay, with the reason, until a person deals with them;
+//! - a call takes effect even if its future is dropped; calls take effect in the order in which they were made;
 //! - in memory a post is pending once it is on the disk, not before.
 //!
 //! Bounds: [`PARKED_MAX`] posts, [`PARKED_BYTES_MAX`] bytes; beyond that [`log::Error::Full`]. The folder is compacted
 //! when what is settled takes more than [`SETTLED_BYTES_MAX`].
-//! Not here: when the store is away, and offering the posts to `decide` once it is back (`node`).
-//! Start with [`Outbox`], then `pending_set` (the fold) and `worker`; `folder` is the part to be careful with.
+//! Not here: when the store is unavailable, and offering the posts to `decide` once it is back (`node`).
+//! Start with [`Outbox`], then `pending_set` (the fold) and `worker`; `folder` is the critical part.
 
 mod folder;
 mod pending_set;

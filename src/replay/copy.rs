@@ -2,7 +2,7 @@
 //!
 //! Promises:
 //! - what the target has must be a prefix of the source, byte for byte; then the copy continues it, else nothing is written;
-//! - only a prefix of a log is copied: positions stand inside of entries (fences, checkpoints), so nothing may move;
+//! - only a prefix of a log is copied: entries contain positions (fences, checkpoints), so none may change;
 //! - a wish to stop is heard between batches and while it waits, and what was written is kept.
 //!
 //! Not here: what the target is (`target`), what is said of it (`cli::replay`).
@@ -151,7 +151,7 @@ pub fn check_prefix(
 /// Copies what comes next in the source, up to a position.
 ///
 /// # Errors
-/// [`Error`]; what was written before it is sound, and can be gone on with.
+/// [`Error`]; what was written before it is valid and can be continued.
 pub fn copy(
     source: &mut dyn Source,
     target: &mut Target,

@@ -105,7 +105,7 @@ pub fn row(out: &mut dyn Write, entry: &Entry, standing: &Standing, hidden: &Hid
     )
 }
 
-/// What stands between two commas.
+/// The text between two commas.
 enum Cell<'a> {
     Number(Option<u64>),
     Text(&'a str),

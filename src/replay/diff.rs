@@ -115,14 +115,14 @@ impl<'a> Fresh<'a> {
         Error::Damaged { at, place: self.source.place(at), why }
     }
 
-    /// Compares open messages, keys and numbers; the fold must stand at the server's position.
+    /// Compares open messages, keys and counts; the fold must be at the server's position.
     pub fn kept(&self, of: &'static str, server: &StateKept) -> Option<Difference> {
         let ours = serde_json::to_value(self.projections.snapshot()).unwrap_or(Value::Null);
         let (about, log, server) = first_difference(String::new(), &ours, &server.kept)?;
         Some(Difference { of, about, log, server, at: self.position() })
     }
 
-    /// Compares the recent view of a room, as far back as both have it; the fold must stand at the server's position.
+    /// Compares the recent view of a room, as far back as both have it; the fold must be at the server's position.
     pub fn room(&self, room: &RoomName, server: &StateRoom) -> Option<Difference> {
         let floor = server.floor.map_or(Seq::MAX, |floor| floor.0.seq);
         let window = self.projections.recent.window(room, Seq::ZERO, usize::MAX);
@@ -137,7 +137,7 @@ impl<'a> Fresh<'a> {
         Some(Difference { of: "view", about: format!("{room}{about}"), log, server, at: self.position() })
     }
 
-    /// Compares a page of the index that was asked for after `after`. The fold must not stand before the page's position; what
+    /// Compares a page of the index that was asked for after `after`. The fold must have reached the page's position; what
     /// changed after it is not compared.
     pub fn index(&self, after: Option<MessageId>, page: &StateIndex) -> Option<Difference> {
         let at = page.position.0.seq;
@@ -206,7 +206,7 @@ fn first_difference(path: String, one: &Value, other: &Value) -> Option<(String,
     }
 }
 
-/// The position that an answer stands at, if it is of this log.
+/// The position of a response, if it is of this log.
 ///
 /// # Errors
 /// [`Error::Io`]: it is of another one.

@@ -15,7 +15,7 @@ pub struct Hidden(HashMap<MessageId, Seq>);
 
 impl Hidden {
     /// What is hidden now of the messages after a position: a text is always taken back later than it was posted. The
-    /// source stands at its end then. `each` gets the number of entries looked at.
+    /// source is at its end then. `each` gets the number of entries read.
     ///
     /// # Errors
     /// [`Error`] of the source.

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::projection::queue::Queue;
 
-/// How many of those before a message are named; a number stands for the rest.
+/// How many of those before a message are named; the rest are counted.
 const NAMED_MAX: usize = 10;
 
 /// The queue at a position.

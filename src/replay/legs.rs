@@ -1,7 +1,7 @@
 //! The way of a question in time: waiting, each attempt, each wait for the next one, the first word, the writing.
 //!
 //! Promise (checked): each leg begins where the one before it ends, so that together they are the whole time.
-//! Not here: what stands in the entries (`life`).
+//! Not here: reading the entries (`life`).
 
 use antiphon_schemas::{Entry, Event};
 use serde::Serialize;
@@ -52,7 +52,7 @@ pub struct Leg {
     pub ms: u64,
 }
 
-/// How it ended, or where it stands.
+/// How it ended, or its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
@@ -90,7 +90,7 @@ impl Outcome {
         }
     }
 
-    /// What goes on while it stands there.
+    /// What happens in this state.
     fn leg(self) -> Option<What> {
         match self {
             Outcome::NotAsked => None,
@@ -105,9 +105,9 @@ impl Outcome {
 /// The whole way.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Way {
-    /// Its parts, in order. What goes on now, or what came after its end, is not among them.
+    /// Its legs, in order, without the current one and without anything after its end.
     pub legs: Vec<Leg>,
-    /// How it ended, or where it stands.
+    /// How it ended, or its state.
     pub outcome: Outcome,
     since_ms: u64,
     first_token_ms: Option<u64>,

@@ -9,7 +9,7 @@ use antiphon_schemas::{Entry, Event, MessageId, wire::Status};
 
 use crate::projection::record::Change;
 
-/// Where messages stand.
+/// The states of messages.
 #[derive(Debug, Clone, Default)]
 pub struct Standing(HashMap<MessageId, (Status, Option<Arc<str>>)>);
 
@@ -25,7 +25,7 @@ impl Standing {
         }
     }
 
-    /// Where a message stands, and why.
+    /// A message's state, and the reason.
     pub fn of(&self, id: MessageId) -> (Status, Option<Arc<str>>) {
         self.0.get(&id).cloned().unwrap_or_default()
     }

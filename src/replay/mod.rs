@@ -1,4 +1,4 @@
-//! The audit trail as people use it: what was said, when, by which model and why, and whether the log is what it was.
+//! The audit trail: who said what, when, with which model, and whether the log has been altered.
 //!
 //! ```text
 //!  data folder ┐
@@ -7,9 +7,9 @@
 //! ```
 //!
 //! Promises:
-//! - a source is only read, and may be in use meanwhile;
+//! - sources are only read, and may be in use at the same time;
 //! - hashes and exports are of the stored bytes, never of a re-encoding;
-//! - what is wrong is named by its position.
+//! - problems are reported with their position.
 //!
 //! Not here: the command line and how things look there (`cli::replay`), the tree and its signatures (`audit`).
 //! Start with [`source`], then [`span`].

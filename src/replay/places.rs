@@ -1,4 +1,4 @@
-//! Where the texts of a message or of an author stand in a log, and which replies may repeat them.
+//! Where the texts of a message or of an author are in a log, and which replies may repeat them.
 //!
 //! Promises: every entry that holds such a text or its author's name is found, and named by its position; a reply that had
 //! one in its prompt, or that answers one, is found too, since it may quote it. Memory: what is found, and the ids of it.
@@ -30,7 +30,7 @@ pub struct Text {
     pub id: MessageId,
     /// The message that it answers and because of which it is here; `None` if it was named itself.
     pub answers: Option<MessageId>,
-    /// Where the entry stands, its kind, room, time and length.
+    /// The entry's position, kind, room, time and length.
     pub header: Header,
     /// Bytes of its body.
     pub bytes: usize,
@@ -38,7 +38,7 @@ pub struct Text {
     pub leaf: [u8; 32],
     /// Its body is gone already.
     pub gone: bool,
-    /// Where the last `message.erased` about it stands, if there is one.
+    /// The position of the last `message.erased` about it, if any.
     pub noted: Option<Seq>,
 }
 

@@ -41,12 +41,12 @@ pub struct Unanswered {
     pub asked_at_ms: u64,
     /// Attempts begun so far.
     pub attempts: u32,
-    /// Where it stands.
+    /// Its state.
     #[serde(flatten)]
     pub stands: Stands,
 }
 
-/// Where an unanswered message stands.
+/// The state of an unanswered message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum Stands {

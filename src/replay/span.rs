@@ -98,7 +98,7 @@ impl Span {
         Ok(Span { after, until })
     }
 
-    /// The position that a moment stands for: the last entry that had happened by then.
+    /// The position of a moment: the last entry that had happened by then.
     ///
     /// # Errors
     /// As [`Span::find`].

@@ -37,7 +37,7 @@ impl Target {
     /// Makes an empty log with an epoch at a place, or opens one there to continue it.
     ///
     /// # Errors
-    /// [`Error::Io`] says what is there that may not be added to.
+    /// [`Error::Io`] names existing data that must not be added to.
     pub fn open(place: &Where, epoch: Epoch, go_on: GoOn, runtime: &Handle) -> Result<Target, Error> {
         let (filling, tail, untouched) = match place {
             Where::Folder(folder) => {

@@ -2,7 +2,7 @@
 //!
 //! Promises: `ANTIPHON_LOG`, else `RUST_LOG`, filters it, `info` if neither is set; a filter that cannot be read is
 //! an error that says so, not silence; stdout is never written to.
-//! Not here: what is said (spans and events stand with the code that they describe), metrics.
+//! Not here: the spans and events themselves (they are in the code that they describe), metrics.
 
 use std::io::{self, IsTerminal};
 

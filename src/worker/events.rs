@@ -19,7 +19,7 @@ use crate::client::{Backoff, Stream};
 /// A connection that lived this long was a good one: the next wait is short again.
 const GOOD: Duration = Duration::from_secs(5);
 
-/// Follows the stream for ever, or until the server does not want this worker.
+/// Follows the stream until the server rejects this worker.
 pub(super) async fn follow(shared: Arc<Shared>) {
     let mut backoff = Backoff::new(WAIT_FIRST, WAIT_MAX);
     loop {

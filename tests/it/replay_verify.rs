@@ -174,10 +174,10 @@ async fn a_fold_from_the_log_is_what_a_server_under_load_has_and_another_servers
 fn a_command_that_takes_a_log_whole_says_why_it_takes_no_part() {
     let id = "0192f0c1-8b7e-7cc3-98a4-3a5e1c0d9f10";
     for (command, words) in [
-        (&["why", id, "--room", "lobby"][..], "wherever it is"),
-        (&["why", id, "--from", "2h"], "wherever it is"),
-        (&["load", "a.antiphon", "--room", "lobby"], "a bundle is loaded whole"),
-        (&["load", "a.antiphon", "--to", "7"], "a bundle is loaded whole"),
+        (&["why", id, "--room", "lobby"][..], "`why` always reads the whole log"),
+        (&["why", id, "--from", "2h"], "`why` always reads the whole log"),
+        (&["load", "a.antiphon", "--room", "lobby"], "`load` always loads the whole bundle"),
+        (&["load", "a.antiphon", "--to", "7"], "`load` always loads the whole bundle"),
         (&["diff", "--from", "7"], "--room compares one room"),
         (&["show", "lobby", "--to", "7"], "--follow"),
     ] {

@@ -27,7 +27,7 @@ pub struct ErasedReply {
     pub first_token_ms: Option<u64>,
 }
 
-/// A fact whose body was erased: only what stands in the header is left.
+/// A fact whose body was erased: only the header is left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Erased {
     /// The kind as stored.

@@ -9,7 +9,7 @@ pub struct Snapshot {
     pub messages: Vec<Arc<Message>>,
     /// Replies being written.
     pub in_flight: Vec<ReplySnapshot>,
-    /// Where the snapshot stands; also its `id:`.
+    /// The position of the snapshot; also its `id:`.
     pub position: Position,
 }
 
@@ -126,7 +126,7 @@ pub struct Progress {
     pub message_id: MessageId,
     /// `queued`, `loading-model`, `reading-prompt` or `writing`.
     pub stage: Arc<str>,
-    /// How many stand before it in the queue.
+    /// How many messages are before it in the queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ahead: Option<u64>,
     /// How much of the stage is done, from 0 to 1, if the worker tells.
@@ -134,7 +134,7 @@ pub struct Progress {
     pub progress: Option<f32>,
 }
 
-/// `reply.snapshot` (live): the whole text so far; deltas go on at `next_index`.
+/// `reply.snapshot` (live): the whole text so far; deltas continue at `next_index`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReplySnapshot {
     /// The message.

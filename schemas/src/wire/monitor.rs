@@ -183,7 +183,7 @@ pub struct OpenMessage {
     pub second: bool,
     /// When the answer was asked for, RFC 3339.
     pub asked_at: String,
-    /// Where it stands in the log; `null` if that cannot be read at the moment.
+    /// Its position in the log; `null` if that cannot be read at the moment.
     pub position: Option<Position>,
     /// `waiting`, `retrying`, `claimed`, or what its worker says it is doing: `loading-model`, `reading-prompt`, `writing`.
     pub state: Arc<str>,
@@ -192,7 +192,7 @@ pub struct OpenMessage {
     pub since_at: Option<String>,
     /// The entry that made it wait or gave it to its worker: what it is sorted by.
     pub since: Option<Position>,
-    /// Waiting: how many were before it when this was sent. Afterwards it is as many as stand before it in the list.
+    /// Waiting: how many were before it when this was sent. Afterwards it is the number of those before it in the list.
     pub ahead: Option<u64>,
     /// Retrying: when it is put on its lane again, RFC 3339.
     pub retry_at: Option<String>,

@@ -1,6 +1,6 @@
 //! What a server has folded from the log, for a client that refolds it and compares: `antiphon replay diff`.
 //!
-//! Every answer says at which position it stands. Not here: what people see (the rest of `wire`).
+//! Every response names its position. Not here: what people see (the rest of `wire`).
 
 use super::*;
 
@@ -54,7 +54,7 @@ pub struct IndexRecord {
     pub id: MessageId,
     /// The entries that speak of it, oldest first.
     pub positions: Vec<u64>,
-    /// Where it stands.
+    /// Its position.
     pub status: Status,
     /// Why it failed or died.
     #[serde(default, skip_serializing_if = "Option::is_none")]

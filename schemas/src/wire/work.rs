@@ -63,7 +63,7 @@ pub struct Profile {
     /// The system prompt.
     #[serde(default)]
     pub persona: String,
-    /// How many messages of the room stand in the prompt.
+    /// How many messages of the room are included in the prompt.
     #[serde(default = "context_default")]
     pub context_messages: usize,
     /// Options for the model, passed on as they are, e.g. `temperature`.
@@ -135,7 +135,7 @@ pub struct WorkDelta {
     pub fence: Position,
     /// 0, 1, 2 …; one that was taken before is ignored.
     pub index: u32,
-    /// The piece, as it stands in the final text; not empty.
+    /// The next piece of the final text; not empty.
     pub text: String,
     /// All pieces before this one, joined: fills a gap (`delta-gap`) in one step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -217,7 +217,7 @@ pub struct WorkCompleted {
     pub id: MessageId,
     /// Its answer.
     pub reply_id: MessageId,
-    /// Where the answer stands in the log.
+    /// The answer's position in the log.
     pub position: Position,
     /// When the log took it, RFC 3339.
     pub at: String,
@@ -229,7 +229,7 @@ pub struct WorkCompleted {
 pub struct FailWork {
     /// The claim.
     pub fence: Position,
-    /// `code: words`, 1-500 bytes; stands in a public room, so no secrets.
+    /// `code: words`, 1-500 bytes; shown in a public room, so no secrets.
     pub reason: String,
     /// Whether another try may help.
     pub retryable: bool,
@@ -270,7 +270,7 @@ pub struct ClaimEnded {
     pub message_id: MessageId,
     /// The claim.
     pub fence: Position,
-    /// Where the message stands now.
+    /// The message's state now.
     pub status: Status,
 }
 

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The definition, as it stands in RFC 6962, 2.1.
+/// The definition in RFC 6962, 2.1.
 fn naive(leaves: &[Hash]) -> Hash {
     match leaves {
         [] => Sha256::digest([]).into(),
@@ -18,7 +18,7 @@ fn naive(leaves: &[Hash]) -> Hash {
     }
 }
 
-/// As it stands in RFC 6962, 2.1.1.
+/// As in RFC 6962, 2.1.1.
 fn naive_path(index: usize, leaves: &[Hash]) -> Vec<Hash> {
     if leaves.len() == 1 {
         return vec![];
@@ -33,7 +33,7 @@ fn naive_path(index: usize, leaves: &[Hash]) -> Vec<Hash> {
     path
 }
 
-/// As it stands in RFC 6962, 2.1.2.
+/// As in RFC 6962, 2.1.2.
 fn naive_consistency(old: usize, leaves: &[Hash], whole: bool) -> Vec<Hash> {
     if old == leaves.len() {
         return if whole { vec![] } else { vec![naive(leaves)] };

@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// What an offer came to, in letters: the events, `=` for "stands already", or the refusal's name.
+/// What an offer came to, in letters: the events, `=` for "already so", or the refusal's name.
 fn letters(decided: &Result<Decision, Refusal>) -> String {
     let letter = |event: &Event| match event {
         Event::MessagePosted(_) => 'p',

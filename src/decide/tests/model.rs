@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Where a message stands by the rules.
+/// A message's state according to the rules.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Stands {
     Waiting { since: u64 },

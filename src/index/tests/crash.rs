@@ -1,4 +1,4 @@
-//! Deaths: what is there afterwards is a moment that was durable, and going on from it gives the same index.
+//! Crashes: afterwards the file holds a state that was durable, and continuing from it gives the same index.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use std::{
 
 use super::*;
 
-/// A copy of the file while the indexer stands still is what a kill leaves: redb holds the rest in memory.
+/// A copy of the file while the indexer is idle is what a kill leaves: redb holds the rest in memory.
 #[tokio::test]
 async fn a_crash_goes_back_to_the_last_durable_moment_and_the_log_leads_on_from_there() {
     let folder = tempfile::tempdir().unwrap();
@@ -35,7 +35,7 @@ const UPTO: &str = "ANTIPHON_INDEX_CHILD_UPTO";
 const KILLS: usize = 6;
 const PART: usize = 10_000;
 
-/// The test runs itself as a child that indexes into a file, kills it at some moment, looks, and lets another go on.
+/// The test runs itself as a child that indexes into a file, kills it at some moment, looks, and lets another continue.
 #[tokio::test]
 async fn a_process_killed_while_it_indexes_leaves_a_moment_that_was_durable() {
     let log = traffic(KILLS * PART);
@@ -72,7 +72,7 @@ fn kill_a_child(path: &Path, upto: usize, after_flushes: usize) -> u64 {
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    // The harness's own words may stand before the first.
+    // The harness may print something before the first.
     let durable = lines.filter_map(|line| line.split_once("durable ")?.1.parse().ok()).nth(after_flushes);
     child.kill().unwrap();
     child.wait().unwrap();

@@ -5,13 +5,13 @@
 //!   magic 8 B │ crc u32 │ record*          record:  first seq of its segment u64 │ seed u32 │ offset u64 │ len u32 │ bytes
 //! ```
 //!
-//! A write in place can be torn like any other, and here nothing could be cut. So the new records are written aside first:
-//! 1. `erasing` holds them, synced, and so is its name;
-//! 2. they are written over the old ones, and the segments synced;
+//! A write in place can be torn like any other, and here nothing could be truncated. So the new records are saved first:
+//! 1. `erasing` contains them, and both it and its folder are synced;
+//! 2. they are written over the old ones, and the segments are synced;
 //! 3. `erasing` is removed, and that is synced.
 //!
-//! Opening a log does 2 and 3 for an `erasing` that is whole; one that is not was never acted upon. So after a crash at any
-//! point each record is the old or the new one. The file holds no text: only what stands in its place.
+//! Opening a log does 2 and 3 for an `erasing` that is complete; an incomplete one was never acted upon. So after a crash at any
+//! point each record is the old or the new one. The file contains no text, only its replacement.
 //!
 //! Not here: which thread does it and what it tells whom (`writer`), finding the records (`reader`).
 
@@ -32,7 +32,7 @@ const MAGIC: &[u8; 8] = b"anterase";
 /// Before the bytes of each record.
 const RECORD_HEAD_BYTES: usize = 8 + 4 + 8 + 4;
 
-/// A record whose body is to be erased, and where it stands.
+/// A record whose body is to be erased, and where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Target {
     /// Its position.

@@ -1,7 +1,7 @@
 //! Fills a folder with the entries of another log, position and epoch included.
 //!
 //! Promises:
-//! - until [`Filling::finish`] no server opens the folder: the file `filling` stands in it, so that a copy that broke off is
+//! - until [`Filling::finish`] no server opens the folder, because it contains the file `filling`; so an interrupted copy is
 //!   never taken for a whole log, and nobody appends to it;
 //! - a folder that holds anything else is refused and left as it was.
 //!
@@ -38,7 +38,7 @@ pub struct Filling {
 }
 
 impl Filling {
-    /// Makes an empty log with an epoch in a folder that is empty or not there, or opens one to go on with.
+    /// Creates an empty log with an epoch in a folder that is empty or does not exist, or opens one to continue.
     ///
     /// # Errors
     /// [`OpenError`]; of a folder that is refused nothing was changed.
@@ -61,7 +61,7 @@ impl Filling {
         self.log.tail()
     }
 
-    /// Whether it was a whole log before it was opened to go on with.
+    /// Whether it was already a complete log before it was opened to continue.
     pub fn was_whole(&self) -> bool {
         self.was_whole
     }

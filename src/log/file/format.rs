@@ -35,7 +35,7 @@ const ENTRY_HEADER_BYTES_MIN: usize = 36;
 const MAGIC: &[u8; 8] = b"antiphon";
 const HEADER_CRC_AT: usize = HEADER_BYTES as usize - 4;
 
-/// What stands at the start of a segment.
+/// The header at the start of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
     /// The epoch in which it was made.
@@ -56,7 +56,7 @@ impl Seed {
     /// For looking at bytes only; no record has it.
     pub(super) const NONE: Seed = Seed(0);
 
-    /// As it stands at the end of the segment's header.
+    /// As stored at the end of the segment's header.
     pub(super) fn crc(self) -> u32 {
         self.0
     }
@@ -72,7 +72,7 @@ impl Seed {
 pub(super) enum Flaw {
     /// Zeros, or lengths that no record has.
     NoRecord,
-    /// The record goes on beyond the end of the file.
+    /// The record extends beyond the end of the file.
     Short,
     /// The checksum over head and entry header is wrong.
     Head,
@@ -280,7 +280,7 @@ pub(super) fn take_record(bytes: &[u8], seed: Seed) -> Result<Record<'_>, Flaw> 
     Ok(Record { batch_first, batch_len: u32_at(bytes, 24), index: u32_at(bytes, 28), header, body })
 }
 
-/// Whether a record of a batch after `batch_first` might stand at the start of `bytes`: quick, for looking at every offset.
+/// Whether a record of a batch after `batch_first` might begin at the start of `bytes`: fast enough to check every offset.
 pub(super) fn may_be_later(bytes: &[u8], batch_first: Seq) -> bool {
     bytes.len() >= HEAD_BYTES && (batch_first.0 + 1..=Seq::MAX.0).contains(&u64_at(bytes, 16))
 }

@@ -1,7 +1,7 @@
 //! Reads the log of a folder from outside: beside a server that writes it, or long after.
 //!
 //! Promises: nothing is written, made or locked, and the files are opened for reading only; whole batches are given, in
-//! order, with the bytes that are stored; a batch that is being written is the end for now, and asking again later goes on;
+//! order, with the bytes that are stored; a batch that is being written counts as the end for now; asking again later continues;
 //! damage is reported with file, offset and position, never passed over. Memory: one window and one batch.
 //!
 //! Not here: the log's own reader, which knows what is durable (`reader`), and mending (`recovery`).
@@ -114,7 +114,7 @@ impl History {
         while segment.at < self.next {
             match segment.next()? {
                 Ok(found) => self.last = Some(found.stored),
-                // Beyond the end: it goes on when there is more.
+                // Beyond the end: continue when there is more.
                 Err(_) => break,
             }
         }
@@ -194,7 +194,7 @@ impl History {
         Ok(page)
     }
 
-    /// Whether there may be more than was read: bytes stand where the next entry will, or a later segment begins. Segments
+    /// Whether there may be more than was read: there are bytes where the next entry will be, or a later segment. Segments
     /// are written ahead with zeros, so a file's length says nothing. Cost: a short read and a look at the folder.
     ///
     /// # Errors
@@ -223,7 +223,7 @@ impl History {
         Ok(tail)
     }
 
-    /// Whether something sound of a later batch stands behind what is not: then that is damage, or was being written.
+    /// Whether a valid record of a later batch follows an invalid one: then that is damage, or was being written.
     fn goes_on(&self) -> Result<bool, Error> {
         let Some(segment) = &self.segment else { return Ok(false) };
         // One that was just made may have no header yet: then this one may be the last.
@@ -261,7 +261,7 @@ impl History {
         Error::Damaged { place, why: flaw.why() }
     }
 
-    /// The segment that begins with the next position, if there is one. It must go on from the last entry of the one before: finds
+    /// The segment that begins with the next position, if there is one. It must continue the previous one: finds
     /// segments that were swapped or put back.
     fn later(&self, last: Option<&Stored>) -> Result<Option<Segment>, Error> {
         let Some(later) = self.open_segment(self.next)? else { return Ok(None) };

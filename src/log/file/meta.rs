@@ -8,7 +8,7 @@
 //! check 5d41402a                         (CRC-32C of all before this line)
 //! ```
 //!
-//! Promise: it is written aside, synced and renamed, so that there is always a whole one, the old or the new.
+//! Promise: it is written aside, synced and renamed, so there is always a complete one, the old or the new.
 
 use std::{fmt::Write, io, path::Path};
 
@@ -18,7 +18,7 @@ use super::disk::{Disk, read_all};
 
 /// The newest version of the folder's layout that this code writes and reads: of a log that was trimmed.
 pub(super) const FORMAT: u32 = 2;
-/// The version of a whole log, so that an older program can go on with it.
+/// The version of a complete log, so that an older program can continue it.
 const FORMAT_WHOLE: u32 = 1;
 const NAME: &str = "meta";
 const NAME_ASIDE: &str = "meta.new";

@@ -1,19 +1,19 @@
 //! The embedded log: append-only segments in one folder, one commit thread, many readers.
 //!
 //! ```text
-//! data folder:  lock          held while a process uses the folder; its process id stands in it
+//! data folder:  lock          held while a process uses the folder; contains its process id
 //!               meta          epochs, format version, and where a log that was trimmed begins
 //!               log/0000000000000001.seg, …   segments, named by their first position
-//!               erasing       while bodies are erased: what stands in their place
+//!               erasing       while bodies are erased: what replaces them
 //!               salvaged-…/   what `--salvage` set aside
-//!               filling       there while entries of another log are brought in
+//!               filling       exists while another log is being copied into it
 //! ```
 //!
 //! Promises, besides those of `log` (checked by the conformance suite, by the tests here on a disk that tears, forgets and
 //! fails, and by `tests/sim` with `kill -9`):
 //! - an acknowledged entry is on the disk (`fdatasync`) before the acknowledgement;
-//! - whatever a crash tore is cut whole on open: a batch is there or not; damage to anything older is refused by name;
-//! - a full disk answers [`Error::Full`] and writes nothing; when there is space again the log goes on;
+//! - a batch torn by a crash is removed as a whole on open; damage to anything older is reported with file and offset;
+//! - on a full disk, appends return [`Error::Full`] and write nothing; they succeed again once there is space;
 //! - an erased body is gone from its segment, and a crash meanwhile leaves the old record or the new one;
 //! - a system that refuses (no descriptors, no memory, a folder that is away, a failed write) is [`Error::Busy`]: nothing was
 //!   written, and the log goes on when the cause is gone;
@@ -21,8 +21,8 @@
 //! - opening reads the last segment, and as many before it as it takes to have [`super::SCAN_MAX`] entries, however long
 //!   the log is.
 //!
-//! Start with `format`, then `queue`, `writer` and `reader`; `scan` and `recovery` are the part to be careful with. `disk` is
-//! the seam for tests.
+//! Start with `format`, then `queue`, `writer` and `reader`; `scan` and `recovery` are the critical parts. `disk` is
+//! the abstraction for tests.
 
 pub mod disk;
 mod erasing;

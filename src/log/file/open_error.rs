@@ -31,7 +31,7 @@ pub enum OpenError {
         /// What is wrong.
         why: String,
     },
-    /// Entries of another log are being brought in, or that broke off.
+    /// Another log is being copied into it, or was when that was interrupted.
     #[error("the data folder `{}` is incomplete: let `antiphon replay load` or `into` finish, or remove the folder", .0.display())]
     HalfFilled(PathBuf),
     /// It cannot be filled: something is there that may not be added to.

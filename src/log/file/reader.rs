@@ -141,7 +141,7 @@ impl Reader {
 
     /// Overwrites records, of which readers may meanwhile see some bytes of before and some of after.
     pub(super) fn overwriting<T>(&self, write: impl FnOnce() -> T) -> T {
-        /// However it ends, readers go on.
+        /// However it ends, readers continue.
         struct Over<'a>(&'a AtomicU64);
         impl Drop for Over<'_> {
             fn drop(&mut self) {
@@ -170,7 +170,7 @@ impl Reader {
         }
     }
 
-    /// Where those of these entries stand that are not erased yet. All are durable, and in order.
+    /// The places of those entries that are not erased yet. All are durable, and in order.
     fn find(&self, positions: &[Seq]) -> Result<Vec<Target>, Error> {
         let mut found = Vec::new();
         let mut opened: Option<(SegmentFile<'_>, Arc<dyn File>, Seed)> = None;
@@ -302,7 +302,7 @@ impl Reader {
         Ok(at.seq)
     }
 
-    /// The next segment must go on from the last entry of the one before: finds segments that were swapped or put back.
+    /// The next segment must continue the previous one: finds segments that were swapped or restored.
     fn check_link(&self, last: &Entry, next: Seq) -> Result<(), Error> {
         let file = self.segment(next);
         let (_, header, _) = file.open()?;

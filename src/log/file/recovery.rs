@@ -1,7 +1,7 @@
-//! Opening: finds where the log ends, cuts a torn tail, refuses damage by name.
+//! Opening: finds where the log ends, truncates a torn tail, reports damage with file and offset.
 //!
-//! Why a cut is safe: a batch is written only after the one before it was synced, so whatever a crash tore belongs to
-//! the last batch, and nobody was told that it is there. Hence
+//! Why truncating is safe: a batch is written only after the previous one was synced, so whatever a crash tore belongs to
+//! the last batch, which was never acknowledged. Hence
 //! - records are taken batch by batch; the first batch that is not whole ends the log;
 //! - if a sound record of a *later* batch follows, the flawed batch had been synced: that is damage, not a tear;
 //! - what is cut is overwritten with zeros, so that it can never be taken for a later write.
@@ -34,7 +34,7 @@ pub(super) const PIECE_BYTES: usize = 256 << 10;
 /// So many zeros.
 pub(super) static ZEROS: [u8; PIECE_BYTES] = [0; PIECE_BYTES];
 
-/// A log as found, ready to go on.
+/// A recovered log, ready for appends.
 pub(super) struct Opened {
     pub(super) meta: Meta,
     /// The first position of each segment, in order; at least one.
@@ -171,7 +171,7 @@ fn list(disk: &dyn Disk, folder: &Path) -> Result<Vec<Seq>, OpenError> {
 }
 
 /// Drops last segments that never got a record: their making was broken off, by a crash or a full disk, and the log may
-/// have gone on in the segment before. They are recreated when needed.
+/// have continued in the previous segment. They are recreated when needed.
 fn drop_blank(disk: &dyn Disk, folder: &Path, segments: &mut Vec<Seq>) -> Result<(), OpenError> {
     while let [.., _, last] = segments[..] {
         if !is_blank(disk, folder, last)? {
@@ -258,7 +258,7 @@ pub(super) fn write_zeros(file: &dyn File, mut offset: u64, end: u64) -> io::Res
     Ok(())
 }
 
-/// The newest entries of a segment that another follows; checks all of it, and that the next one goes on from it.
+/// The newest entries of a segment that another follows; checks all of it, and that the next one continues it.
 fn sealed(
     file: &dyn File,
     folder: &Path,

@@ -71,7 +71,7 @@ pub(super) fn meta_of_segments(disk: &dyn Disk, folder: &Path, segments: &[Seq])
 fn find_damage(disk: &dyn Disk, folder: &Path, meta: &Meta, segments: &[Seq]) -> Result<Option<Damage>, OpenError> {
     let mut expected = Some((Seq(1), [0; 32]));
     if meta.base > Seq(1) && segments.first().is_some_and(|first| *first <= meta.base) {
-        // Of a log that was trimmed nobody knows what the first segment goes on from.
+        // In a trimmed log it is unknown what the first segment continues.
         expected = None;
     }
     for (n, &first) in segments.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Looking through a segment: how far it is sound, what stands behind that, and its newest entries.
+//! Scanning a segment: how far it is valid, what follows that, and its newest entries.
 //!
 //! Pure but for the reading; what follows from the findings is decided by `recovery` and `salvage`.
 
@@ -60,7 +60,7 @@ pub(super) fn scan(walk: &mut Walk<'_>, first: Seq, until: Option<Seq>) -> io::R
     Ok(scan)
 }
 
-/// What stands behind the last whole batch.
+/// What follows the last complete batch.
 pub(super) struct Rest {
     /// A sound record of a batch after the one that is not whole: offset and position.
     pub(super) later_batch: Option<(u64, Seq)>,

@@ -131,7 +131,7 @@ impl Indexes {
     pub(super) fn nearest(&self, first: Seq, seq: Seq) -> Mark {
         let mut list = self.list();
         let Some(at) = list.iter().position(|(f, _)| *f == first) else { return Mark::start(first) };
-        // Used last stands last, so that the one unused for longest falls out first.
+        // Ordered by last use, so that the least recently used one is dropped first.
         let used = list.remove(at);
         let after = used.1.partition_point(|mark| mark.seq <= seq);
         let nearest = after.checked_sub(1).map_or(Mark::start(first), |at| used.1[at]);

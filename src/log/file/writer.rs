@@ -1,15 +1,15 @@
-//! The commit thread: writes and syncs group after group of judged calls, then answers them.
+//! The commit thread: writes and syncs groups of admitted calls, one after the other, then answers them.
 //!
 //! For each group, in this order:
-//! 1. room for all of it (a new segment, zeros ahead); if the disk is full or the system refuses, nothing has happened yet:
-//!    [`Error::Full`], [`Error::Busy`];
+//! 1. reserve space for all of it (a new segment, zeros ahead); if the disk is full or the system refuses, nothing has
+//!    happened yet: [`Error::Full`], [`Error::Busy`];
 //! 2. one write, one `fdatasync`;
 //! 3. readers see the entries, then callers get their answers;
-//! 4. what the group wants erased or trimmed goes (`erasing`, `trimming`), so that nobody else writes to a segment meanwhile.
+//! 4. erase or trim what the group asks for (`erasing`, `trimming`), so that nothing else writes to a segment meanwhile.
 //!
-//! Promises: a group is written strictly after the sync of the one before; there is no waiting for more calls. A write that
-//! failed is overwritten with zeros and its group refused: the next group finds the log as it was. After a sync that failed
-//! nobody knows what is on the disk: the thread ends and nothing is acknowledged any more ([`Error::Poisoned`]).
+//! Promises: a group is written strictly after the sync of the one before; it never waits for more calls. A failed write is
+//! overwritten with zeros and its group refused: the next group finds the log as it was. After a failed sync it is unknown
+//! what is on the disk: the thread ends and nothing more is acknowledged ([`Error::Poisoned`]).
 //! Not here: verdicts, what may wait, and how much makes a group (`queue`).
 
 use std::{io, path::PathBuf, sync::Arc};

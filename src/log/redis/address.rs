@@ -252,7 +252,7 @@ impl Credentials {
     }
 }
 
-/// What stands behind the `?`.
+/// The part after the `?`.
 #[derive(Default)]
 struct Query {
     namespace: Option<String>,

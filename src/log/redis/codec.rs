@@ -42,7 +42,7 @@ pub(super) fn id_of(seq: Seq) -> String {
     format!("{seq}-0")
 }
 
-/// The position that an id stands for.
+/// The position of an id.
 pub(super) fn seq_of(id: &[u8]) -> Option<Seq> {
     let digits = std::str::from_utf8(id).ok()?.strip_suffix("-0")?;
     digits.parse().ok().map(Seq).filter(|seq| *seq <= Seq::MAX)

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Promises:
-//! - the store is held up for a page at a time, some milliseconds; appends go on between the pages, and the page that reaches
+//! - the store is blocked for a page at a time, a few milliseconds; appends continue between the pages, and the page that reaches
 //!   the end puts the copy in place in the same step, so that none is lost;
 //! - at most one node makes a copy: a step of anybody else, or of an earlier session, changes nothing;
 //! - interrupted anywhere, the log is unchanged, and the next attempt starts over;
@@ -47,7 +47,7 @@ const LOOKED_AT: usize = 64;
 /// So much of what the store may use is left alone.
 const SPARE_PERCENT: u64 = 5;
 
-/// A body that is to go: what stands in its place.
+/// A body to be erased: what replaces it.
 struct Target {
     seq: Seq,
     begins: Vec<u8>,

@@ -158,7 +158,7 @@ async fn ask<T: FromRedisValue>(
     }
 }
 
-/// What stands in `INFO` and in the settings.
+/// What `INFO` and the settings say.
 fn facts(info: &str, settings: &HashMap<String, String>) -> Facts {
     let info: HashMap<&str, &str> = info.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
     let number = |key: &str| info.get(key).and_then(|value| value.parse().ok());

@@ -29,7 +29,7 @@ use crate::log::{Error, GoOn};
 
 /// Nobody waits for a word meanwhile: a store may be slow at it.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
-/// Its sessions stand in meta as those of a node of this name, which no node can have.
+/// Its sessions are recorded in meta under this node name, which no node can have.
 const NAME: &str = "(filling)";
 
 /// A Redis's log while it is being filled.
@@ -42,10 +42,10 @@ pub struct Filling {
 }
 
 impl Filling {
-    /// Makes an empty log with an epoch where there is none, or takes one to go on with.
+    /// Creates an empty log with an epoch where there is none, or opens one to continue.
     ///
     /// # Errors
-    /// [`Error::Invalid`] says what is there that may not be added to; nothing was changed.
+    /// [`Error::Invalid`] names existing data that must not be added to; nothing was changed.
     pub async fn open(address: &Address, epoch: Epoch, go_on: GoOn) -> Result<Filling, Error> {
         let mut connected = connect(address, ANSWER_MAX).await.map_err(|error| Error::Io(error.to_string()))?;
         let keys = Keys::of(address);
@@ -74,7 +74,7 @@ impl Filling {
         self.tail
     }
 
-    /// Whether it was a whole log before it was opened to go on with.
+    /// Whether it was already a complete log before it was opened to continue.
     pub fn was_whole(&self) -> bool {
         self.was_whole
     }
@@ -82,7 +82,7 @@ impl Filling {
     /// Adds entries that continue where it ends. After an error those of a first part may be there.
     ///
     /// # Errors
-    /// [`Error`]; what is there is sound, and can be gone on with.
+    /// [`Error`]; what was written is valid and can be continued.
     pub async fn load(&mut self, entries: Vec<Arc<Entry>>) -> Result<(), Error> {
         super::append::check_run(&entries).and_then(|()| crate::log::check_entries(&entries))?;
         for part in parts(entries, LOAD_ENTRIES_MAX, |entry| entry.body.len()) {

@@ -1,5 +1,5 @@
-//! The keeper: the task that owns the life of the connections. Connect, look at the server, begin a session, look whether
-//! it still has our history, open; when something goes wrong, close, wait a moment, again.
+//! The keeper: the task that owns the connections. It connects, inspects the server, begins a session, checks that the store
+//! still has our history, and opens the log; when something fails, it closes, waits a moment, and starts over.
 
 use std::{
     sync::Arc,

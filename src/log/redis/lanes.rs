@@ -26,7 +26,7 @@ const IDLE_MAX: Duration = Duration::from_secs(3_600);
 struct Stand {
     /// Position and worker.
     taken: Vec<(Seq, String)>,
-    /// Position and message; those taken stand first.
+    /// Position and message; those taken come first.
     entries: Vec<(Seq, String)>,
 }
 
@@ -93,7 +93,7 @@ impl Stand {
         Stand { taken, entries: entries.chain(waiting).collect() }
     }
 
-    /// Whether the store has this lane as it should be: with its entries and claims, listed, and able to go on after `at`.
+    /// Whether the store's lane is correct: with its entries and claims, listed, and able to continue after `at`.
     fn stands(&self, found: &Value, at: Seq) -> bool {
         let Value::Array(found) = found else {
             // Not there, or something else under its name.

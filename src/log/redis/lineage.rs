@@ -1,11 +1,11 @@
-//! Whether the store still has the history that this node has seen; looked at on every (re)connect.
+//! Checks on every (re)connect whether the store still has the history that this node has seen.
 //!
 //! If the store holds the very entry that this node has at its last position, it holds everything before it too. If not,
-//! its tail was lost: one node starts a new epoch, and every node cuts what it has at the fork, the newest entry that both
+//! its tail was lost: one node starts a new epoch, and every node truncates its view at the fork, the newest entry that both
 //! have.
 //!
-//! Promises: an epoch is started once however many nodes see the loss; an empty store under a node that has a history is
-//! left alone until a person speaks.
+//! Promises: an epoch is started once however many nodes see the loss; a node that has a history does not
+//! touch an empty store until a person decides.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -69,7 +69,7 @@ pub(super) struct Store {
     pub(super) base: Seq,
     /// The last position.
     pub(super) tail: Seq,
-    /// Entries of another log are being brought in, or that broke off.
+    /// Another log is being copied into it, or was when that was interrupted.
     pub(super) filling: bool,
 }
 
@@ -113,7 +113,7 @@ pub(super) async fn look(connection: &mut MultiplexedConnection, keys: &Keys) ->
     Ok(Store { epoch, accepted, base, tail, filling: codec::text(filling).is_some() })
 }
 
-/// An epoch as it stands in meta.
+/// An epoch as stored in meta.
 pub(super) fn parse_epoch(keys: &Keys, text: &str) -> Result<Epoch, NotYet> {
     let epoch = (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok()).flatten();
     epoch.map(Epoch).ok_or_else(|| away(format!("`{}` has the epoch `{text}`, which is not 16 hex digits", keys.meta)))
@@ -244,7 +244,7 @@ async fn begin_epoch(connection: &mut MultiplexedConnection, keys: &Keys, old: E
     parse_epoch(keys, &epoch)
 }
 
-/// A random epoch; 0 stands for "none yet".
+/// A random epoch; 0 means "none yet".
 pub(super) fn fresh_epoch() -> Epoch {
     Epoch(rand::random::<u64>().max(1))
 }
@@ -253,7 +253,7 @@ pub(super) fn fresh_epoch() -> Epoch {
 async fn catch_up(inner: &Inner, connection: &mut MultiplexedConnection, store: &Store) -> Result<(), NotYet> {
     let (tail, before) = (store.tail, Seq(store.base.0 - 1));
     let behind = tail.0.saturating_sub(inner.cache.tail().0);
-    // Nothing to go on from, or more than would be kept: begin with the last page, so that what a tail that is lost soon
+    // Nothing to continue from, or more than would be kept: begin with the last page, so that what a tail that is lost soon
     // after had can be given back.
     if inner.cache.tail() == Seq::ZERO || inner.cache.tail() < before || behind > cache::ENTRIES_MAX as u64 {
         inner.cache.begin_after(Seq(tail.0.saturating_sub(NEWEST)).max(before));

@@ -1,4 +1,4 @@
-//! Live updates: what this node sends to the others and gets from them. At most once, never the truth, nothing waits.
+//! Live updates between nodes: delivered at most once, never authoritative, and never waited for.
 //!
 //! ```text
 //! {ns:0}:live   n node │ d update                     one that fits into a piece

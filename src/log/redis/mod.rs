@@ -4,20 +4,20 @@
 //! {ns:0}:log               the log: ids <seq>-0, see `codec`
 //! {ns:0}:live              live updates, see `live`
 //! {ns:0}:meta              a hash: epoch, version (of this layout), base (where a log that was trimmed begins), w:<node> the session whose appends count; w:(filling)
-//!                          while entries of another log are brought in, and no node begins a session
+//!                          while another log is being copied into it, and no node begins a session
 //! {ns:0}:lanes  …:work:…   the lanes, see `lanes`
 //! {ns:0}:erasing  …:log.erasing   only while something is erased, see `erase`
 //! ```
 //!
 //! Promises, besides those of `log`:
-//! - opening never waits for a server: the log is away until it is reached, and comes back by itself whenever it was lost;
-//! - a request that the store carries out late, after this node has begun another session, writes nothing;
+//! - opening never waits for a server: the log is unavailable until it is reached, and reconnects automatically;
+//! - a request that the store executes late, after this node has begun another session, writes nothing;
 //! - on every (re)connect the store's history is compared with what this node has seen (`lineage`);
-//! - an idle log asks for nothing but what wakes it: one blocking read, asked again every two seconds;
-//! - every wait has a bound.
+//! - an idle log sends only one blocking read, repeated every two seconds;
+//! - every wait has a time limit.
 //!
-//! Not here: what to do while the log is away (`node`).
-//! Start with append.lua and `append`, then `keeper` and `lineage`, the parts to be careful with.
+//! Not here: what to do while the log is unavailable (`node`).
+//! Start with append.lua and `append`, then `keeper` and `lineage`, the critical parts.
 
 pub mod address;
 mod append;

@@ -98,7 +98,7 @@ impl Pages {
         Pages { address, host, key, line: None, entries: PAGE_ENTRIES_FIRST, next: Seq::ZERO, in_a_row: 0 }
     }
 
-    /// Forgets what was requested ahead: a reader that seeks, or comes back later, wants what is there then.
+    /// Drops what was requested ahead: a reader that seeks, or returns later, needs the state at that time.
     pub(super) fn leave(&mut self) {
         self.next = Seq::ZERO;
         self.line.iter_mut().for_each(Line::leave);

@@ -30,7 +30,7 @@ scripts! {
     FILL = "fill.lua";
     /// Starts an epoch.
     EPOCH = "epoch.lua";
-    /// What stands on lanes.
+    /// The contents of lanes.
     LOOK = "look.lua";
     /// Rebuilds lanes.
     RESYNC = "resync.lua";

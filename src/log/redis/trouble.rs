@@ -194,7 +194,7 @@ fn of_code(code: &str, said: String) -> Trouble {
         "ERR" if said.starts_with("ACL failure in script") => Kind::Forbidden,
         _ => Kind::Other,
     };
-    // An error inside a script comes with ` script: SHA, on @user_script:LINE.`; what stands before that line may have
+    // An error inside a script comes with ` script: SHA, on @user_script:LINE.`; the commands before that line may have
     // been done. Only what Redis checks before a script's first write and never after it is certain.
     let in_script = said.contains("script:");
     let before_the_first_write = matches!(kind, Kind::Full | Kind::ReadOnly | Kind::DiskFails | Kind::FewReplicas);

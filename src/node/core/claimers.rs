@@ -1,8 +1,8 @@
-//! Whoever waits for a message to answer, by the bots that it answers for.
+//! Callers waiting for a message to answer, by the bots they answer for.
 //!
-//! Promises: of those that wait for a bot the first that has its model loaded comes first, then the first of the others;
-//! whoever was put back keeps its place; who has gone is forgotten when its turn comes, and at the latest when half of
-//! those that are kept have gone; at most one waits under each reply id, the one that came last.
+//! Promises: for each bot, callers with its model loaded come first, in order of arrival, then the others; a caller that is
+//! put back keeps its place; one that has gone is dropped when its turn comes, or at the latest when half of those kept have
+//! gone; at most one waits under each reply id, the latest.
 //!
 //! Not here: which message they get (`decide::work`).
 
@@ -39,7 +39,7 @@ pub(crate) struct Claimer {
     pub(crate) cold: bool,
     /// Until when it waits.
     pub(crate) until: Option<Instant>,
-    /// A claim that it no longer takes lives on, because whoever asked comes back for it.
+    /// A claim that it no longer accepts stays valid, because the caller will ask for it again.
     pub(crate) kept: bool,
     /// What was read of the id that its reply will have.
     pub(crate) facts: Prefetched,
@@ -63,7 +63,7 @@ pub(super) struct Claimers {
 }
 
 impl Claimers {
-    /// Lets one wait, unless its time is over. One that waited for the same reply is told that nothing came.
+    /// Registers one, unless its time is over. An earlier one waiting for the same reply gets the answer that nothing came.
     pub(super) fn put(&mut self, wish: ClaimRequest, claimer: Claimer, now: Instant) {
         if claimer.until.is_some_and(|until| until <= now) {
             let _gone = claimer.tell(Ok(ClaimReply::Nothing));

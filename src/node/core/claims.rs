@@ -147,7 +147,7 @@ impl Claims {
         self.doubtful.remove(request).map(|(_, claimer)| claimer)
     }
 
-    /// Everything was read: claims that were not found were never made, and their claimers go on waiting.
+    /// Everything was read: claims that were not found were never made, and their claimers keep waiting.
     pub(super) fn resolve_doubts(&mut self, now: Instant) {
         for (_, (wish, claimer)) in std::mem::take(&mut self.doubtful) {
             self.claimers.put(wish, claimer, now);

@@ -1,6 +1,6 @@
-//! When time does something to an open message: one deadline a message, the earliest first.
+//! Deadlines of open messages: one per message, the earliest first.
 //!
-//! Leases run on this node's monotonic clock from when it saw the claim or the last heartbeat, and stand still while the
+//! Leases run on this node's monotonic clock from when it saw the claim or the last heartbeat, and are suspended while the
 //! node itself was not running ([`Deadlines::postpone`]).
 //! Not here: what happens then (`decide::work`).
 
@@ -68,7 +68,7 @@ impl Deadlines {
         Some((id, due))
     }
 
-    /// Moves every lease: for so long nobody here could hear a heartbeat.
+    /// Postpones every lease by the time in which no heartbeat could be received here.
     pub(crate) fn postpone(&mut self, by: Duration) {
         let leases: Vec<_> =
             self.by_message.iter().filter(|(_, (_, due))| is_lease(due)).map(|(id, at)| (*id, *at)).collect();

@@ -274,7 +274,7 @@ impl Drain {
     }
 }
 
-/// What the poster hears of what is in the outbox under the post's id.
+/// The response to a poster about what is in the outbox under the post's id.
 fn answer(parked: &Parked, post: &Post) -> Result<Answer, Error> {
     if parked.is(post) { Ok(Answer::Parked(parked.at_ms)) } else { Err(Refusal::IdTaken(post.id).into()) }
 }

@@ -46,7 +46,7 @@ pub(super) fn moves(queue: &Queue, events: &[Event]) -> Vec<Move> {
     moves
 }
 
-/// Where a message stands: on which lane, and since which entry. One that waits for a retry stands on none.
+/// Where a message is: on which lane, and since which entry. One that waits for a retry is on none.
 fn place(queue: &Queue, id: MessageId) -> Option<(Ask, Seq)> {
     let open = queue.get(&id)?;
     let since = match &open.state {
@@ -57,7 +57,7 @@ fn place(queue: &Queue, id: MessageId) -> Option<(Ask, Seq)> {
     Some((open.ask.clone(), since))
 }
 
-/// All lanes on which something stands, as the queue has them.
+/// All lanes that are not empty, according to the queue.
 pub(super) fn picture(queue: &Queue) -> Vec<Lane> {
     let mut lanes: Vec<Lane> = Vec::new();
     let mut standing: Vec<_> = queue.iter().filter_map(|(id, open)| Some((place(queue, *id)?, *id, open))).collect();

@@ -9,13 +9,13 @@
 //!
 //! Promises:
 //! - no clock, no randomness of its own, no await: time and the seed are arguments, so whole nodes run in a simulation;
-//! - at most one append is under way, and nothing is decided against a state that lacks entries known to be in the log;
-//! - an answer is given after its entries are durable *and* applied;
-//! - live words are taken at once, whatever else is under way;
-//! - a pause of this process takes no claim away: leases are postponed by it.
+//! - at most one append is in progress, and nothing is decided against a state that lacks entries known to be in the log;
+//! - a request is answered after its entries are durable *and* applied;
+//! - live words are processed at once, whatever else is in progress;
+//! - a pause of this process ends no claim: leases are postponed by it.
 //!
 //! Not here: a runtime, log, disk (`driver`; of tokio only channels are used here), what may happen (`decide`).
-//! Start with [`Core::on`] (`turn`), then `sequencer` (deciding), `verdicts` (what the log said), `apply` (what is new); `speech`
+//! Start with [`Core::on`] (`turn`), then `sequencer` (deciding), `verdicts` (the log's results), `apply` (new entries); `speech`
 //! (live words), `timing` (deadlines), `own_work` (outbox, lost tail), `access` and `rebuild` (the log opens and closes). Parts with
 //! a state of their own: `claims`, `deadlines`, `drain`, `lane_sync`, `live`, `log_clock`, `positions`, `store`,
 //! `tail_repair`.

@@ -1,4 +1,4 @@
-//! Deciding what waits, as one batch: which commands share an append, which go to the outbox, which go on waiting.
+//! Deciding what waits, as one batch: which commands share an append, which go to the outbox, which keep waiting.
 //!
 //! Promises: two commands that touch the same message never share an append; posts of the outbox keep their order; what the
 //! posts of a batch ask for counts for those after them in the same batch.
@@ -193,7 +193,7 @@ impl Turn<'_> {
             Command::Claim(wish) => {
                 match work::claim(projections, facts, policy, wish, self.ages, &decided.busy) {
                     Ok(Some(decision)) => Ok(decision),
-                    // It goes on waiting.
+                    // It keeps waiting.
                     Ok(None) => Ok(Decision::Stands(Status::Waiting)),
                     Err(refusal) => Err(refusal.into()),
                 }

@@ -120,7 +120,7 @@ impl Bench {
         assert_eq!(self.condition(), "degraded");
     }
 
-    /// Time goes on, and what is due happens.
+    /// Time passes, and what is due happens.
     fn pass(&mut self, by: Duration) {
         self.now.at += by;
         self.now.wall_ms += by.as_millis() as u64;

@@ -70,7 +70,7 @@ impl Core {
         std::mem::take(&mut self.effects)
     }
 
-    /// Takes the time, and notices a pause: for so long nobody here could hear a heartbeat.
+    /// Reads the time, and notices a pause, during which no heartbeat could be received here.
     fn begin(&mut self, now: Now) {
         if let Some(last) = self.turned_at.filter(|_| self.deadlines.has_leases()) {
             let gap = now.at.saturating_duration_since(last);

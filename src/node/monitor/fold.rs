@@ -1,4 +1,4 @@
-//! The fold behind the view: where it begins, and how it comes to where the state stands.
+//! The fold behind the view: where it begins, and how it catches up with the state.
 //!
 //! Promise: bounded work: of a long log the newest [`FOLDED_MAX`] entries are read, also when it has fallen behind further.
 
@@ -18,7 +18,7 @@ pub(super) const FOLDED_MAX: u64 = 50_000;
 /// Entries read at once.
 const PAGE: usize = 2_048;
 
-/// The fold, and where it stands.
+/// The fold, and its position.
 pub(super) struct Fold {
     pub(super) monitor: MonitorFold,
     /// The time of the first entry in it.
@@ -28,12 +28,12 @@ pub(super) struct Fold {
 }
 
 impl Fold {
-    /// Whether it can be brought to this position, or has to begin anew.
+    /// Whether it can be brought to this position, or has to start over.
     pub(super) fn reaches(&self, epoch: Epoch, position: Seq) -> bool {
         self.epoch == epoch && self.position <= position && position.0 - self.position.0 <= FOLDED_MAX
     }
 
-    /// Begins anew for a state that stands at `position`, where these messages are open.
+    /// Starts over for a state at `position`, where these messages are open.
     ///
     /// # Errors
     /// [`Error::Log`].
@@ -50,7 +50,7 @@ impl Fold {
     /// Folds the log up to this position.
     ///
     /// # Errors
-    /// [`Error::Log`]; it goes on from there the next time.
+    /// [`Error::Log`]; the next call resumes from there.
     pub(super) async fn advance(&mut self, node: &Node, position: Seq) -> Result<(), Error> {
         while self.position < position {
             let page = PAGE.min(usize::try_from(position.0 - self.position.0).unwrap_or(PAGE));

@@ -1,15 +1,15 @@
-//! What monitors are shown: one view of queues, messages, workers and health, made once for all of them.
+//! The monitor: one view of queues, messages, workers and health, computed once for all monitors.
 //!
 //! ```text
-//! applied, stirred ─▶ task: look at the state ▶ fold the log up to there ▶ view ─┬▶ kept, for whoever comes
+//! applied, stirred ─▶ task: look at the state ▶ fold the log up to there ▶ view ─┬▶ kept for new monitors
 //!                     (at most every UPDATE_EVERY)                                   └▶ what changed ─▶ feed ─▶ monitors
 //! ```
 //!
-//! Promises: the first monitor starts the task, the last one ends it, and without one nothing of this costs anything but a
-//! look whether somebody listens; nothing is done for an entry while the state is locked; a monitor gets a snapshot and its
-//! place in the feed in one step, so it misses nothing and sees nothing twice; one that is too slow gets a new snapshot.
-//! Not here: the fold (`projection::monitor`), the order of the list (`projection::open_list`), how things look on the wire
-//! (`view`), what changed (`change`), workers (`workers`).
+//! Promises: the first monitor starts the task and the last one ends it; without monitors the only cost is checking whether
+//! there are any; no work is done per entry while the state is locked; a monitor gets a snapshot and its place in the feed in
+//! one step, so it misses nothing and sees nothing twice; one that is too slow gets a new snapshot.
+//! Not here: the fold (`projection::monitor`), the order of the list (`projection::open_list`), the wire format (`view`),
+//! changes (`change`), workers (`workers`).
 
 mod change;
 mod fold;
@@ -31,12 +31,12 @@ use self::fold::Fold;
 use super::{Error, Node, Surroundings};
 use crate::fanout::{Feed, FeedItem, Frame, frame};
 
-/// What happens within this time is told at once: faster than an eye follows, slower than a log fills.
+/// Changes within this time are sent together: faster than the eye can follow, slower than a log fills.
 const UPDATE_EVERY: Duration = Duration::from_millis(250);
-/// Every frame of the feed stands for this one in [`Feed::forget`]: any of them may show a text that is taken back.
+/// The message id of every frame of the feed for [`Feed::forget`], because any of them may show a hidden text.
 const ANY_TEXT: MessageId = MessageId(Uuid::nil());
 
-/// Where a node's monitors meet.
+/// What a node's monitors share.
 #[derive(Debug, Default)]
 pub(super) struct Monitor {
     // A std mutex: held to look and to start a task, never across an await.
@@ -91,7 +91,7 @@ impl Monitor {
         self.stir();
     }
 
-    /// Ends the feed, also that of whoever comes later.
+    /// Ends the feed, also for later monitors.
     pub(super) fn close(&self) {
         let mut place = self.place();
         place.closed = true;
@@ -156,7 +156,7 @@ impl Hub {
         (slot, view.map_or_else(Bytes::new, |view| view.encoded()))
     }
 
-    /// Shows a new view; `anew`: it does not go on from the last one.
+    /// Shows a new view; `anew`: it does not continue the last one.
     fn show(&self, view: MonitorView, anew: bool) {
         let before = self.view.borrow().clone();
         let frame = before.as_ref().filter(|_| !anew).map(|before| {

@@ -1,6 +1,6 @@
 //! The view: what is looked at in one step, and how that and the fold are shown.
 //!
-//! Promise: everything in it stands at one position, but for what is live. Only while the log cannot be read what ended and
+//! Promise: everything in it is of one position, except for what is live. Only while the log cannot be read what ended and
 //! the minutes lag behind.
 
 use std::{collections::HashMap, sync::OnceLock};
@@ -78,7 +78,7 @@ impl Seen {
     }
 }
 
-/// Looks at the state and brings the fold there. Whether what is shown does not go on from what was shown before.
+/// Reads the state and brings the fold there. Returns whether the view does not continue the previous one.
 pub(super) async fn look(node: &Node, fold: &mut Option<Fold>, surroundings: &dyn Surroundings) -> (MonitorView, bool) {
     let seen = Seen::of(node, fold.as_ref());
     let mut anew = false;

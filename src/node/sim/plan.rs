@@ -14,7 +14,7 @@ pub(super) const ATTEMPTS_MAX: u32 = 3;
 pub(super) struct Plan {
     pub(super) seed: u64,
     pub(super) nodes: usize,
-    /// People act and things go wrong for so long.
+    /// How long people act and things go wrong.
     pub(super) busy: Duration,
     pub(super) pauses: bool,
     pub(super) kills: bool,

@@ -271,7 +271,7 @@ async fn what_another_node_writes_is_shown_here_and_a_missed_piece_heals() {
     let text = |node: &Node| node.state().writing.get(&post.id).map(|w| w.text.clone());
     let whole = timeout(PATIENCE, async {
         while text(&rig.node).as_deref() != Some("one two three") {
-            // The node that lacks a piece asks for the whole text, and is told.
+            // The node that lacks a piece asks for the whole text, and gets it.
             tokio::select! {
                 words = rig.said.recv() => twin.others.send(words.unwrap()).unwrap(),
                 words = twin.said.recv() => rig.others.send(words.unwrap()).unwrap(),

@@ -80,7 +80,7 @@ async fn a_silent_workers_claim_is_taken_over_after_the_lease_and_the_late_one_c
     assert!(matches!(&entries[2].event, Event::MessageReleased(e) if &*e.reason == release::LEASE_OVER));
 }
 
-/// The one who asked goes away while its claim is being written: nobody will work on it, so nobody shall wait for it.
+/// The one who asked goes away while its claim is being written: nobody will work on it, so nobody should wait for it.
 #[tokio::test]
 async fn a_claim_whose_caller_is_gone_is_released_at_once_and_does_not_count() {
     let rig = Rig::new().await;

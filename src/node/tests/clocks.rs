@@ -12,7 +12,7 @@ use shared::server::Redis;
 const OFF_MS: i64 = 3_700_000;
 /// More than any delay of a test, and far less than the clocks are off.
 const SANE_MS: u64 = 600_000;
-/// Long enough that a retry at once is told from one that is due.
+/// Long enough to distinguish an immediate retry from one that is due.
 const RETRY_MS: u64 = 1_000;
 
 struct Pair {

@@ -190,7 +190,7 @@ async fn a_message_is_seen_all_the_way_and_whoever_comes_later_sees_the_same() {
     assert!(screen.updates > 5 && screen.snapshots == 1);
     let later = Screen::on(&rig.node).await;
     assert_eq!(timeless(&later.shown), timeless(&screen.shown));
-    // A fold that began anew knows the same.
+    // A fold that started over knows the same.
     drop((later, screen));
     while rig.node.is_watched() {
         tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! Claims for whoever is not in this process: asked for again under their key, waited for, and left.
+//! Claims of workers outside this process: repeated by their key, waited for, and abandoned.
 
 use super::*;
 use crate::{
@@ -28,7 +28,7 @@ impl Rig {
         asking
     }
 
-    /// The next append of a claim is held back: notified when it is there; it goes on with the second.
+    /// The next append of a claim is held back: notified when it is there; the second lets it continue.
     fn hold_back(&self) -> (Arc<Notify>, Arc<Notify>) {
         let (there, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         self.log.next(Trick::Held { there: there.clone(), go: go.clone() });

@@ -69,7 +69,7 @@ async fn work(disk: &SimDisk, seed: u64, rounds: u64, mut known: Known) -> Known
     known
 }
 
-/// Opens it on what is left, goes on, and looks once more after another loss of power.
+/// Opens it on what is left, continues, and checks again after another loss of power.
 async fn check_and_go_on(disk: &SimDisk, known: Known, seed: u64) {
     let known = work(disk, seed + 1_000, 6, known).await;
     assert!(known.unanswered.is_none(), "seed {seed}: it does not go on");
@@ -190,7 +190,7 @@ async fn damage_in_the_middle_is_refused_with_a_sentence_and_can_be_salvaged() {
         let disk = pristine.lose_power(1);
         disk.flip(&segment, offset);
         let line = open(&disk).await.unwrap_err().to_string();
-        assert!(line.starts_with("posts wait on this disk for the store, and cannot be read: "), "{line}");
+        assert!(line.starts_with("the posts that wait on this disk for the store cannot be read: "), "{line}");
         assert!(line.contains(segment.to_str().unwrap()) && line.contains("--salvage"), "{line}");
         let settings = Settings { log: file::Options { salvage: true, ..small().log }, ..small() };
         let outbox = open_with(&disk, settings).await.unwrap();

@@ -36,7 +36,7 @@ pub(super) fn padding(bytes: u64) -> usize {
     (bytes.wrapping_neg() % BLOCK) as usize
 }
 
-/// What a member of this length takes in the file; `None` if no file is so long.
+/// The space a member of this length takes in the file; `None` if no file can be that long.
 pub(super) fn extent(bytes: u64) -> Option<u64> {
     bytes.checked_next_multiple_of(BLOCK)?.checked_add(BLOCK)
 }

@@ -145,7 +145,7 @@ impl Bundle {
     /// The first chunk that ends at a position or later.
     fn chunk_with(&self, seq: Seq) -> Option<(usize, &Member, Chunk)> {
         let members = &self.manifest.members;
-        // Chunks stand last, in the order of their positions.
+        // Chunks come last, in order of position.
         let index = members.partition_point(|member| member.entries.is_none_or(|chunk| chunk.last < seq));
         let member = members.get(index)?;
         Some((index, member, member.entries?))

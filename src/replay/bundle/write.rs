@@ -1,6 +1,6 @@
 //! Makes a bundle.
 //!
-//! The manifest stands first and names what comes later, so everything large goes into a file aside first (compressed, so
+//! The manifest comes first and names what follows, so everything large goes into a temporary file first (compressed, so
 //! at most as much again as the bundle has), and is copied from there once all lengths and hashes are known.
 
 use std::{
@@ -192,7 +192,7 @@ fn pad(out: &mut dyn Write, bytes: u64) -> io::Result<()> {
     out.write_all(&archive::END[..archive::padding(bytes)])
 }
 
-/// Calls `each` with what stands from `at` on, piece by piece.
+/// Calls `each` with the contents from `at` on, piece by piece.
 fn each_piece(file: &fs::File, at: u64, bytes: u64, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
     let mut piece = vec![0; PIECE_BYTES];
     let mut done = 0;

@@ -90,7 +90,7 @@ pub(super) fn gather(source: &mut dyn Source, witness: &Witness, findings: &mut 
     Ok(Found { signed, leaves, keys, own_keys })
 }
 
-/// The checkpoint of a note that stands in the log, if one of the keys has signed it.
+/// The checkpoint in a note from the log, if one of the keys has signed it.
 pub(super) fn in_log(
     note: &str,
     at: Seq,

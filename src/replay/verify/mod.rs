@@ -1,10 +1,10 @@
-//! Whether a log is what it was and what it may be: its invariants, and the checkpoints that a notary has signed.
+//! Checks a log's integrity: its invariants, and the checkpoints that a notary has signed.
 //!
 //! ```text
 //!  source ─ pages ─▶ leaves hashed (a thread) ─▶ rules: what each entry may say   ┐
 //!                                              └▶ tree: what was signed of them    ┴▶ findings, in order
 //! ```
-//! Beside a server all of it is one thread, which rests every few milliseconds: it takes longer, and the server does not.
+//! While a server uses the log, everything runs on one thread that pauses every few milliseconds, so as not to slow it down.
 //!
 //! Promises: every finding names the position that it is about; memory is bounded by the number of messages, at most 64
 //! bytes each, and of the open ones; nothing is written.
@@ -78,7 +78,7 @@ pub struct Report {
     pub table_bytes: usize,
     /// Checkpoints whose root is the log's.
     pub agreed: u64,
-    /// Checkpoints in the log that could not be compared, because they stand too far behind what they cover.
+    /// Checkpoints in the log that could not be compared, because they come too long after what they cover.
     pub passed: u64,
     /// How many entries were signed and match what was signed.
     pub signed: u64,

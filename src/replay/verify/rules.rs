@@ -159,7 +159,7 @@ impl Rules {
             Event::MessageCompleted(e) => self.completed(e, seq, find),
             Event::LogRepaired(e) => {
                 self.begun.retain(|(at, before)| *before != e.before || *at > seq);
-                // What was brought back stands between what the store had kept and this entry.
+                // Restored entries are between those that the store had kept and this one.
                 self.unexplained.retain(|at, _| *at <= e.after);
             }
             Event::LogCheckpoint(e) => {

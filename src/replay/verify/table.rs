@@ -11,7 +11,7 @@ use std::{
 
 use antiphon_schemas::MessageId;
 
-/// Where a message stands. Only what is left of it after its end; while it is open there is more (`rules`).
+/// A message's state. Only what remains after its end; while it is open there is more (`rules`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stands {
     /// It asks nobody, or it is a reply.
@@ -28,7 +28,7 @@ pub(super) enum Stands {
     Cancelled,
 }
 
-/// A message in one word: where it stands (3 bits), redacted, erased, its room's number.
+/// A message in one word: its state (3 bits), redacted, erased, its room's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Word(u64);
 

@@ -47,7 +47,7 @@ pub(super) struct Tree {
     log: CompactRange,
     leaves: Option<Leaves>,
     signed: BTreeMap<u64, Vec<Signed>>,
-    /// Ranges and leaves of the newest past, for checkpoints that stand in the log.
+    /// Ranges and leaves of the most recent entries, for checkpoints in the log.
     past: VecDeque<(CompactRange, Vec<Hash>)>,
     /// The largest signed size whose root was the log's.
     good: u64,
@@ -111,7 +111,7 @@ impl Tree {
         }
     }
 
-    /// A checkpoint that stands in the log, behind what it covers.
+    /// A checkpoint in the log, after what it covers.
     pub(super) fn in_log(&mut self, signed: &Signed, findings: &mut Vec<Finding>) {
         let size = signed.checkpoint.size;
         let Some((range, leaves)) = self.past.iter().rev().find(|(range, _)| range.size() <= size) else {

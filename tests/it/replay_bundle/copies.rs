@@ -179,7 +179,7 @@ async fn a_copy_at_its_own_speed_stops_at_ctrl_c_is_opened_by_nobody_and_goes_on
     stopped(&url, &|| redis.command(&["XLEN", "{antiphon:0}:log"]) == "1");
     // A node waits meanwhile, and opens by itself.
     let node = Server::start_with(&here.join("node"), &["--log", &url, "--node", "n1"]);
-    node.printed("entries of another log are being brought in");
+    node.printed("another log is being copied into it");
     done(here, &["into", &url, "--log", "data"]);
     until_ready(&node).await;
     assert_eq!(node.all("lobby").await.len(), 5);

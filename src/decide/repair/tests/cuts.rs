@@ -40,7 +40,7 @@ pub(super) fn carry_out(world: &mut World, plan: &Plan, came: &mut BTreeMap<Stri
     refused
 }
 
-/// Where messages and replies stand, from the entries alone; and which replies each message got.
+/// Where messages and replies are, from the entries alone; and which replies each message got.
 pub(super) fn records(entries: &[Arc<Entry>]) -> BTreeMap<MessageId, (Record, Vec<MessageId>)> {
     let mut records: BTreeMap<MessageId, (Record, Vec<MessageId>)> = BTreeMap::new();
     for entry in entries {
@@ -169,7 +169,7 @@ proptest! {
     }
 }
 
-/// Two nodes that saw the old log up to different points offer one after the other, while life goes on: what comes of it, and
+/// Two nodes that saw the old log up to different points offer one after the other, while work continues: the result, and
 /// what each offered.
 pub(super) fn two_nodes(case: &Cut, came: &mut BTreeMap<String, u32>) -> (World, [Vec<Arc<Entry>>; 2]) {
     let mut entries = history(&case.history);

@@ -74,7 +74,7 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// As the system says; see the module header.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
 
-    /// Takes the lock that `path` stands for and writes our process id into it.
+    /// Takes the lock file `path` and writes our process id into it.
     ///
     /// # Errors
     /// [`LockError::Held`] at once, without waiting.

@@ -101,7 +101,7 @@ impl SimDisk {
     /// The machine as it is after a power loss and a restart.
     pub(crate) fn lose_power(&self, seed: u64) -> SimDisk {
         let state = self.state();
-        // Never 0, at which the generator stands still; spread, so that seeds side by side differ from the start.
+        // Never 0, where the generator would stop; spread, so that seeds side by side differ from the start.
         let mut random = Xorshift(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         // Some power losses keep nearly all, some nearly nothing: a tear is as likely early as late.
         let keep = random.below(5);
@@ -132,7 +132,7 @@ impl SimDisk {
         SimDisk(Arc::new(Mutex::new(after)))
     }
 
-    /// The machine goes on, with another process: `kill -9`, no power loss.
+    /// The machine keeps running, with another process: `kill -9`, no power loss.
     pub(crate) fn restart_process(&self) {
         let mut state = self.state();
         state.locked.clear();

@@ -32,7 +32,7 @@ fn tells(disk: &SimDisk) -> bool {
     disk.paths().iter().any(|path| disk.bytes(path).windows(part.len()).any(|bytes| bytes == part))
 }
 
-/// Opens what is left: each record is the old or the new one. Then everything can be erased, and the log goes on.
+/// Opens what is left: each record is the old or the new one. Then everything can be erased, and the log accepts appends.
 async fn check(disk: &SimDisk, written: &[Arc<Entry>], seed: u64) -> bool {
     let gone = without(written, &WANTED);
     let log = open(disk, false).unwrap_or_else(|error| panic!("seed {seed}: {error}"));

@@ -69,11 +69,11 @@ async fn a_folder_with_anything_else_in_it_is_refused_and_left_as_it_was() {
     let epoch = log.info().epoch;
     drop(log);
     let why = fill(&data);
-    assert!(why.contains(&format!("has the epoch {epoch}")) && why.contains("has 00000000000017a7"), "{why}");
+    assert!(why.contains(&format!("has epoch {epoch}")) && why.contains("has 00000000000017a7"), "{why}");
     drop(FileLog::open_folder(&data, small(), Clock::system()).unwrap());
 }
 
-/// Goal: power fails at every operation of the making; then filling goes on, and no server ever takes it for an empty log.
+/// Goal: power fails at every operation of the creation; then filling resumes, and no server ever mistakes it for an empty log.
 #[tokio::test]
 async fn a_power_loss_while_a_folder_is_made_to_be_filled_leaves_one_that_can_be_filled() {
     let entries = entries().await;

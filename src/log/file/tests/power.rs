@@ -2,7 +2,7 @@
 //!
 //! Method: callers append to a log until the disk goes; then the log is opened on what is left. What must hold:
 //! everything acknowledged is there, byte for byte and in order; behind it only whole calls that got no answer; no gap;
-//! and the log goes on. `ANTIPHON_SOAK=1` runs the full counts. A failure prints the seed.
+//! and the log accepts appends. `ANTIPHON_SOAK=1` runs the full counts. A failure prints the seed.
 
 use antiphon_schemas::Epoch;
 
@@ -90,7 +90,7 @@ async fn check(disk: &SimDisk, mut known: Known, seed: u64) -> Known {
     Known { epoch: known.epoch, acknowledged: found, ..Known::default() }
 }
 
-/// Check, go on, check again after another loss of power in the middle of nothing.
+/// Check, continue, check again after another loss of power while idle.
 async fn check_and_go_on(disk: &SimDisk, known: Known, seed: u64) {
     let known = check(disk, known, seed).await;
     let known = work(disk, seed + 1_000, 3, known).await;

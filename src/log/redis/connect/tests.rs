@@ -141,7 +141,7 @@ async fn behind_sentinels_the_new_master_is_found_after_the_old_one_died() {
     assert_eq!(to(&url).await.unwrap().at, format!("127.0.0.1:{new}"));
     sentinels.sentinels()[0].kill();
     assert_eq!(to(&url).await.unwrap().at, format!("127.0.0.1:{new}"), "the other two know it too");
-    // One sentinel alone can move nothing: it goes on calling the server master that has just become a replica.
+    // One sentinel alone cannot switch: it keeps calling the server master that has just become a replica.
     sentinels.sentinels()[1].kill();
     sentinels.server(new).command(&["REPLICAOF", "127.0.0.1", "1"]);
     let error = to(&url).await.err().expect("no master");

@@ -144,7 +144,7 @@ async fn what_a_server_forbids_to_see_is_unknown() {
     assert!(facts.version.is_some() && facts.policy.is_some());
     let facts = look_at(&format!("redis://mute:p@127.0.0.1:{}", redis.port())).await;
     assert_eq!(facts, Facts { ping: facts.ping, ..Facts::default() });
-    assert!(durability(&facts).contains("does not say"));
+    assert!(durability(&facts).contains("does not report"));
     redis.command(&["CONFIG", "SET", "requirepass", "p"]);
     let connected = connect(&Address::parse(&redis.url()).unwrap(), Duration::from_secs(5)).await;
     let trouble = match connected {

@@ -54,7 +54,7 @@ async fn nothing_of_a_text_stays_in_the_store_and_nothing_else_changes() {
     let gone = without(&written, &[7, 507, 1_007]);
     assert_eq!(read_all(&a).await, gone);
 
-    // The other node still has them in memory until it hears of it; then it finds nothing to do.
+    // The other node still has them in memory until it learns of it; then it finds nothing to do.
     assert_eq!(read_all(&b).await, written);
     b.forget(&wanted);
     assert_eq!(read_all(&b).await, gone);

@@ -132,7 +132,7 @@ async fn a_page_that_is_cut_is_an_error_and_no_part_of_it_is_given_out() {
         let why = outside.read().await.unwrap_err().to_string();
         assert!(why.contains("cannot be reached") && outside.next() == Seq(1), "{why}");
     }
-    // Whole pages come through before the cut; then it is gone on where they end.
+    // Whole pages arrive before the cut; then it resumes where they end.
     THROUGH.store(50_000, Ordering::Relaxed);
     let mut all = Vec::new();
     loop {
