@@ -3,13 +3,17 @@
 //!
 //! - host: the server accepts loopback names, those of `--allow-host`, and, if other machines may reach it, IP
 //!   addresses. A site that points its own name at this server's address (DNS rebinding) uses none of these;
-//! - origin: a request that changes something must come from a page of this server, or from no page at all.
+//! - origin: a request that changes something, and any to the API, must come from a page of this server, or from no page at
+//!   all: a page of another site could not read an answer, but an event stream would hold a place while that page is open;
+//! - size: a single header is bounded, with a sentence; cookies alone may be larger, since other programs of the same host add
+//!   to them;
+//! - every answer says that it is not to be taken for another type, embedded by other sites, or named to them.
 
 use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -56,22 +60,50 @@ impl Hosts {
     }
 }
 
+/// The longest header other than `cookie`: longer than any token or position, and as much as nginx and Node take in all.
+const HEADER_BYTES_MAX: usize = 16 * 1024;
+
 pub(super) async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
+    let refused = refusal(&app.0.limits.hosts, &request);
+    let mut response = match refused {
+        Some(problem) => problem.into_response(),
+        None => next.run(request).await,
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
+    response
+}
+
+fn refusal(hosts: &Hosts, request: &Request) -> Option<Problem> {
     let headers = request.headers();
     let host = headers.get(header::HOST).map_or("".into(), |host| String::from_utf8_lossy(host.as_bytes()));
-    let host = &*host;
-    if !app.0.limits.hosts.allow(host) {
-        return app.0.limits.hosts.problem(host).into_response();
+    if !hosts.allow(&host) {
+        return Some(hosts.problem(&host));
+    }
+    let large = headers.iter().find(|(name, value)| *name != header::COOKIE && value.len() > HEADER_BYTES_MAX);
+    if let Some((name, _)) = large {
+        let detail = format!("the header `{name}` may have {HEADER_BYTES_MAX} bytes at most");
+        return Some(Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header-too-large", detail));
     }
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if changes && let Some(origin) = headers.get(header::ORIGIN) {
+    if !changes && !request.uri().path().starts_with("/api/") {
+        return None;
+    }
+    if let Some(origin) = headers.get(header::ORIGIN) {
         let origin = String::from_utf8_lossy(origin.as_bytes());
-        if !same_place(&origin, host) {
-            return Problem::new(StatusCode::FORBIDDEN, "foreign-origin", foreign_origin(&origin, host))
-                .into_response();
+        if !same_place(&origin, &host) {
+            return Some(Problem::new(StatusCode::FORBIDDEN, "foreign-origin", foreign_origin(&origin, &host)));
         }
     }
-    next.run(request).await
+    // Said by the browser itself for requests without an origin: images, links. No page can forge it.
+    let site = headers.get("sec-fetch-site").and_then(|site| site.to_str().ok());
+    matches!(site, Some("cross-site" | "same-site")).then(|| {
+        let detail =
+            "a page of another site may not ask this; open the address itself, or use a program that is no browser";
+        Problem::new(StatusCode::FORBIDDEN, "foreign-origin", detail)
+    })
 }
 
 /// Whether a page of `origin` (`https://name[:port]`) asks the place that `host` names: names compare without case and

@@ -311,3 +311,26 @@ async fn the_commands_do_their_work_against_a_running_server() {
     fails(dir, &["post", "a b", "x"], &[], 2, &["a b"]);
     fails(dir, &["post", "lobby", "x", "--priority", "10"], &[], 2, &["10"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_people_say_is_readable_only_by_the_user_that_runs_the_server() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let server = Server::start(&data);
+    server.post("lobby", "private", serde_json::json!({"to": []})).await;
+    let mut found = vec![data.clone()];
+    let mut at = 0;
+    while at < found.len() {
+        if found[at].is_dir() {
+            found.extend(std::fs::read_dir(&found[at]).unwrap().map(|entry| entry.unwrap().path()));
+        }
+        at += 1;
+    }
+    assert!(found.len() > 5);
+    for path in found {
+        // A file of the moment may be gone again.
+        let Ok(meta) = std::fs::metadata(&path) else { continue };
+        assert_eq!(meta.permissions().mode() & 0o077, 0, "{}", path.display());
+    }
+}

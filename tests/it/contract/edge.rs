@@ -96,3 +96,51 @@ async fn a_position_that_cannot_be_read_is_answered_with_a_reset_whatever_its_by
         assert!(String::from_utf8_lossy(&seen).contains("event: reset"), "{id:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_says_that_it_is_not_for_other_sites() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let get = |path: &str| server.client().get(server.url(path));
+    let paths = ["/", "/web/client.js", ROOM, "/api/nothing", "/metrics", "/openapi.json", "/health/live"];
+    let mut requests: Vec<_> = paths.iter().map(|path| get(path)).collect();
+    requests.push(get("/").header("host", "evil.example"));
+    requests.push(server.client().post(server.url(ROOM)).body("not JSON"));
+    for (n, request) in requests.into_iter().enumerate() {
+        let answer = server.ask(request).await;
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-resource-policy", "same-origin"),
+        ] {
+            assert_eq!(answer.header(name), value, "request {n}: {name}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_another_site_opens_no_stream() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    for path in
+        ["/api/rooms/lobby/events", "/api/events?rooms=lobby", "/api/monitor/events", "/api/work/events?worker=w"]
+    {
+        let get = || server.client().get(server.url(path));
+        server.ask(get().header("origin", "https://evil.example")).await.refused(path, 403, "foreign-origin");
+        for site in ["cross-site", "same-site"] {
+            server.ask(get().header("sec-fetch-site", site)).await.refused(path, 403, "foreign-origin");
+        }
+    }
+    let own = server.client().get(server.url(ROOM)).header("sec-fetch-site", "same-origin");
+    assert_eq!(server.ask(own).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_that_is_too_large_is_refused_with_a_sentence() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let get = |name: &'static str, bytes: usize| server.client().get(server.url(ROOM)).header(name, "x".repeat(bytes));
+    assert_eq!(server.ask(get("x-token", 16 << 10)).await.status, 200);
+    server.ask(get("x-token", (16 << 10) + 1)).await.refused("a large header", 431, "header-too-large");
+    assert_eq!(server.ask(get("cookie", 32 << 10)).await.status, 200);
+}
