@@ -196,6 +196,8 @@ impl Stats {
     }
 
     fn ask(&mut self, id: MessageId, bot: &str, entry: &Entry) {
+        // Asked again after it had failed: what ends it later ends this asking.
+        self.failed.take_if(|(failed, _)| *failed == id);
         let room = entry.header.room.as_ref().map_or(NOBODY, |room| room.as_str());
         let asked = Asked {
             bot: bot.into(),
@@ -253,12 +255,35 @@ mod tests {
 
     use super::*;
     use crate::{
-        decide::tests::{config, history, steps},
+        decide::{
+            change::Change,
+            tests::{How, MAX_AGE_MS, Step, config, history, steps},
+        },
         replay::tests::log,
     };
 
     fn sum(series: &BTreeMap<Arc<str>, Series>, of: impl Fn(&Series) -> u64) -> u64 {
         series.values().map(of).sum()
+    }
+
+    #[test]
+    fn a_question_that_failed_and_is_given_up_after_it_was_asked_again_was_asked_twice() {
+        let wait = || Step::Wait { ms: MAX_AGE_MS / 2 };
+        let steps = [
+            Step::Post { message: 0, room: 0, bot: Some(0), priority: 5 },
+            Step::Claim { bot: 0 },
+            Step::End { message: 0, stale: false, how: How::FailedForGood },
+            Step::Change { message: 0, change: Change::Retry },
+            wait(),
+            wait(),
+            Step::Wait { ms: 1 },
+            Step::Due { message: 0 },
+        ];
+        let mut stats = Stats::by(By::Bot);
+        log(&steps).iter().for_each(|stored| stats.apply(stored).unwrap());
+        let series = stats.finish();
+        let all = |of: fn(&Series) -> u64| sum(&series, of);
+        assert_eq!((all(|s| s.asked), all(Series::failed), all(|s| s.dead), all(|s| s.open)), (2, 1, 1, 0));
     }
 
     proptest! {
