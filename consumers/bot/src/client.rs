@@ -11,7 +11,7 @@ use std::{
 };
 
 use antiphon_kit::body::{Body, TooLarge};
-use reqwest::{Client, ClientBuilder, NoProxy, Proxy, Response, StatusCode, Url, redirect};
+use reqwest::{Client, ClientBuilder, NoProxy, Proxy, Response, Url, redirect};
 use serde_json::Value;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -120,29 +120,46 @@ pub(crate) async fn status_error(response: Response, base: &Url, missing: &str) 
     let body = read_some(response).await;
     let said = said_in(&body).unwrap_or_else(|| status.canonical_reason().unwrap_or("no words").into());
     let all = String::from_utf8_lossy(&body);
-    let words = format!("{at} says {}: {said}", status.as_u16());
+    let head = |name: &str| heads.get(name).and_then(|value| value.to_str().ok());
+    // For a date in `Retry-After` of a server that does not say what time it is there.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok().map(|now| now.as_secs());
+    refusal(status.as_u16(), &at, &said, missing, &all, wait_said(head, &all, now))
+}
+
+/// What a status means, wherever it stands: of a response, or of an error that came in the stream before any word. `at`: who
+/// says it, `said`: in which words, of `all`; `wait`: when to come back, if that is said.
+pub(crate) fn refusal(
+    status: u16,
+    at: &str,
+    said: &str,
+    missing: &str,
+    all: &str,
+    wait: Option<Duration>,
+) -> ModelError {
+    let words = format!("{at} says {status}: {said}");
     match status {
         // Without the server's words: they may quote the key.
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            let words = format!(
-                "{at} says {}: the key is missing, wrong or not allowed to; check `OPENAI_API_KEY`",
-                status.as_u16()
-            );
+        401 | 403 => {
+            let words =
+                format!("{at} says {status}: the key is missing, wrong or not allowed to; check `OPENAI_API_KEY`");
             ModelError::permanent(codes::KEY, words)
         }
-        StatusCode::NOT_FOUND => ModelError::permanent(codes::NOT_FOUND, format!("{missing} ({words})")),
-        StatusCode::TOO_MANY_REQUESTS if all.contains("insufficient_quota") => ModelError::permanent(codes::KEY, words),
-        _ if BUSY.contains(&status.as_u16()) => {
-            let head = |name: &str| heads.get(name).and_then(|value| value.to_str().ok());
-            // For a date in `Retry-After` of a server that does not say what time it is there.
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok().map(|now| now.as_secs());
-            ModelError::away(codes::BUSY, words, wait_said(head, &all, now)).saying(&all)
-        }
-        StatusCode::REQUEST_TIMEOUT => ModelError::retryable(codes::ERROR, words),
-        _ if status.is_server_error() => ModelError::retryable(codes::ERROR, words).saying(&all),
-        _ if status.is_client_error() => ModelError::refused(words).saying(&all),
+        404 => ModelError::permanent(codes::NOT_FOUND, format!("{missing} ({words})")),
+        429 if all.contains("insufficient_quota") => ModelError::permanent(codes::KEY, words),
+        _ if BUSY.contains(&status) => ModelError::away(codes::BUSY, words, wait).saying(all),
+        408 => ModelError::retryable(codes::ERROR, words),
+        500..600 => ModelError::retryable(codes::ERROR, words).saying(all),
+        400..500 if died(all) => ModelError::retryable(codes::ERROR, words).saying(all),
+        400..500 => ModelError::refused(words).saying(all),
         _ => ModelError::permanent(codes::PROTOCOL, format!("{words}; check the address")),
     }
+}
+
+/// Whether a server says that the model died or went, which LM Studio calls a bad request.
+fn died(said: &str) -> bool {
+    const SIGNS: [&str; 4] = ["model has crashed", "model is unloaded", "model unloaded", "operation canceled"];
+    let said = said.to_lowercase();
+    SIGNS.iter().any(|sign| said.contains(sign))
 }
 
 /// Reads an answer as it comes. Once the server has said why it ended, nothing that follows is waited for longer than

@@ -7,6 +7,7 @@ mod bounds;
 mod loads;
 mod reading;
 mod shapes;
+mod within;
 
 use std::{collections::BTreeMap, future::Future, pin::pin, sync::Arc, time::Duration};
 

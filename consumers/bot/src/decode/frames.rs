@@ -48,7 +48,7 @@ impl Frames {
             return;
         }
         match field(line) {
-            Some(("data", value)) => {
+            Some(("data" | "error", value)) => {
                 self.in_event = true;
                 // Some proxies write the field twice.
                 let mut value = value;
@@ -114,11 +114,12 @@ impl Frames {
     }
 }
 
-/// A field of server-sent events and its value.
+/// A field of server-sent events and its value. `error` is none of theirs: llama.cpp had it for an error's object.
 fn field(line: &str) -> Option<(&str, &str)> {
     let (name, value) = line.split_once(':')?;
-    let name = name.trim();
-    matches!(name, "" | "data" | "event" | "id" | "retry").then(|| (name, value.trim_start()))
+    let (name, value) = (name.trim(), value.trim_start());
+    let known = matches!(name, "" | "data" | "event" | "id" | "retry") || name == "error" && value.starts_with('{');
+    known.then_some((name, value))
 }
 
 /// Whether a line is an event of its own and no part of a larger value.
@@ -192,6 +193,7 @@ mod tests {
             "{\n  \"a\":\n\n 1\n}",
             "data: {\ndata:  \"a\": 1\ndata: }\n\n",
             "data: ping\n\ndata:\n\nretry: 5\n\n{\"a\":1}\n",
+            "error: {\"a\":1}\n\n",
         ] {
             assert_eq!(frames(text), std::slice::from_ref(&one), "{text}");
         }

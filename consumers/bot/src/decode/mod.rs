@@ -25,9 +25,13 @@ use self::{
     finish::{Ended, ended},
     frames::{Frame, Frames},
     lines::{Lines, TooLong},
-    said::{Part, Said, said},
+    said::{Failing, Part, Said, said},
 };
-use crate::model::{Event, Finish, ModelError, codes};
+use crate::{
+    client::refusal,
+    model::{Event, Finish, ModelError, codes},
+    wait::wait_said,
+};
 
 /// As much of what came is kept to say what it was if it is no answer.
 const BEGINNING_BYTES_MAX: usize = 16 << 10;
@@ -52,6 +56,10 @@ pub(crate) struct Decoder {
     /// The words so far, while only pieces of them came: a whole answer after them brings the rest.
     words: String,
     pieces: bool,
+    /// There were thoughts.
+    thought: bool,
+    /// How many tokens of the prompt the model has read, as far as it says.
+    read: u64,
     end: Option<End>,
     done: bool,
     usage: Option<Usage>,
@@ -129,6 +137,11 @@ impl Decoder {
         self.pieces || !self.words.is_empty() || self.ended() || self.usage.is_some()
     }
 
+    /// Whether the model has begun to answer, if only in thought.
+    fn begun(&self) -> bool {
+        self.understood() || self.thought
+    }
+
     fn take(&mut self, frames: Vec<Frame>, out: &mut Vec<Event>) -> Result<(), ModelError> {
         for frame in frames {
             match frame {
@@ -137,7 +150,7 @@ impl Decoder {
                 Frame::Value(value) => self.said(said(&value), out)?,
                 // Nothing that comes after the end can spoil it.
                 _ if self.ended() => {}
-                Frame::Error(words) => return Err(self.broke_off(&words)),
+                Frame::Error(words) => return Err(self.broke_off(Failing { all: words.clone(), words, status: None })),
                 Frame::Unreadable(text) => self.lose(text),
             }
         }
@@ -145,16 +158,23 @@ impl Decoder {
     }
 
     fn said(&mut self, said: Said, out: &mut Vec<Event>) -> Result<(), ModelError> {
-        let Said { parts, whole, error, finish, done, usage } = said;
+        let Said { parts, whole, error, finish, done, usage, read } = said;
         match error {
             Some(_) if self.ended() => return Ok(()),
-            Some(words) => return Err(self.broke_off(&words)),
+            Some(error) => return Err(self.broke_off(error)),
             None => {}
+        }
+        if read > Some(self.read) && !self.begun() {
+            self.read = read.unwrap_or_default();
+            out.push(Event::Reading);
         }
         let before = if whole { self.pieces.then(|| std::mem::take(&mut self.words)) } else { None };
         for part in parts {
             match part {
-                Part::Thought(words) => out.push(Event::Thinking(words)),
+                Part::Thought(words) => {
+                    self.thought = true;
+                    out.push(Event::Thinking(words));
+                }
                 Part::Lost(what) => self.lose(what),
                 Part::Text(text) => {
                     self.words.push_str(&text);
@@ -201,16 +221,23 @@ impl Decoder {
         if self.lost == 0 { String::new() } else { format!(": {}", told(&self.first_lost)) }
     }
 
-    fn broke_off(&self, words: &str) -> ModelError {
+    fn broke_off(&self, Failing { words, status, all }: Failing) -> ModelError {
         let lower = words.to_lowercase();
         let nothing_there =
             ["endpoint", "no such path", "not found", "no route"].iter().any(|sign| lower.contains(sign));
-        if nothing_there && !self.understood() {
+        if nothing_there && status.is_none() && !self.understood() {
             let words =
                 format!("the model's server says: {words}; check its address (`OPENAI_BASE_URL`, `OLLAMA_HOST`)");
             return ModelError::permanent(codes::PROTOCOL, words);
         }
-        ModelError::retryable(codes::ERROR, format!("the model's server broke off: {words}"))
+        match status {
+            // Nothing of the answer was there yet: the status only came too late for the head.
+            Some(status) if !self.begun() => {
+                let missing = "no such model there, or the address is wrong";
+                refusal(status, "the model's server", &words, missing, &all, wait_said(|_| None, &all, None))
+            }
+            _ => ModelError::retryable(codes::ERROR, format!("the model's server broke off: {words}")).saying(&all),
+        }
     }
 
     /// What came instead of an answer.

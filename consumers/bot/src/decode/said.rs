@@ -28,14 +28,27 @@ pub(super) struct Said {
     pub(super) parts: Vec<Part>,
     /// The parts are the whole answer, not its next piece, where another piece has come before.
     pub(super) whole: bool,
-    /// The words of an error.
-    pub(super) error: Option<String>,
+    /// An error.
+    pub(super) error: Option<Failing>,
     /// Why the answer ended.
     pub(super) finish: Option<String>,
     /// Nothing follows.
     pub(super) done: bool,
     /// Tokens so far.
     pub(super) usage: Option<Usage>,
+    /// How many tokens of the prompt it has read.
+    pub(super) read: Option<u64>,
+}
+
+/// An error that came where an answer was to come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failing {
+    /// Its words.
+    pub(super) words: String,
+    /// The status that it would have had before the answer began, if it says so.
+    pub(super) status: Option<u16>,
+    /// All that it says.
+    pub(super) all: String,
 }
 
 /// Fields in which servers put thoughts.
@@ -73,6 +86,7 @@ pub(super) fn said(value: &Value) -> Said {
         said.finish.get_or_insert_with(|| "stop".into());
     }
     said.usage = usage_of(value).or_else(|| usage_of(choice)).or_else(|| usage_of(&value["x_groq"]));
+    said.read = value["prompt_progress"]["processed"].as_u64();
     if said == Said::default() && !fields.keys().any(|key| KNOWN.contains(&key.as_str())) {
         said.parts.push(Part::Lost(value.to_string()));
     }
@@ -89,14 +103,37 @@ fn choice_of(value: &Value) -> &Value {
     choices.iter().find(|choice| choice["index"].as_u64().unwrap_or(0) == 0).or(choices.first()).unwrap_or(&Value::Null)
 }
 
-/// The words of an error: an `error` that is something, or a body that is nothing else.
-fn error_of(value: &Value) -> Option<String> {
+/// An error: an `error` that is something, or a body that is nothing else.
+fn error_of(value: &Value) -> Option<Failing> {
     let is_something = |error: &Value| !matches!(error, Value::Null | Value::Bool(false)) && error != "";
     let named = value.get("error").is_some_and(is_something) || value["object"] == "error" || value["type"] == "error";
     let alone = value["choices"].is_null()
         && value["done"].is_null()
         && (value["message"].is_string() || !value["detail"].is_null() || !value["errors"].is_null());
-    (named || alone).then(|| error_in(value).unwrap_or_else(|| "no words".into()))
+    (named || alone).then(|| {
+        let error = value.get("error").filter(|error| error.is_object()).unwrap_or(value);
+        let words = error_in(value).unwrap_or_else(|| "no words".into());
+        Failing { words, status: status_of(error), all: error.to_string() }
+    })
+}
+
+/// Kinds of errors and the status that each stands for: Anthropic, OpenAI, llama.cpp. `invalid_request_error` is not among
+/// them, since gateways put it on whatever they do not know.
+const KINDS: [(&str, u16); 5] = [
+    ("overloaded_error", 529),
+    ("rate_limit_error", 429),
+    ("rate_limit_exceeded", 429),
+    ("unavailable_error", 503),
+    ("authentication_error", 401),
+];
+
+/// The status of an error: as a number, as a number in a text, or by its kind.
+fn status_of(error: &Value) -> Option<u16> {
+    let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.trim().parse().ok());
+    let fields = || ["code", "status", "status_code", "type"].into_iter().map(|field| &error[field]);
+    let numbers = fields().filter_map(number).filter_map(|status| u16::try_from(status).ok());
+    let kinds = fields().filter_map(|kind| KINDS.iter().find(|(name, _)| kind == name).map(|(_, status)| *status));
+    numbers.filter(|status| (400..600).contains(status)).chain(kinds).next()
 }
 
 fn carried(carrier: &Value, parts: &mut Vec<Part>) {
@@ -230,7 +267,26 @@ mod tests {
             json!({"detail":"died"}),
             json!({"errors":[{"message":"died"}]}),
         ] {
-            assert_eq!(of(value.clone()).error.as_deref(), Some("died"), "{value}");
+            let error = of(value.clone()).error.unwrap();
+            assert_eq!((error.words.as_str(), error.status), ("died", None), "{value}");
         }
+    }
+
+    #[test]
+    fn the_status_of_an_error_is_found_as_a_number_as_a_text_and_by_its_kind() {
+        for (error, status) in [
+            (json!({"code":429}), Some(429)),
+            (json!({"code":"503","type":"x"}), Some(503)),
+            (json!({"code":1,"status":500}), Some(500)),
+            (json!({"code":null,"type":"overloaded_error"}), Some(529)),
+            (json!({"code":"rate_limit_exceeded"}), Some(429)),
+            (json!({"code":"request_timeout","type":"invalid_request_error"}), None),
+            (json!({"code":200}), None),
+            (json!({"message":"429"}), None),
+        ] {
+            assert_eq!(said(&json!({ "error": error, "choices": [] })).error.unwrap().status, status, "{error}");
+        }
+        let alone = said(&json!({"code":400,"message":"too long","type":"invalid_request_error"})).error.unwrap();
+        assert_eq!((alone.words.as_str(), alone.status), ("too long", Some(400)));
     }
 }

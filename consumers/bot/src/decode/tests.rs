@@ -123,6 +123,19 @@ fn thoughts_and_counts_come_beside_the_words() {
     assert_eq!(out, [Event::Thinking("hm".into()), Event::Text("Hi".into())]);
 }
 
+#[test]
+fn reading_that_moves_on_is_a_sign_of_life_until_the_first_word_and_standing_still_is_none() {
+    let at = |processed: u32| {
+        format!(
+            "data: {{\"choices\":[{{\"delta\":{{}}}}],\"prompt_progress\":{{\"total\":9,\"processed\":{processed}}}}}\n\n"
+        )
+    };
+    let (mut decoder, mut out) = (Decoder::default(), Vec::new());
+    let body = at(0) + &at(3) + ":\n\n" + &at(3) + &at(9) + &chunk("Hi") + &at(12);
+    decoder.push(body.as_bytes(), &mut out).unwrap();
+    assert_eq!(out, [Event::Reading, Event::Reading, Event::Text("Hi".into())]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
     #[test]
@@ -130,7 +143,7 @@ proptest! {
         parts in prop::collection::vec(prop::sample::select(vec![
             "data: ", "event: error\n", "\n", "\r\n", "\n\n", "{", "}", "[", "]", "\"", "\\", "'", "[DONE]", ":", ",", "é", "<html>",
             "{\"choices\":[{\"delta\":{\"content\":\"a\"}}]}", "{\"message\":{\"content\":\"b\"},\"done\":false}",
-            "{\"done\":true}", "{\"choices\":[{\"finish_reason\":\"stop\"}]}", "{\"error\":\"no\"}", "{\"content\":[1,{}]}",
+            "error: ", "{\"done\":true}", "{\"choices\":[{\"finish_reason\":\"stop\"}]}", "{\"error\":\"no\"}", "{\"content\":[1,{}]}",
         ]), 0..24),
     ) {
         // The same for every way of cutting it is what `read` looks at.

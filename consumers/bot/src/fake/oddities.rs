@@ -1,7 +1,7 @@
 //! What model servers and the proxies before them were seen to do although it is not what their dialect says, and of which
 //! none may cost a word of the answer.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Step;
 
@@ -98,6 +98,36 @@ pub const ODDITIES: &[Oddity] = &[
     odd("leaves the marks of its template in the text, and goes on with the next turn", |text, _| {
         let pieces = ["<|im_start|>assistant\n", text, "<|im_e", "nd|>", "<|im_start|>user\nsecret"];
         pieces.into_iter().fold(vec![Step::Head], then).into_iter().chain([Step::Hang]).collect()
+    }),
+    odd("begins with nothing, counts in every event, and ends in the event of the last words (vLLM)", |text, _| {
+        let (a, b) = halves(text);
+        let counts = json!({ "prompt_tokens": 11, "completion_tokens": 1 });
+        let event = |delta: Value, reason: Option<&str>| {
+            Step::Event(json!({ "choices": [{ "delta": delta, "finish_reason": reason }], "usage": counts }))
+        };
+        let first = event(json!({ "role": "assistant", "content": null, "tool_calls": [] }), None);
+        vec![
+            Step::Head,
+            first,
+            event(json!({ "content": a }), None),
+            event(json!({ "content": b }), Some("stop")),
+            Step::Done,
+        ]
+    }),
+    odd("the last delta is full of nulls, and the reason stays null (LiteLLM, vLLM with tools)", |text, _| {
+        let nulls = json!({ "content": null, "role": null, "tool_calls": null, "refusal": null });
+        let last = Step::Event(json!({ "choices": [{ "delta": nulls, "finish_reason": null }] }));
+        vec![Step::Head, Step::Text(text.into()), last, Step::Done]
+    }),
+    odd("bare colons while it reads, how far it is, and timings in place of choices (llama.cpp)", |text, ollama| {
+        let colons = if ollama { "\n\n" } else { ":\n\n:\n\n" };
+        let progress = |processed: u32| {
+            let progress = json!({ "total": 237, "cache": 0, "processed": processed, "time_ms": 181 });
+            Step::Event(json!({ "choices": [{ "delta": { "content": null } }], "prompt_progress": progress }))
+        };
+        let timings = Step::Event(json!({ "choices": [], "timings": { "prompt_n": 237, "predicted_n": 7 } }));
+        let reading = vec![Step::Head, Step::Raw(colons.into()), progress(128), progress(237)];
+        reading.into_iter().chain([Step::Text(text.into()), timings, finish("stop")]).collect()
     }),
     odd("an error after the answer is complete", |text, _| {
         vec![Step::Head, Step::Text(text.into()), finish("stop"), Step::Error("too late".into())]

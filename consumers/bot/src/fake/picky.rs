@@ -25,6 +25,12 @@ pub enum Picky {
     LongWithoutNumbers(usize),
     /// The same with status 200, as the first event of the stream.
     LongInStream(usize),
+    /// The same as an event of the field `error`, with status 200 (llama.cpp until late in 2025).
+    LongInErrorField(usize),
+    /// The same by the names of llama.cpp's own settings (LM Studio: 400).
+    LongByKeep(usize),
+    /// The same as what it leaves for an answer (vLLM: 400).
+    LongByRest(usize),
     /// A request that only loads a model (proxies that speak Ollama's dialect: 400).
     Preload,
 }
@@ -43,7 +49,10 @@ impl Picky {
             Picky::Long(max)
             | Picky::LongByContextSize(max)
             | Picky::LongWithoutNumbers(max)
-            | Picky::LongInStream(max) => bytes > max,
+            | Picky::LongInStream(max)
+            | Picky::LongInErrorField(max)
+            | Picky::LongByKeep(max)
+            | Picky::LongByRest(max) => bytes > max,
             Picky::Preload => request.is_load(),
         };
         refused.then(|| self.refusal(bytes / 4))
@@ -73,6 +82,17 @@ impl Picky {
             Picky::LongWithoutNumbers(_) => error(400, "the prompt exceeds the context window of the model".into()),
             Picky::LongInStream(_) => {
                 vec![Step::Head, Step::Error("the request exceeds the available context size".into())]
+            }
+            Picky::LongInErrorField(_) => {
+                let words = json!({ "code": 400, "message": "the request exceeds the available context size" });
+                vec![Step::Head, Step::Raw(format!("error: {words}\n\n").into_bytes()), Step::Done]
+            }
+            Picky::LongByKeep(max) => {
+                error(400, format!("Cannot truncate prompt with n_keep ({tokens}) >= n_ctx ({})", max / 4))
+            }
+            Picky::LongByRest(max) => {
+                let rest = i64::try_from(max / 4).unwrap_or(0) - i64::try_from(tokens).unwrap_or(0);
+                error(400, format!("max_tokens must be at least 1, got {rest}."))
             }
             Picky::Preload => error(400, "messages: at least one message is required".into()),
         }

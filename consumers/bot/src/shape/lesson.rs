@@ -47,7 +47,7 @@ pub(super) fn lesson(error: &ModelError, shape: Shape, given: Shape) -> Option<L
 }
 
 fn is_too_long(said: &str) -> bool {
-    const SIGNS: [&str; 13] = [
+    const SIGNS: [&str; 15] = [
         "context length",
         "context_length",
         "context size",
@@ -61,6 +61,9 @@ fn is_too_long(said: &str) -> bool {
         "input length",
         "exceeds the maximum number of tokens",
         "must be <= ",
+        "n_ctx",
+        // What is left for an answer is less than nothing.
+        "must be at least 1, got -",
     ];
     SIGNS.iter().any(|sign| said.contains(sign))
 }
@@ -139,6 +142,13 @@ mod tests {
             ),
             ("prompt is too long: 208,310 tokens > 200,000 maximum", Some((200_000, 208_310))),
             ("the request exceeds the available context size", None),
+            ("Cannot truncate prompt with n_keep (15028) >= n_ctx (7424)", Some((7424, 15028))),
+            (
+                "Trying to keep the first 111490 tokens when context the overflows. However, the model is loaded with \
+                 context length of only 32768 tokens, which is not enough.",
+                Some((32768, 111490)),
+            ),
+            ("max_tokens must be at least 1, got -186.", None),
         ] {
             assert_eq!(learnt(words), Some(Lesson::TooLong(numbers)), "{words}");
         }

@@ -81,11 +81,14 @@ async fn what_a_server_refuses_is_tried_in_the_other_shape_once_and_for_all() {
 
 #[tokio::test]
 async fn a_history_that_is_too_long_is_cut_to_what_fits_and_the_answer_says_so() {
-    let all: [&'static [Picky]; 4] = [
+    let all: [&'static [Picky]; 7] = [
         &[Picky::Long(800)],
         &[Picky::LongByContextSize(800)],
         &[Picky::LongWithoutNumbers(800)],
         &[Picky::LongInStream(800)],
+        &[Picky::LongInErrorField(800)],
+        &[Picky::LongByKeep(800)],
+        &[Picky::LongByRest(800)],
     ];
     for pickies in all {
         for spec in BOTH {
