@@ -4,6 +4,7 @@
 //! - the model is loaded by a request of its own that no reply owns, since Ollama gives up a load when the client that
 //!   asked for it goes away. One load at a time per set of options; all replies wait for the same one;
 //! - the load and the answer carry the same options, since other options would reload the model;
+//! - a prompt that is too long is refused, so that it can be cut and said (`shape`), unless the bot's options say `truncate`;
 //! - an answer without `done: true` broke off: a repeat guard inside Ollama ends streams so.
 //!
 //! Options of a bot go to `options`; [`LIFTED`] stand beside it.
@@ -195,6 +196,10 @@ impl<'a> Chat<'a> {
             options.iter().map(|(name, value)| (name.as_str(), value)).partition(|(name, _)| LIFTED.contains(name));
         let mut beside: BTreeMap<_, _> = beside.into_iter().map(|(name, value)| (name, value.clone())).collect();
         beside.entry("keep_alive").or_insert_with(|| KEEP_ALIVE.into());
+        if stream {
+            // Else it leaves out of a prompt that is too long what it likes, the question's beginning too, and says nothing.
+            beside.entry("truncate").or_insert(Value::Bool(false));
+        }
         Chat { model, messages, stream, options: options.into_iter().collect(), beside }
     }
 }

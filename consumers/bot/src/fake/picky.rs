@@ -31,6 +31,8 @@ pub enum Picky {
     LongByKeep(usize),
     /// The same as what it leaves for an answer (vLLM: 400).
     LongByRest(usize),
+    /// The same, unless it may cut the prompt by itself, which it does without a word (Ollama: 400).
+    LongUnlessCut(usize),
     /// A request that only loads a model (proxies that speak Ollama's dialect: 400).
     Preload,
 }
@@ -53,6 +55,7 @@ impl Picky {
             | Picky::LongInErrorField(max)
             | Picky::LongByKeep(max)
             | Picky::LongByRest(max) => bytes > max,
+            Picky::LongUnlessCut(max) => bytes > max && request.json["truncate"] == false,
             Picky::Preload => request.is_load(),
         };
         refused.then(|| self.refusal(bytes / 4))
@@ -93,6 +96,9 @@ impl Picky {
             Picky::LongByRest(max) => {
                 let rest = i64::try_from(max / 4).unwrap_or(0) - i64::try_from(tokens).unwrap_or(0);
                 error(400, format!("max_tokens must be at least 1, got {rest}."))
+            }
+            Picky::LongUnlessCut(_) => {
+                vec![Step::Status(400, json!({ "error": "the input length exceeds the context length" }))]
             }
             Picky::Preload => error(400, "messages: at least one message is required".into()),
         }
