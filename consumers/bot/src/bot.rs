@@ -24,7 +24,7 @@ use serde_json::Value;
 use crate::{
     breaker::Breaker,
     filter::Filter,
-    model::{Clocks, Model, ModelError, codes},
+    model::{Clocks, Finish, Model, ModelError, codes},
     pins::Pins,
     prompt::Prompt,
     shape::ANSWER_OPTIONS,
@@ -131,7 +131,8 @@ impl Bot {
                 true => "the model only thought, and said nothing; give it more tokens, or a `think` that suits it",
                 false => "the model said nothing, or nothing that the filters leave",
             };
-            return failed(codes::EMPTY, words, true);
+            // A limit that was reached in thought would be reached in thought again.
+            return failed(codes::EMPTY, words, !(thought && finish == Finish::Length));
         }
         let prompt = sent.unwrap_or(prompt);
         Outcome::Reply(Reply {

@@ -94,3 +94,10 @@ async fn thoughts_that_go_round_in_a_circle_are_no_answer() {
         assert!(reason.starts_with(codes::EMPTY) && reason.contains("circle"), "{reason}");
     }
 }
+
+#[tokio::test]
+async fn a_limit_that_is_reached_in_thought_would_be_reached_again() {
+    let thought = |finish: &str| vec![Step::Head, Step::Thought("hm".into()), Step::Finish(finish.into())];
+    check_failure(thought("length"), patient(), codes::EMPTY, false).await;
+    check_failure(thought("stop"), patient(), codes::EMPTY, true).await;
+}
