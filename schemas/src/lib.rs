@@ -20,6 +20,7 @@ pub mod pack;
 mod quick;
 pub mod subjects;
 pub mod time;
+pub mod visible;
 pub mod wire;
 
 pub use entry::{Entry, Header, Stored};

@@ -8,7 +8,7 @@ use antiphon_schemas::{
 use super::{
     DONE,
     client::{Client, Server},
-    complain,
+    complain, foreign,
     tail::print,
 };
 
@@ -23,6 +23,8 @@ only. Creating and revoking a key takes effect on every node at once; the log re
 
 Run this on the server's machine.";
 
+/// Characters shown of a worker's name; the longest that a server takes.
+const WORKER_CHARS_MAX: usize = 128;
 /// What `list` says on stderr if there are none.
 const NO_KEYS: &str = "there are no keys; create one with `antiphon key create --worker NAME --bots BOT,…`";
 
@@ -73,7 +75,7 @@ impl Key {
                 eprintln!(
                     "The key is shown only this once. Give it to the worker `{}`, which sends it with each call as \
                      `authorization: Bearer …`.\nIt may answer for {}. `antiphon key revoke {}` revokes it.",
-                    made.worker,
+                    foreign::one_line(&made.worker, WORKER_CHARS_MAX),
                     listed(&made.bots),
                     made.id
                 );
@@ -83,7 +85,11 @@ impl Key {
                 if keys.keys.is_empty() && !json {
                     complain(NO_KEYS);
                 }
-                print(&if json { format!("{}\n", serde_json::to_string(&keys)?) } else { table(&keys.keys) })?;
+                print(&if json {
+                    format!("{}\n", foreign::json(&serde_json::to_string(&keys)?))
+                } else {
+                    foreign::piece(&table(&keys.keys)).into_owned()
+                })?;
             }
             Wish::Revoke { id, server } => {
                 Client::new(&server)?.revoke_key(&id).await?;

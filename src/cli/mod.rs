@@ -11,6 +11,7 @@ mod answer;
 mod client;
 mod doctor;
 mod feed;
+mod foreign;
 mod import;
 mod key;
 mod post;
@@ -168,7 +169,7 @@ fn told(error: &anyhow::Error) -> String {
 }
 
 fn complain(why: &str) {
-    eprintln!("antiphon: {why}");
+    eprintln!("antiphon: {}", foreign::lines(why));
 }
 
 /// Whether the reader of our stdout went away, as `head` does when it has enough.

@@ -18,7 +18,7 @@ use super::{
     client::{After, Backoff, Client, Failure, Server},
     complain,
     feed::{Feed, News},
-    screen::clean,
+    foreign,
     tail::print,
     told,
 };
@@ -156,12 +156,12 @@ async fn wait(client: &Client, room: &RoomName, posted: &Posted) -> anyhow::Resu
             News::Event(event) => {
                 let step = answer.event(&event.name, &event.data);
                 if let Some(note) = &step.note {
-                    complain(&clean(note));
+                    complain(note);
                 }
-                print(&if on_terminal { clean(&step.text).into_owned() } else { step.text })?;
+                print(&if on_terminal { foreign::lines(&step.text) } else { foreign::piece(&step.text) })?;
                 match step.end {
                     Some(Ok(())) => return Ok(()),
-                    Some(Err(why)) => bail!(clean(&why).into_owned()),
+                    Some(Err(why)) => bail!(why),
                     None => {}
                 }
             }

@@ -2,7 +2,7 @@
 //!
 //! Pure: an event in, text out. On a terminal, answers grow word by word and changes of a question are shown; otherwise
 //! there is one message per line (further lines of its text are indented), and nothing else.
-//! Promise: no control character of a message reaches the terminal, so no message can move the cursor or fake a line.
+//! Promise: whatever is in a message, it cannot move the cursor, fake a line or hide (`foreign`).
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -14,9 +14,10 @@ use antiphon_schemas::{
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::foreign::lines;
+
 /// Replies whose text so far is kept; more than anyone can follow in one room.
 const GROWING_MAX: usize = 256;
-const INDENT: &str = "\n    ";
 
 /// What is already on the screen.
 #[derive(Debug, Default)]
@@ -53,10 +54,10 @@ impl Screen {
     pub(super) fn event(&mut self, name: &str, data: &str) -> String {
         let mut out = String::new();
         if self.apply(name, data, &mut out).is_none() {
-            self.complaint = Some(format!("the event `{}` could not be read", clean(name)));
+            self.complaint = Some(format!("the event `{}` could not be read", lines(name)));
             if let ("message.posted" | "reply.posted", Some((author, text))) = (name, loosely(data)) {
                 out.push_str(self.close_line());
-                out.push_str(&format!("{}: {}\n", clean(&author), clean(&text)));
+                out.push_str(&format!("{}: {}\n", lines(&author), lines(&text)));
             }
         }
         out
@@ -138,15 +139,15 @@ impl Screen {
             && message.text.starts_with(&growing.text[..growing.shown])
             && (self.open == Some(message.id) || growing.shown == message.text.len())
         {
-            out.push_str(&clean(&message.text[growing.shown..]));
+            out.push_str(&lines(&message.text[growing.shown..]));
             if self.open == Some(message.id) {
                 out.push_str(self.close_line());
             }
             return;
         }
         out.push_str(self.close_line());
-        let text: Cow<'_, str> = if message.redacted { "(deleted)".into() } else { clean(&message.text) };
-        out.push_str(&format!("{} {}: {text}\n", short(&message.at), clean(&message.author.name)));
+        let text: Cow<'_, str> = if message.redacted { "(deleted)".into() } else { lines(&message.text) };
+        out.push_str(&format!("{} {}: {text}\n", short(&message.at), lines(&message.author.name)));
     }
 
     fn snapshot(&mut self, reply: &feed::ReplySnapshot, out: &mut String) {
@@ -184,15 +185,15 @@ impl Screen {
             }
             let at = if growing.at.is_empty() { String::new() } else { format!("{} ", short(&growing.at)) };
             let goes_on = if growing.shown > 0 { "… " } else { "" };
-            out.push_str(&format!("{at}{}: {goes_on}", clean(&growing.bot)));
+            out.push_str(&format!("{at}{}: {goes_on}", lines(&growing.bot)));
         }
-        out.push_str(&clean(&growing.text[growing.shown..]));
+        out.push_str(&lines(&growing.text[growing.shown..]));
         growing.shown = growing.text.len();
     }
 
     fn note(&mut self, words: &str, out: &mut String) {
         out.push_str(self.close_line());
-        out.push_str(&format!("    [{}]\n", clean(words)));
+        out.push_str(&format!("    [{}]\n", lines(words)));
     }
 }
 
@@ -209,26 +210,8 @@ fn loosely(data: &str) -> Option<(String, String)> {
 
 /// Without the milliseconds.
 fn short(at: &str) -> String {
-    at.split_once('.').map_or(at.into(), |(seconds, _)| format!("{seconds}Z"))
-}
-
-/// Control characters as pictures, line ends as an indented line.
-pub(super) fn clean(text: &str) -> Cow<'_, str> {
-    if !text.contains(|c: char| c.is_control() && c != '\t') {
-        return text.into();
-    }
-    let mut out = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        match c {
-            '\n' => out.push_str(INDENT),
-            '\r' => {}
-            '\t' => out.push(c),
-            '\0'..='\u{1f}' => out.push(char::from_u32(0x2400 + c as u32).unwrap_or(char::REPLACEMENT_CHARACTER)),
-            '\u{7f}'..='\u{9f}' => out.push(char::REPLACEMENT_CHARACTER),
-            c => out.push(c),
-        }
-    }
-    out.into()
+    let seconds = at.split_once('.').map_or(at.into(), |(seconds, _)| format!("{seconds}Z"));
+    lines(&seconds).into_owned()
 }
 
 #[cfg(test)]
@@ -327,8 +310,10 @@ mod tests {
     }
 
     #[test]
-    fn a_message_cannot_move_the_cursor_nor_fake_a_line() {
-        let nasty = ("message.posted", message(A, 1, "A\u{1b}[2J", "x\r\ny\u{7}\u{9b}z\tt"));
-        check(false, &[nasty], "2026-11-22T08:27:00Z A␛[2J: x\n    y␇\u{fffd}z\tt\n");
+    fn names_texts_and_reasons_are_made_visible() {
+        let nasty = ("message.posted", message(A, 1, "A\u{1b}[2J", "x\r\ny\u{7}\u{9b}z\tt\u{202e}"));
+        check(false, &[nasty], "2026-11-22T08:27:00Z A␛[2J: x\n    y␇\u{fffd}z\tt<U+202E>\n");
+        let dead = ("message.dead", json!({"message_id": A, "reason": "a\u{2066}b"}));
+        check(true, &[started(), delta(0, "\u{202e}one "), dead], "bot: <U+202E>one \n    [given up: a<U+2066>b]\n");
     }
 }

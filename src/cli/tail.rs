@@ -12,6 +12,7 @@ use super::{
     client::{After, Client, Server},
     complain,
     feed::{Feed, News},
+    foreign,
     screen::Screen,
 };
 use crate::client::shown;
@@ -83,7 +84,7 @@ fn json_line(event: &SseEvent) -> String {
         return String::new();
     }
     let data: Value = serde_json::from_str(&event.data).unwrap_or_else(|_| Value::String(event.data.clone()));
-    format!("{}\n", json!({"event": event.name, "id": event.id, "data": data}))
+    format!("{}\n", foreign::json(&json!({"event": event.name, "id": event.id, "data": data}).to_string()))
 }
 
 /// Writes and flushes; a closed pipe is an error that `cli` knows.

@@ -3,6 +3,7 @@
 use antiphon_schemas::{
     BotName,
     event::{Author, AuthorKind},
+    visible::is_visible,
     wire::{Changed, Message, Messages, PostMessage, Timeline},
 };
 use axum::{
@@ -168,8 +169,8 @@ fn bots(names: Vec<String>) -> Result<Vec<BotName>, Problem> {
 }
 
 fn check_text(text: &str, bytes_max: usize) -> Result<(), Problem> {
-    if text.trim().is_empty() {
-        return Err(Problem::bad("empty-text", "`text` must not be empty"));
+    if !is_visible(text) {
+        return Err(Problem::bad("empty-text", "`text` must not be empty, nor only of characters that do not show"));
     }
     if text.len() > bytes_max {
         let detail = format!("`text` has {} bytes, but at most {bytes_max} are allowed; post it in parts", text.len());
@@ -182,9 +183,10 @@ fn check_text(text: &str, bytes_max: usize) -> Result<(), Problem> {
 }
 
 fn check_name(name: &str) -> Result<(), Problem> {
-    if name.trim().is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
-        let detail =
-            format!("`author.name` must have 1 to {NAME_BYTES_MAX} bytes, not only blanks, and no control characters");
+    if !is_visible(name) || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        let detail = format!(
+            "`author.name` must have 1 to {NAME_BYTES_MAX} bytes, some of which show, and no control characters"
+        );
         return Err(Problem::bad("bad-name", detail));
     }
     Ok(())

@@ -35,7 +35,7 @@ use axum::{
 
 pub(super) use self::check::worker;
 use self::check::{
-    MODEL_BYTES_MAX, STAGE_BYTES_MAX, bots, check_characters, check_made, check_text, failure, is_model, is_stage,
+    MODEL_BYTES_MAX, STAGE_BYTES_MAX, bots, check_characters, check_made, check_piece, check_text, failure, is_model, is_stage,
     unknown_bot,
 };
 use super::{
@@ -141,7 +141,7 @@ pub(super) async fn deltas(
 ) -> Result<Json<DeltaTaken>, Problem> {
     let caller = auth::caller(&app, peer, &headers)?;
     let body: WorkDelta = input::json(&headers, body, TEXT_BODY_BYTES_MAX * 2).await?;
-    check_text(&body.text)?;
+    check_piece(&body.text)?;
     body.before.as_deref().map_or(Ok(()), check_characters)?;
     let held = held(&app, &caller, id, body.fence).await?.held;
     let word = LiveUpdate::Delta { index: body.index, text: body.text.into(), before: body.before.map(Into::into) };

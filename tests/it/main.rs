@@ -27,6 +27,7 @@ mod replay_story;
 mod replay_tail;
 mod replay_verify;
 mod start;
+mod terminal;
 mod tidy;
 mod version;
 mod workers;

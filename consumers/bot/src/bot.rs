@@ -19,6 +19,7 @@ use std::{
 };
 
 use antiphon_kit::{BoxFuture, Consumer, Delivery, Outbox, Outcome, Reply};
+use antiphon_schemas::visible::is_visible;
 use serde_json::Value;
 
 use crate::{
@@ -126,7 +127,7 @@ impl Bot {
         if thinks_first && !thought {
             self.thinks_first.store(false, Relaxed);
         }
-        if text.is_empty() {
+        if !is_visible(&text) {
             let words = match thought {
                 true => "the model only thought, and said nothing; give it more tokens, or a `think` that suits it",
                 false => "the model said nothing, or nothing that the filters leave",

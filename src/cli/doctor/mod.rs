@@ -14,7 +14,7 @@ mod store;
 use std::path::Path;
 
 pub(super) use self::outbox::copied;
-use super::{DONE, FAILED, tail::print};
+use super::{DONE, FAILED, foreign, tail::print};
 use crate::config::{Config, Env, Flags};
 
 const EXAMPLES: &str = "\
@@ -68,9 +68,12 @@ impl Check {
             State::Warn => "warn",
             State::Fail => "FAIL",
         };
-        let says = self.says.replace('\n', "\n                      ");
-        let mend =
-            if self.mend.is_empty() { String::new() } else { format!("                      -> {}\n", self.mend) };
+        let says = foreign::piece(&self.says).replace('\n', "\n                      ");
+        let mend = if self.mend.is_empty() {
+            String::new()
+        } else {
+            format!("                      -> {}\n", foreign::piece(&self.mend))
+        };
         format!("{state:<6}{:<16}{says}\n{mend}", self.what)
     }
 }

@@ -4,6 +4,7 @@ use std::{fs, io, path::Path};
 
 use super::Check;
 use crate::{
+    cli::foreign::one_line,
     clock::Clock,
     config::{Config, LogKind},
     outbox::Outbox,
@@ -13,6 +14,10 @@ use crate::{
 const WHAT: &str = "outbox";
 /// How many refused posts are shown in full; the rest are counted.
 const SHOWN_MAX: usize = 20;
+/// Characters shown of each text, name and reason: enough to know it again.
+const TEXT_CHARS_MAX: usize = 80;
+const NAME_CHARS_MAX: usize = 40;
+const REASON_CHARS_MAX: usize = 300;
 
 /// No check unless the log is in Redis and there is an outbox.
 pub(super) async fn check(config: &Config) -> Option<Check> {
@@ -45,8 +50,9 @@ async fn look(copy: &Path) -> Result<Check, String> {
     says.push_str(&format!("; {} were accepted, but the log rejected them:", refused.len()));
     for refused in refused.iter().take(SHOWN_MAX) {
         let post = &refused.post;
-        let text: String = post.text.chars().take(80).map(|c| if c.is_control() { ' ' } else { c }).collect();
-        says.push_str(&format!("\n{} in {} by {}: {text:?}: {}", post.id, post.room, post.author.name, refused.reason));
+        let (text, name) = (one_line(&post.text, TEXT_CHARS_MAX), one_line(&post.author.name, NAME_CHARS_MAX));
+        let reason = one_line(&refused.reason, REASON_CHARS_MAX);
+        says.push_str(&format!("\n{} in {} by {name}: \"{text}\": {reason}", post.id, post.room));
     }
     let mend = "tell their authors; once the reason is fixed, a post can be sent again with another id";
     Ok(Check::warn(WHAT, says, mend))

@@ -34,7 +34,6 @@ use super::{
     DONE, FAILED,
     client::{Backoff, Client, Failure, Server},
     complain,
-    screen::clean,
 };
 
 /// Files often list one room after the other, so this much is read ahead to find other rooms to work on. A room of
@@ -255,7 +254,7 @@ impl Job {
 fn refuse(counts: &mut Counts, progress: &Progress, line: u64, why: &str) {
     counts.refused += 1;
     if counts.refused <= SHOWN_MAX {
-        progress.aside(|| complain(&clean(&format!("line {line}: {why}"))));
+        progress.aside(|| complain(&format!("line {line}: {why}")));
     } else if counts.refused == SHOWN_MAX + 1 {
         progress.aside(|| complain("more rows were refused; they are only counted"));
     }

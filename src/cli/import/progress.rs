@@ -8,6 +8,10 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::source;
+use crate::cli::foreign;
+
+/// What fits beside the bar.
+const TROUBLE_CHARS_MAX: usize = 200;
 
 /// The bar; hidden when stderr is not a terminal.
 pub(super) struct Progress(ProgressBar);
@@ -37,7 +41,7 @@ impl Progress {
     pub(super) fn at(&self, rows: u64, trouble: Option<String>) {
         self.0.set_position(rows);
         if trouble.is_some() || !self.0.message().is_empty() {
-            self.0.set_message(trouble.unwrap_or_default());
+            self.0.set_message(foreign::one_line(&trouble.unwrap_or_default(), TROUBLE_CHARS_MAX));
         }
     }
 

@@ -5,9 +5,9 @@ use std::io::Write;
 use antiphon_schemas::{Entry, Event, MessageId, Seq, Stored, entry::Header, time};
 use serde_json::{Value, json};
 
-use super::{Desk, Output, Paint, Part, Progress, each_stored, json_line, out, plain, position};
+use super::{Desk, Output, Paint, Part, Progress, each_stored, json_line, out, position};
 use crate::{
-    cli::DONE,
+    cli::{DONE, foreign::one_line},
     replay::{
         hidden::Hidden,
         source::{self, Source},
@@ -17,6 +17,8 @@ use crate::{
 
 /// Characters shown of a text.
 const TEXT_CHARS_MAX: usize = 100;
+/// Characters shown of a kind; ours have fewer, another version's may have any.
+pub(super) const KIND_CHARS_MAX: usize = 40;
 /// Replaces a redacted text.
 pub(super) const TAKEN_BACK: &str = "(taken back)";
 
@@ -176,7 +178,7 @@ fn line(entry: &Entry, hidden: bool, paint: Paint) -> String {
         "{:>9}  {}  {:<18} {:<12} {}",
         position(header.seq),
         paint.faint(&time::rfc3339(header.at_ms)),
-        paint.bold(&header.kind),
+        paint.bold(&one_line(&header.kind, KIND_CHARS_MAX)),
         room,
         what(&entry.event, hidden)
     )
@@ -184,7 +186,7 @@ fn line(entry: &Entry, hidden: bool, paint: Paint) -> String {
 
 /// A text in one line, unless it is hidden.
 pub(super) fn text_line(text: &str, hidden: bool) -> String {
-    if hidden { TAKEN_BACK.into() } else { plain(text, TEXT_CHARS_MAX) }
+    if hidden { TAKEN_BACK.into() } else { one_line(text, TEXT_CHARS_MAX) }
 }
 
 /// A summary of an event.
@@ -192,26 +194,26 @@ pub(super) fn what(event: &Event, hidden: bool) -> String {
     match event {
         Event::MessagePosted(e) => {
             let asks = e.ask.as_ref().map_or(String::new(), |ask| format!(" → {}", ask.bot));
-            format!("{} {}{asks}: {}", e.id, plain(&e.author.name, 40), text_line(&e.text, hidden))
+            format!("{} {}{asks}: {}", e.id, one_line(&e.author.name, 40), text_line(&e.text, hidden))
         }
         Event::ReplyPosted(e) => {
-            format!("{} {}: {}", e.message_id, plain(&e.author.name, 40), text_line(&e.text, hidden))
+            format!("{} {}: {}", e.message_id, one_line(&e.author.name, 40), text_line(&e.text, hidden))
         }
         Event::MessageClaimed(e) => {
-            format!("{} by {} for {}, try {}", e.message_id, plain(&e.worker, 80), e.bot, e.attempt)
+            format!("{} by {} for {}, try {}", e.message_id, one_line(&e.worker, 80), e.bot, e.attempt)
         }
-        Event::MessageReleased(e) => format!("{} {}", e.message_id, plain(&e.reason, TEXT_CHARS_MAX)),
-        Event::MessageFailed(e) => format!("{} {}", e.message_id, plain(&e.reason, TEXT_CHARS_MAX)),
-        Event::MessageDead(e) => format!("{} {}", e.message_id, plain(&e.reason, TEXT_CHARS_MAX)),
+        Event::MessageReleased(e) => format!("{} {}", e.message_id, one_line(&e.reason, TEXT_CHARS_MAX)),
+        Event::MessageFailed(e) => format!("{} {}", e.message_id, one_line(&e.reason, TEXT_CHARS_MAX)),
+        Event::MessageDead(e) => format!("{} {}", e.message_id, one_line(&e.reason, TEXT_CHARS_MAX)),
         Event::MessageCancelled(e) => e.message_id.to_string(),
         Event::MessageRedacted(e) => e.message_id.to_string(),
         Event::MessageErased(e) => e.message_id.to_string(),
         Event::MessageCompleted(e) => format!("{} by {} after {} ms", e.message_id, e.reply_id, e.ms),
         Event::LogRepaired(e) => {
-            format!("by {}: {} of {} restored, lost after {}", e.node, e.again, e.offered, e.after)
+            format!("by {}: {} of {} restored, lost after {}", one_line(&e.node, 80), e.again, e.offered, e.after)
         }
         Event::LogCheckpoint(e) => format!("of {} entries", e.size),
-        Event::KeyCreated(e) => format!("{} for {}", e.key_id, plain(&e.worker, 80)),
+        Event::KeyCreated(e) => format!("{} for {}", e.key_id, one_line(&e.worker, 80)),
         Event::KeyRevoked(e) => e.key_id.to_string(),
         Event::Erased(e) => e.subjects.first().map_or("erased".into(), |id| format!("{id} erased")),
         Event::Unknown(e) => format!("a kind that this version does not know, {} bytes", e.data.len()),

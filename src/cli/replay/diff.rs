@@ -5,11 +5,12 @@ use std::io::Write;
 use antiphon_schemas::RoomName;
 use serde_json::json;
 
-use super::{Desk, LogArgument, Paint, Progress, Whole, json_line, out, plain};
+use super::{Desk, LogArgument, Paint, Progress, Whole, json_line, out};
 use crate::{
     cli::{
         DONE, FAILED,
         client::{Client, Server},
+        foreign::one_line,
     },
     projection::Limits,
     replay::{
@@ -172,9 +173,14 @@ fn compare_room(
 fn print(out: &mut impl Write, compared: &Compared) -> anyhow::Result<()> {
     let paint = Paint::stdout();
     if let Some(d) = &compared.difference {
-        writeln!(out, "{} at position {}", paint.bold(&format!("{} differs: {}", d.of, d.about)), d.at)?;
-        writeln!(out, "  by the log  {}", plain(&d.log.to_string(), SIDE_CHARS_MAX))?;
-        writeln!(out, "  the server  {}", plain(&d.server.to_string(), SIDE_CHARS_MAX))?;
+        writeln!(
+            out,
+            "{} at position {}",
+            paint.bold(&format!("{} differs: {}", d.of, one_line(&d.about.to_string(), SIDE_CHARS_MAX))),
+            d.at
+        )?;
+        writeln!(out, "  by the log  {}", one_line(&d.log.to_string(), SIDE_CHARS_MAX))?;
+        writeln!(out, "  the server  {}", one_line(&d.server.to_string(), SIDE_CHARS_MAX))?;
         return Ok(());
     }
     writeln!(out, "{} at position {}", paint.bold("no difference"), compared.position)?;

@@ -8,11 +8,12 @@ use antiphon_schemas::{
 };
 use serde_json::json;
 
-use super::{
-    Desk, LogArgument, Output, Paint, Progress, cat, duration, each_stored, json_line, many, out, plain, play,
-};
+use super::{Desk, LogArgument, Output, Paint, Progress, cat, duration, each_stored, json_line, many, out, play};
 use crate::{
-    cli::{DONE, screen},
+    cli::{
+        DONE,
+        foreign::{self, one_line},
+    },
     replay::{
         hidden::Hidden,
         pace::Speed,
@@ -156,7 +157,7 @@ impl Screen {
         }
         for one in &open {
             let asked = messages.iter().find(|message| message.id == one.message_id);
-            let who = asked.map_or(String::new(), |message| format!(" of {}", plain(&message.author.name, 40)));
+            let who = asked.map_or(String::new(), |message| format!(" of {}", one_line(&message.author.name, 40)));
             writeln!(self.out, "  {}{who} → {}: {}", one.message_id, one.bot, stands(one, at_ms))?;
         }
         self.out.flush()?;
@@ -164,7 +165,7 @@ impl Screen {
     }
 
     fn message(&self, message: &Message) -> String {
-        let text = if message.redacted { cat::TAKEN_BACK.into() } else { screen::clean(&message.text) };
+        let text = if message.redacted { cat::TAKEN_BACK.into() } else { foreign::lines(&message.text) };
         let asks = message.bot.as_ref().map_or(String::new(), |bot| format!(" → {bot}"));
         let ended = match message.status {
             Status::None | Status::Answered | Status::Waiting | Status::Claimed => String::new(),
@@ -173,9 +174,9 @@ impl Screen {
             Status::Cancelled => "cancelled".into(),
         };
         let reason = message.reason.as_deref().filter(|_| !ended.is_empty());
-        let reason = reason.map_or(String::new(), |reason| format!(": {}", plain(reason, 100)));
+        let reason = reason.map_or(String::new(), |reason| format!(": {}", one_line(reason, 100)));
         let ended = if ended.is_empty() { ended } else { self.paint.faint(&format!("  [{ended}{reason}]")) };
-        let (at, name) = (self.paint.faint(&message.at), self.paint.bold(&plain(&message.author.name, 40)));
+        let (at, name) = (self.paint.faint(&message.at), self.paint.bold(&one_line(&message.author.name, 40)));
         format!("{at}  {name}{asks}: {text}{ended}")
     }
 
@@ -196,7 +197,11 @@ impl Screen {
                     self.message(&message)
                 }
                 None => {
-                    let what = format!("    [{}: {}]", entry.header.kind, cat::what(&entry.event, hidden));
+                    let what = format!(
+                        "    [{}: {}]",
+                        one_line(&entry.header.kind, cat::KIND_CHARS_MAX),
+                        cat::what(&entry.event, hidden)
+                    );
                     format!("{}  {}", self.paint.faint(&time::rfc3339(entry.header.at_ms)), self.paint.faint(&what))
                 }
             };
@@ -221,7 +226,7 @@ fn stands(one: &Unanswered, at_ms: u64) -> String {
     let for_ms = |since_ms: u64| duration(at_ms.saturating_sub(since_ms));
     match &one.stands {
         Stands::Claimed { worker, since_ms, attempt, .. } => {
-            format!("claimed by {} for {}, try {attempt}", plain(worker, 80), for_ms(*since_ms))
+            format!("claimed by {} for {}, try {attempt}", one_line(worker, 80), for_ms(*since_ms))
         }
         Stands::Waiting { number, since_ms } => format!("waiting for {} as number {number}", for_ms(*since_ms)),
         Stands::Retrying { due_at_ms } => {

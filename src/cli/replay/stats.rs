@@ -4,9 +4,9 @@ use std::io::Write;
 
 use serde_json::json;
 
-use super::{Desk, Paint, Part, Progress, duration, each_stored, json_line, out, plain, table::Table};
+use super::{Desk, Paint, Part, Progress, duration, each_stored, json_line, out, table::Table};
 use crate::{
-    cli::DONE,
+    cli::{DONE, foreign::one_line},
     replay::{
         histogram::Histogram,
         stats::{self, Series},
@@ -83,7 +83,7 @@ impl Stats {
         if self.part.json {
             series.iter().try_for_each(|(key, series)| json_line(&mut out, &as_json(self.by, key, series)))?;
         } else {
-            let rows: Vec<_> = series.iter().map(|(key, series)| (plain(key, NAME_CHARS_MAX), series)).collect();
+            let rows: Vec<_> = series.iter().map(|(key, series)| (one_line(key, NAME_CHARS_MAX), series)).collect();
             write(&mut out, self.by, &rows)?;
         }
         out.flush()?;
@@ -150,7 +150,7 @@ fn write(out: &mut impl Write, by: By, rows: &[(String, &Series)]) -> anyhow::Re
         let mut failures = Table::new(&["failure", by.name(), "count"]);
         for (name, series) in rows {
             for (code, count) in &series.failures {
-                failures.row(vec![plain(code, NAME_CHARS_MAX), name.clone(), count.to_string()]);
+                failures.row(vec![one_line(code, NAME_CHARS_MAX), name.clone(), count.to_string()]);
             }
         }
         writeln!(out)?;

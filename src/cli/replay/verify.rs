@@ -13,7 +13,7 @@ use serde_json::json;
 use super::{Desk, Paint, Part, Progress, json_line, out, position};
 use crate::{
     audit::note::NOTE_BYTES_MAX,
-    cli::{DONE, FAILED, Usage},
+    cli::{DONE, FAILED, Usage, foreign},
     replay::{
         bundle::Portion,
         source::{Error, Source, checkpoint_file},
@@ -74,7 +74,8 @@ impl Verify {
             print(&mut out, &source.shown(), &report, seconds)?;
             for finding in &report.findings {
                 let place = source.place(finding.at);
-                writeln!(out, "  position {}: {} [{}] ({place})", position(finding.at), finding.why, finding.code)?;
+                let why = foreign::lines(&finding.why);
+                writeln!(out, "  position {}: {why} [{}] ({place})", position(finding.at), finding.code)?;
             }
             if report.more > 0 {
                 writeln!(out, "  and {} more", report.more)?;

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::{
     Desk, LogArgument, Paint, Progress, Whole,
     cat::{as_json, text_line},
-    duration, each_stored, json_line, many, out, plain,
+    duration, each_stored, json_line, many, out,
 };
 use crate::{
-    cli::{DONE, FAILED, complain},
+    cli::{DONE, FAILED, complain, foreign::one_line},
     replay::{
         lanes::{Behind, Lanes},
         legs::{Leg, Outcome, Way},
@@ -156,13 +156,13 @@ fn what(life: &Life, entry: &Entry) -> String {
     let whose = |id: &MessageId| if *id == life.message_id { "" } else { "the reply " };
     match &entry.event {
         Event::MessagePosted(e) => {
-            let name = plain(&e.author.name, 40);
+            let name = one_line(&e.author.name, 40);
             let asks =
                 e.ask.as_ref().map_or(String::new(), |ask| format!(", asks {} (priority {})", ask.bot, ask.priority));
             format!("posted by {name}{asks}: {}", text_line(&e.text, hidden))
         }
         Event::MessageClaimed(e) => {
-            let (worker, lease) = (plain(&e.worker, 80), duration(e.lease_ms));
+            let (worker, lease) = (one_line(&e.worker, 80), duration(e.lease_ms));
             format!("claimed by {worker} for {}, try {}, fence {}, lease {lease}", e.bot, e.attempt, entry.header.seq)
         }
         Event::MessageReleased(e) => match &*e.reason {
@@ -172,7 +172,7 @@ fn what(life: &Life, entry: &Entry) -> String {
             release::RESTARTED => "waits again: the server that held it has restarted".into(),
             release::GOODBYE => "waits again: the worker gave it back".into(),
             release::RESTORED => "waits again: the store had lost its end".into(),
-            other => format!("waits again: {}", plain(other, 80)),
+            other => format!("waits again: {}", one_line(other, 80)),
         },
         Event::MessageFailed(e) => {
             let again = match e.retry_at_ms {
@@ -181,20 +181,20 @@ fn what(life: &Life, entry: &Entry) -> String {
                 }
                 None => ", not tried again".into(),
             };
-            format!("try {} failed: {}{again}", e.attempt, plain(&e.reason, 200))
+            format!("try {} failed: {}{again}", e.attempt, one_line(&e.reason, 200))
         }
-        Event::MessageDead(e) => format!("given up: {}", plain(&e.reason, 200)),
+        Event::MessageDead(e) => format!("given up: {}", one_line(&e.reason, 200)),
         Event::MessageCancelled(_) => "cancelled".into(),
         Event::MessageRedacted(e) => format!("{}taken back", whose(&e.message_id)),
         Event::MessageErased(e) => format!("{}erased", whose(&e.message_id)),
-        Event::ReplyPosted(e) => format!("reply by {}: {}", plain(&e.author.name, 40), text_line(&e.text, hidden)),
+        Event::ReplyPosted(e) => format!("reply by {}: {}", one_line(&e.author.name, 40), text_line(&e.text, hidden)),
         Event::MessageCompleted(_) => "completed".into(),
         Event::Erased(_) => match &*entry.header.kind {
             "message.posted" => "posted; its text is erased".into(),
             "reply.posted" => "reply; its text is erased".into(),
-            kind => format!("{kind}, erased"),
+            kind => format!("{}, erased", one_line(kind, 80)),
         },
-        other => plain(other.kind(), 80),
+        other => one_line(other.kind(), 80),
     }
 }
 
@@ -229,12 +229,12 @@ fn made(made: &Made) -> Vec<String> {
     let usage = made.usage.map_or(String::new(), |usage| {
         format!(", {} tokens read and {} written", usage.prompt_tokens, usage.completion_tokens)
     });
-    let finish = plain(&made.finish, 40);
+    let finish = one_line(&made.finish, 40);
     let mut lines = vec![format!("{first}, {}, ended by {finish}{usage}", many(made.deltas.into(), "delta"))];
     let options = if made.options.is_empty() { "none".into() } else { json!(made.options).to_string() };
-    lines.push(format!("model {}, options {}", plain(&made.model, 100), plain(&options, 300)));
-    lines.push(format!("prompt sha256 {}", plain(&made.prompt_sha256, 64)));
-    lines.extend(made.notes.iter().map(|note| format!("note: {}", plain(note, 300))));
+    lines.push(format!("model {}, options {}", one_line(&made.model, 100), one_line(&options, 300)));
+    lines.push(format!("prompt sha256 {}", one_line(&made.prompt_sha256, 64)));
+    lines.extend(made.notes.iter().map(|note| format!("note: {}", one_line(note, 300))));
     let ids: Vec<_> = made.context.iter().rev().take(IDS_MAX).map(ToString::to_string).collect();
     if !ids.is_empty() {
         let more = if made.context.len() > ids.len() { ", …" } else { "" };

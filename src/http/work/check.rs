@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use antiphon_schemas::{
     BotName,
+    visible::is_visible,
     wire::work::{CompleteWork, FailWork},
 };
 
@@ -65,7 +66,12 @@ pub(super) fn unknown_bot(name: &str) -> Problem {
 }
 
 pub(super) fn is_model(name: &str) -> bool {
-    (1..=MODEL_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control)
+    (1..=MODEL_BYTES_MAX).contains(&name.len()) && is_line(name)
+}
+
+/// Whether a text shows something, and in one line.
+fn is_line(text: &str) -> bool {
+    is_visible(text) && !text.contains(char::is_control)
 }
 
 pub(super) fn is_stage(stage: &str) -> bool {
@@ -73,14 +79,19 @@ pub(super) fn is_stage(stage: &str) -> bool {
     (1..=STAGE_BYTES_MAX).contains(&stage.len()) && stage.bytes().all(fits)
 }
 
+/// The text of a piece; one that does not show may be a part of what does.
+pub(super) fn check_piece(text: &str) -> Result<(), Problem> {
+    if text.is_empty() { Err(empty()) } else { check_characters(text) }
+}
+
+/// The text of an answer.
 pub(super) fn check_text(text: &str) -> Result<(), Problem> {
-    if text.is_empty() {
-        return Err(Problem::bad(
-            "empty-text",
-            "`text` must not be empty; if there is no answer, call `fail` with the reason",
-        ));
-    }
-    check_characters(text)
+    if is_visible(text) { check_characters(text) } else { Err(empty()) }
+}
+
+fn empty() -> Problem {
+    let detail = "`text` must not be empty, nor only of characters that do not show; if there is no answer, call `fail` with the reason";
+    Problem::bad("empty-text", detail)
 }
 
 pub(super) fn check_characters(text: &str) -> Result<(), Problem> {
@@ -104,7 +115,7 @@ pub(super) fn check_made(body: &CompleteWork) -> Result<(), Problem> {
     let is_hash = |hash: &String| hash.len() == 64 && hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     let context = body.context.as_ref().map_or(0, Vec::len);
     let notes = body.notes.as_deref().unwrap_or_default();
-    let is_note = |note: &String| (1..=NOTE_BYTES_MAX).contains(&note.len()) && !note.contains(char::is_control);
+    let is_note = |note: &String| (1..=NOTE_BYTES_MAX).contains(&note.len()) && is_line(note);
     if body.model.as_deref().is_some_and(|model| !is_model(model))
         || options > OPTIONS_BYTES_MAX
         || body.prompt_sha256.as_ref().is_some_and(|hash| !is_hash(hash))
@@ -125,7 +136,7 @@ pub(super) fn check_made(body: &CompleteWork) -> Result<(), Problem> {
 /// The end that a failure asks for.
 pub(super) fn failure(body: FailWork) -> Result<End, Problem> {
     let FailWork { reason, retryable, away_ms, .. } = body;
-    if reason.trim().is_empty() || reason.len() > REASON_BYTES_MAX || reason.chars().any(char::is_control) {
+    if reason.len() > REASON_BYTES_MAX || !is_line(&reason) {
         let detail = format!(
             "`reason` has 1 to {REASON_BYTES_MAX} bytes and no control characters, e.g. `model-error: out of memory`"
         );

@@ -41,11 +41,13 @@ async fn a_post_that_makes_no_sense_is_refused_with_the_reason() {
         (json!({"txt": "hello"}), "wrong-type"),
         (json!({"text": ""}), "empty-text"),
         (json!({"text": " \t\r\n\u{3000}"}), "empty-text"),
+        (json!({"text": "\u{200b}\u{202e} \u{2800}"}), "empty-text"),
         (json!({"text": "x".repeat(16 * 1024 + 1)}), "text-too-long"),
         (json!({"text": "ä".repeat(8 * 1024) + "x"}), "text-too-long"),
         (json!({"text": "a\u{0}b"}), "bad-text"),
         (author(json!({"name": ""})), "bad-name"),
         (author(json!({"name": "  "})), "bad-name"),
+        (author(json!({"name": "\u{2066}\u{3164}\u{2069}"})), "bad-name"),
         (author(json!({"name": "a\nb"})), "bad-name"),
         (author(json!({"name": "a\u{0}"})), "bad-name"),
         (author(json!({"name": "a\u{1b}[2J"})), "bad-name"),
@@ -127,9 +129,9 @@ async fn a_body_over_the_limit_is_refused_before_it_has_arrived() {
     let chunked = format!("{head}transfer-encoding: chunked\r\n\r\n{:x}\r\n{chunk}\r\n", chunk.len());
     parse(&server.raw(chunked.as_bytes()).await).refused("chunked", 413, "body-too-large");
     // A text of nothing but escapes fits as long as the text does.
-    let escapes = format!(r#"{{"text":"{}","author":{{"name":"ann"}},"to":[]}}"#, "\\u0001".repeat(100));
+    let escapes = format!(r#"{{"text":"{}","author":{{"name":"ann"}},"to":[]}}"#, "\\u0001".repeat(99) + "\\u0041");
     assert_eq!(server.ask_raw("POST", ROOM, &escapes).await.status, 201);
-    let escapes = format!(r#"{{"text":"{}","author":{{"name":"ann"}},"to":[]}}"#, "\\u0001".repeat(101));
+    let escapes = format!(r#"{{"text":"{}","author":{{"name":"ann"}},"to":[]}}"#, "\\u0001".repeat(100) + "\\u0041");
     server.ask_raw("POST", ROOM, &escapes).await.refused("one escape more", 400, "text-too-long");
 }
 

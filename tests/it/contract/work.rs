@@ -394,6 +394,7 @@ async fn what_makes_no_sense_is_refused_with_a_sentence() {
         ("heartbeat", json!({"progress": 0.5}), 400, "bad-stage"),
         ("heartbeat", json!({"stage": "writing", "progress": 1.5}), 400, "bad-stage"),
         ("complete", json!({"text": "", "finish": "stop"}), 400, "empty-text"),
+        ("complete", json!({"text": "\u{200b}\n", "finish": "stop"}), 400, "empty-text"),
         ("complete", json!({"text": "a\0", "finish": "stop"}), 400, "bad-text"),
         ("complete", json!({"text": "a", "finish": "abort"}), 400, "bad-finish"),
         ("complete", json!({"text": "a"}), 400, "wrong-type"),
