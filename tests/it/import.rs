@@ -207,14 +207,71 @@ async fn rows_come_from_stdin_too_and_those_refused_are_counted_and_named() {
     ];
     let output = output(import(lines.join("\n"))).await;
     let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(said.starts_with("posted 2, already there 0, refused 4,"), "{said}");
+    assert!(said.starts_with("posted 3, already there 0, refused 3, without link 1,"), "{said}");
     assert_eq!(output.status.code(), Some(1));
     for line in 2..=5 {
         assert!(complained.contains(&format!("line {line}: ")), "{line} in {complained}");
     }
     let messages = server.all("odd").await;
-    assert_eq!(messages.iter().map(|m| &m["text"]).collect::<Vec<_>>(), ["fine", "an answer to the first"]);
-    assert_eq!(messages[1]["reply_to"], messages[0]["id"]);
+    assert_eq!(
+        messages.iter().map(|m| &m["text"]).collect::<Vec<_>>(),
+        ["fine", "an answer to nothing", "an answer to the first"]
+    );
+    assert_eq!((&messages[1]["reply_to"], &messages[2]["reply_to"]), (&Value::Null, &messages[0]["id"]));
+}
+
+/// A thread as real exports have it: its root is fine, empty, too long, or not there; the file came from another system.
+fn thread() -> String {
+    let row = |seq: u64, text: &str, reply_to: Value| {
+        json!({"room": "old", "seq": seq, "at": "2021-03-04T05:06:07Z", "author": "ann", "text": text, "reply_to": reply_to}).to_string()
+    };
+    let rows = [
+        row(1, "hello", Value::Null),
+        row(2, "\u{200b}", Value::Null),
+        row(3, "nice picture!", json!(2)),
+        row(4, &"x".repeat(20_000), Value::Null),
+        row(5, "tl;dr?", json!(4)),
+        row(6, "as I said", json!(99)),
+        row(7, "bye", json!(1)),
+    ];
+    format!("\u{feff}{}\r\n", rows.join("\r\n"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replies_come_in_whatever_became_of_their_roots_and_a_second_import_finds_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let file = dir.path().join("old.jsonl");
+    std::fs::write(&file, thread()).unwrap();
+    let first = output(begin(&file, &server.url(""), &[])).await;
+    let (said, complained) = (String::from_utf8_lossy(&first.stdout), String::from_utf8_lossy(&first.stderr));
+    assert!(said.starts_with("posted 5, already there 0, refused 2, without link 3,"), "{said}{complained}");
+    for (line, seq) in [(3, 2), (5, 4), (6, 99)] {
+        let told = format!("line {line}: room old: imported without its link, because row {seq}");
+        assert!(complained.contains(&told), "{told} in {complained}");
+    }
+    let messages = server.all("old").await;
+    assert_eq!(messages.len(), 5);
+    assert_eq!(messages[4]["reply_to"], messages[0]["id"]);
+    assert_eq!(ended(begin(&file, &server.url(""), &[])).await, Ended(0, 5, 2, 1));
+    assert_eq!(server.all("old").await, messages);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_whose_root_was_erased_is_imported_with_its_link() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let file = dir.path().join("old.jsonl");
+    std::fs::write(&file, thread()).unwrap();
+    assert_eq!(ended(begin(&file, &server.url(""), &["--limit", "1"])).await, Ended(1, 0, 0, 0));
+    let root = server.all("old").await[0]["id"].as_str().unwrap().to_owned();
+    let (status, _) = server.send_json(&format!("/api/messages/{root}/erase"), &json!({})).await;
+    assert!(status.is_success(), "{status}");
+    // The erased row is not brought back.
+    assert_eq!(ended(begin(&file, &server.url(""), &[])).await, Ended(4, 0, 3, 1));
+    let messages = server.all("old").await;
+    let bye = messages.iter().find(|message| message["text"] == "bye").unwrap();
+    assert_eq!(bye["reply_to"], root.as_str());
 }
 
 #[tokio::test(flavor = "multi_thread")]

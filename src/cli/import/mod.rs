@@ -3,6 +3,7 @@
 //! Promises:
 //! - a second run adds nothing, and an interrupted one resumes, because ids are derived from the rows (`row`);
 //! - one request at a time per room, so its order is kept, even through lost connections and a busy server;
+//! - a row does not hang on the one that it answers: without that it is imported without the link;
 //! - memory: [`READ_AHEAD_BYTES_MAX`] of waiting rows, and 16 bytes for each row of the file (for `reply_to`).
 //!
 //! Not here: what the server does with a post.
@@ -39,7 +40,7 @@ use super::{
 /// Files often list one room after the other, so this much is read ahead to find other rooms to work on. A room of
 /// 2,000 short messages takes 0.7 MiB, so 32 of them fit.
 const READ_AHEAD_BYTES_MAX: usize = 32 << 20;
-/// Refused rows that are shown; the rest are counted.
+/// Refused rows that are shown, and as many that lost their link; the rest are counted.
 const SHOWN_MAX: u64 = 10;
 /// How long the import keeps trying without any success: longer than a server takes to restart.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -49,7 +50,8 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 const EXAMPLES: &str = r#"A row is one JSON object a line, plain or gzip:
   {"room":"help","seq":7,"at":"2004-12-25T09:15:00Z","author":"will","kind":"human","text":"hi","reply_to":3}
 kind is human or bot (bot only when importing on the server's machine); reply_to is the seq of an earlier row of the
-room, or null.
+room, or null. A reply to a row that is missing, or that the server refuses (empty, too long), is imported without the
+link; its line is named.
 
 Examples:
   antiphon import old-chat.jsonl.gz              safe to repeat: rows that are already there are skipped
@@ -82,6 +84,8 @@ pub(super) struct Counts {
     pub(super) posted: u64,
     pub(super) already_there: u64,
     pub(super) refused: u64,
+    /// Of those posted or already there: replies that are not linked to what they answer.
+    pub(super) unlinked: u64,
 }
 
 impl Counts {
@@ -91,10 +95,10 @@ impl Counts {
 
     /// What stdout gets at the end; the rate is of rows that the server has taken.
     fn summary(self, seconds: f64) -> String {
-        let Counts { posted, already_there, refused } = self;
+        let Counts { posted, already_there, refused, unlinked } = self;
         let rate = (posted + already_there) as f64 / seconds.max(0.001);
         format!(
-            "posted {posted}, already there {already_there}, refused {refused}, seconds {seconds:.1}, rate {rate:.0}/s\n"
+            "posted {posted}, already there {already_there}, refused {refused}, without link {unlinked}, seconds {seconds:.1}, rate {rate:.0}/s\n"
         )
     }
 }
@@ -140,8 +144,15 @@ struct Job {
     backoff: Backoff,
 }
 
+/// What the server has of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Taken {
+    new: bool,
+    linked: bool,
+}
+
 /// How one row ended; a failure is one that a retry cannot fix.
-type Ended = (Item, Result<bool, Failure>);
+type Ended = (Item, Result<Taken, Failure>);
 /// The last failure since the last success: shown while waiting, and when giving up.
 type Trouble = Arc<Mutex<Option<String>>>;
 
@@ -187,8 +198,12 @@ impl Job {
                     trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
                     rooms.done(&item.room);
                     match result {
-                        Ok(true) => counts.posted += 1,
-                        Ok(false) => counts.already_there += 1,
+                        Ok(taken) => {
+                            *(if taken.new { &mut counts.posted } else { &mut counts.already_there }) += 1;
+                            if let Some(seq) = item.reply_to.filter(|_| !taken.linked) {
+                                unlinked(counts, progress, &item, seq);
+                            }
+                        }
                         Err(why) => refuse(counts, progress, item.line, &format!("room {}: {why}", item.room)),
                     }
                     progress.at(counts.all(), None);
@@ -211,13 +226,7 @@ impl Job {
     fn item(&self, line: source::Line, times: &mut Times) -> Result<Item, String> {
         let text = line.text.ok_or_else(|| format!("longer than {} bytes", source::LINE_BYTES_MAX))?;
         let row = row::parse(&text)?;
-        let reply_to = match row.reply_to {
-            None => None,
-            Some(seq) => match times.id(&row.room, seq) {
-                Some(id) => Some(id),
-                None => return Err(format!("reply_to {seq} is not an earlier row of room {}", row.room)),
-            },
-        };
+        let reply_to = row.reply_to.and_then(|seq| times.id(&row.room, seq));
         times.note(&row.room, row.seq, row.at_ms);
         let id = row::message_id(&row.room, row.seq, row.at_ms);
         let message = PostMessage {
@@ -232,15 +241,36 @@ impl Job {
             priority: None,
             reply_to,
         };
-        Ok(Item { line: line.number, room: row.room, message })
+        Ok(Item { line: line.number, room: row.room, reply_to: row.reply_to, message })
+    }
+
+    /// Offers a row to the server. One that is there already with another link, from an import of other rows than these, is
+    /// there.
+    async fn offer(&self, item: &Item) -> Result<Taken, Failure> {
+        match self.client.post(&item.room, &item.message).await {
+            Ok((_, new)) => Ok(Taken { new, linked: item.message.reply_to.is_some() }),
+            Err(failure) if failure.code() == Some("id-taken") && item.reply_to.is_some() => {
+                let Some(id) = item.message.id else { return Err(failure) };
+                let there = self.client.message(id).await?;
+                let same = there.room == item.room
+                    && there.author.name.as_ref() == item.message.author.name
+                    && there.text.as_ref() == item.message.text;
+                if same { Ok(Taken { new: false, linked: there.reply_to.is_some() }) } else { Err(failure) }
+            }
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Posts one row, retrying while that may help; the import's patience ends it.
-    async fn post(&self, item: Item, trouble: Trouble) -> Ended {
+    async fn post(&self, mut item: Item, trouble: Trouble) -> Ended {
         let mut backoff = self.backoff.clone();
         loop {
-            match self.client.post(&item.room, &item.message).await {
-                Ok((_, new)) => return (item, Ok(new)),
+            match self.offer(&item).await {
+                Ok(taken) => return (item, Ok(taken)),
+                // The row that it answers was refused, or is in another room by now.
+                Err(failure) if failure.code() == Some("reply-to-elsewhere") && item.message.reply_to.is_some() => {
+                    item.message.reply_to = None;
+                }
                 Err(failure) if failure.retryable() => {
                     *trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure.to_string());
                     tokio::time::sleep(backoff.wait()).await;
@@ -253,10 +283,28 @@ impl Job {
 
 fn refuse(counts: &mut Counts, progress: &Progress, line: u64, why: &str) {
     counts.refused += 1;
-    if counts.refused <= SHOWN_MAX {
-        progress.aside(|| complain(&format!("line {line}: {why}")));
-    } else if counts.refused == SHOWN_MAX + 1 {
-        progress.aside(|| complain("more rows were refused; they are only counted"));
+    say(progress, counts.refused, line, why, "more rows were refused; they are only counted");
+}
+
+fn unlinked(counts: &mut Counts, progress: &Progress, item: &Item, seq: u64) {
+    counts.unlinked += 1;
+    let why =
+        format!("room {}: imported without its link, because row {seq}, which it answers, is not there", item.room);
+    say(
+        progress,
+        counts.unlinked,
+        item.line,
+        &why,
+        "more rows were imported without their link; they are only counted",
+    );
+}
+
+/// Names a line, if it is one of the first of its kind.
+fn say(progress: &Progress, count: u64, line: u64, why: &str, more: &str) {
+    match count {
+        ..=SHOWN_MAX => progress.aside(|| complain(&format!("line {line}: {why}"))),
+        _ if count == SHOWN_MAX + 1 => progress.aside(|| complain(more)),
+        _ => {}
     }
 }
 

@@ -16,6 +16,8 @@ pub(super) struct Item {
     /// The line of the file.
     pub(super) line: u64,
     pub(super) room: RoomName,
+    /// The row that it answers, whether or not the message says so.
+    pub(super) reply_to: Option<u64>,
     pub(super) message: PostMessage,
 }
 
@@ -96,7 +98,7 @@ mod tests {
     fn item(room: &str, line: u64) -> Item {
         let author = PostAuthor { name: "n".into(), color: None, kind: None };
         let message = PostMessage { text: "text".into(), author, id: None, to: None, priority: None, reply_to: None };
-        Item { line, room: RoomName::new(room).unwrap(), message }
+        Item { line, room: RoomName::new(room).unwrap(), reply_to: None, message }
     }
 
     fn taken(rooms: &mut Rooms) -> Vec<u64> {

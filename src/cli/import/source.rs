@@ -1,6 +1,7 @@
 //! Reads the lines of a file or of stdin, plain or gzip, ahead of posting.
 //!
-//! Promises: a line is at most [`LINE_BYTES_MAX`] long; at most [`CHUNKS_AHEAD`] chunks are read ahead.
+//! Promises: a line is at most [`LINE_BYTES_MAX`] long; at most [`CHUNKS_AHEAD`] chunks are read ahead; a byte order mark before
+//! a line (files put one after the other have several) and the CR of a CRLF are no part of it.
 //! Not here: what a line says (`row`).
 
 use std::{
@@ -22,6 +23,9 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// Chunks that may wait.
 const CHUNKS_AHEAD: usize = 2;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+const UTF8_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
+/// Begin files of the encoding that some programs call Unicode.
+const UTF16_MARKS: [[u8; 2]; 2] = [[0xff, 0xfe], [0xfe, 0xff]];
 
 /// A line with its number, from 1; the text is absent if it was too long.
 #[derive(Debug, PartialEq)]
@@ -42,6 +46,10 @@ fn unpacked(input: impl Read + Send + 'static) -> io::Result<Box<dyn BufRead + S
     // A pipe may deliver its first bytes one by one: collect two, then put them back.
     let mut magic = Vec::new();
     while magic.len() < GZIP_MAGIC.len() && input.by_ref().take(1).read_to_end(&mut magic)? > 0 {}
+    if UTF16_MARKS.iter().any(|mark| magic == mark) {
+        let why = "it is UTF-16 text; convert it first: iconv -f UTF-16 -t UTF-8 OLD > NEW";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    }
     let gzip = magic == GZIP_MAGIC;
     let input = BufReader::new(io::Cursor::new(magic).chain(input));
     Ok(if gzip { Box::new(BufReader::new(MultiGzDecoder::new(input))) } else { Box::new(input) })
@@ -104,8 +112,12 @@ fn next_line(input: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     }
     if line.last() == Some(&b'\n') {
         line.pop();
+        line.pop_if(|last| *last == b'\r');
     } else if line.len() as u64 == limit {
         input.skip_until(b'\n')?;
+    }
+    if line.starts_with(UTF8_MARK) {
+        line.drain(..UTF8_MARK.len());
     }
     Ok(Some(line))
 }
@@ -136,17 +148,26 @@ mod tests {
     #[tokio::test]
     async fn plain_and_gzip_give_the_same_numbered_lines() {
         let dir = tempfile::tempdir().unwrap();
-        let text = "a\n\n  \nb\r\nc";
-        let two_members = [gzip("a\n\n  \n"), gzip("b\r\nc")].concat();
+        let text = "\u{feff}a\n\r\n  \nb\r\n\u{feff}c";
+        let two_members = [gzip("\u{feff}a\n\r\n  \n"), gzip("b\r\n\u{feff}c")].concat();
         for (name, bytes) in [("plain", text.into()), ("gz", gzip(text)), ("gz2", two_members)] {
             let path = dir.path().join(name);
             std::fs::write(&path, bytes).unwrap();
-            let expected = [(1, "a"), (4, "b\r"), (5, "c")].map(|(n, t)| (n, Some(t.to_owned())));
+            let expected = [(1, "a"), (4, "b"), (5, "c")].map(|(n, t)| (n, Some(t.to_owned())));
             assert_eq!(lines(open(&path).unwrap()).await, (expected.to_vec(), false), "{name}");
             assert_eq!(count(open(&path).unwrap()).unwrap(), 3);
         }
         std::fs::write(dir.path().join("empty"), "").unwrap();
         assert_eq!(lines(open(&dir.path().join("empty")).unwrap()).await, (vec![], false));
+    }
+
+    #[test]
+    fn text_in_utf_16_is_refused_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("old.jsonl");
+        std::fs::write(&path, [0xff, 0xfe, b'{', 0]).unwrap();
+        let why = open(&path).err().unwrap().to_string();
+        assert!(why.contains("iconv -f UTF-16"), "{why}");
     }
 
     #[tokio::test]

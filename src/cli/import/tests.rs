@@ -93,7 +93,7 @@ async fn rooms_go_side_by_side_and_each_keeps_its_order() {
     let lines: Vec<String> = ["a", "b", "c", "d", "e"].iter().flat_map(|r| (0..50).map(|n| line(r, n, None))).collect();
     let (counts, result) = import(&fake, &lines, |_| {}).await;
     result.unwrap();
-    assert_eq!(counts, Counts { posted: 250, already_there: 0, refused: 0 });
+    assert_eq!(counts, Counts { posted: 250, ..Counts::default() });
     assert_eq!(worst.load(Ordering::Relaxed), 1, "requests out at once in one room");
     for (room, texts) in texts(&fake) {
         assert_eq!(texts, (0..50).map(|n| format!("{room} {n}")).collect::<Vec<_>>());
@@ -111,7 +111,7 @@ async fn a_lost_connection_and_a_busy_server_are_tried_again_with_the_same_id_be
     let lines: Vec<String> = (0..10).map(|n| line("a", n, None)).collect();
     let (counts, result) = import(&fake, &lines, |_| {}).await;
     result.unwrap();
-    assert_eq!(counts, Counts { posted: 9, already_there: 1, refused: 0 });
+    assert_eq!(counts, Counts { posted: 9, already_there: 1, ..Counts::default() });
     assert_eq!(texts(&fake)["a"], (0..10).map(|n| format!("a {n}")).collect::<Vec<_>>());
     let ids: Vec<_> = fake.requests().iter().map(|r| r.json()["id"].to_string()).collect();
     assert_eq!(ids.len(), 30);
@@ -147,15 +147,52 @@ async fn refused_rows_are_counted_and_the_rest_goes_on() {
     lines.push(line("a", 9, Some(8)));
     let (counts, result) = import(&fake, &lines, |_| {}).await;
     result.unwrap();
-    assert_eq!(counts, Counts { posted: 2, already_there: 0, refused: 4 });
+    assert_eq!(counts, Counts { posted: 3, refused: 3, unlinked: 1, already_there: 0 });
+}
+
+/// The rows of room a: 1, its answer 2, and 3, which answers a row that the file lacks.
+fn thread() -> [String; 3] {
+    [line("a", 1, None), line("a", 2, Some(1)), line("a", 3, Some(99))]
+}
+
+#[tokio::test]
+async fn a_reply_whose_root_is_refused_or_missing_is_posted_without_the_link() {
+    let fake = Fake::start(|request, _| match request.json() {
+        row if row["text"] == "a 1" => Answer::problem(400, "text-too-long"),
+        row if row["reply_to"].is_string() => Answer::problem(400, "reply-to-elsewhere"),
+        _ => posted(201, request),
+    })
+    .await;
+    let (counts, result) = import(&fake, &thread(), |_| {}).await;
+    result.unwrap();
+    assert_eq!(counts, Counts { posted: 2, refused: 1, unlinked: 2, already_there: 0 });
+    assert_eq!(texts(&fake)["a"], ["a 1", "a 2", "a 3"]);
+}
+
+#[tokio::test]
+async fn a_row_that_is_there_with_another_link_is_there() {
+    let there = |id: &str, text: &str| {
+        json!({"id": id, "room": "a", "author": {"name": "a", "kind": "bot", "color": null}, "text": text, "reply_to": null,
+            "at": "2026-11-22T08:27:00.125Z", "position": "0000000000000001-00-0000000000000001", "status": "none"})
+    };
+    let fake = Fake::start(move |request, n| match n {
+        0 => posted(200, request),
+        1 | 3 => Answer::problem(409, "id-taken"),
+        2 => Answer::json(200, there("00000000-0000-0000-0000-00000000000a", "a 2")),
+        _ => Answer::json(200, there("00000000-0000-0000-0000-00000000000b", "something else")),
+    })
+    .await;
+    let (counts, result) = import(&fake, &thread(), |_| {}).await;
+    result.unwrap();
+    assert_eq!(counts, Counts { posted: 0, already_there: 2, refused: 1, unlinked: 1 });
 }
 
 #[test]
 fn the_rate_is_that_of_rows_which_the_server_took() {
-    let none = Counts { posted: 0, already_there: 0, refused: 5 };
-    assert_eq!(none.summary(0.1), "posted 0, already there 0, refused 5, seconds 0.1, rate 0/s\n");
-    let some = Counts { posted: 3, already_there: 1, refused: 5 };
-    assert_eq!(some.summary(2.0), "posted 3, already there 1, refused 5, seconds 2.0, rate 2/s\n");
+    let none = Counts { refused: 5, ..Counts::default() };
+    assert_eq!(none.summary(0.1), "posted 0, already there 0, refused 5, without link 0, seconds 0.1, rate 0/s\n");
+    let some = Counts { posted: 3, already_there: 1, refused: 5, unlinked: 2 };
+    assert_eq!(some.summary(2.0), "posted 3, already there 1, refused 5, without link 2, seconds 2.0, rate 2/s\n");
 }
 
 #[tokio::test]

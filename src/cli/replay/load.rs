@@ -40,7 +40,7 @@ const WHOLE: &str = "`load` always loads the whole bundle, because entries conta
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Load {
-    /// A bundle of a whole log
+    /// A bundle of a whole log, or of its beginning
     bundle: PathBuf,
     #[command(flatten)]
     log: LogArgument,
@@ -61,14 +61,17 @@ impl Load {
         self.whole.check(self.room.is_some(), WHOLE)?;
         let place = self.log.place(desk.env)?;
         let mut source = BundleSource::open(&self.bundle)?;
-        let (whole, what) = (source.manifest().whole, source.manifest().what());
-        if !whole {
+        let what = source.manifest().what();
+        let part = source.manifest().part.as_ref();
+        if part.is_some_and(|part| !part.is_beginning()) {
             bail!(
-                "`{}` is {what}: only a whole log can be loaded, because entries contain positions; `antiphon replay` reads it with --log {}",
+                "`{}` is {what}: only a log from its beginning can be loaded, because entries contain positions; `antiphon replay` reads it with --log {}",
                 self.bundle.display(),
                 self.bundle.display()
             );
         }
+        // Those may be about entries that come after the part.
+        let whole = part.is_none();
         let checkpoints = match (&place, &self.checkpoints) {
             (Where::Folder(_), Some(_)) => {
                 return Err(Usage("--checkpoints is only for a Redis; a data folder contains its own".into()).into());
@@ -97,7 +100,7 @@ impl Load {
             complain(&format!("stopped at position {at} of {tail}; resume with: {again}"));
             return Ok(FAILED);
         }
-        let signed = take_checkpoints(&mut source, checkpoints.as_deref())?;
+        let signed = whole && take_checkpoints(&mut source, checkpoints.as_deref())?;
         target.finish()?;
         let to = shown(&place);
         let mut out = io::stdout().lock();
@@ -107,7 +110,12 @@ impl Load {
             return Ok(DONE);
         }
         writeln!(out, "loaded {tail} entries of the epoch {epoch} into {to}")?;
-        if !signed && source.manifest().leaves.is_some() {
+        if !whole {
+            writeln!(
+                out,
+                "note: it is {what}; its checkpoints were left out, because they may be about more than that"
+            )?;
+        } else if !signed && source.manifest().leaves.is_some() {
             writeln!(
                 out,
                 "note: checkpoints cannot be stored in a Redis: keep the bundle, or name a folder with --checkpoints"

@@ -118,6 +118,13 @@ struct Chunk {
     raw_bytes: u64,
 }
 
+impl Portion {
+    /// Whether it is how the log begins, with nothing left out up to its end.
+    pub fn is_beginning(&self) -> bool {
+        self.after == Seq::ZERO && self.room.is_none()
+    }
+}
+
 impl Manifest {
     /// The epoch of the positions.
     pub fn epoch(&self) -> Epoch {

@@ -61,15 +61,34 @@ fn same_entries(one: &Path, other: &Path) -> bool {
 }
 
 #[tokio::test]
-async fn only_an_empty_log_is_loaded_into_and_only_a_whole_bundle() {
+async fn a_bundle_of_the_logs_beginning_becomes_a_log_and_one_of_a_later_part_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = dir.path();
+    spaced(&here.join("data"), 20, 10).await;
+    let export = ["export", "--log", "data", "--format", "bundle", "--out"];
+    for (name, part) in [("begin", ["--to", "10"]), ("end", ["--from", "11"]), ("room", ["--room", "lobby"])] {
+        done(here, &[&export[..], &[&format!("{name}.antiphon")], &part].concat());
+    }
+    let said = done(here, &["load", "begin.antiphon", "--log", "x"]);
+    assert!(said.starts_with("loaded 10 entries") && said.contains("the part from position 1 to 10;"), "{said}");
+    done(here, &["into", "to-ten", "--log", "data", "--to", "10"]);
+    assert!(same_entries(&here.join("x"), &here.join("to-ten")));
+    let server = Server::start(&here.join("x"));
+    server.post("lobby", "it goes on", json!({"to": []})).await;
+    for (name, what) in [("end", "the part from position"), ("room", "the part of the room lobby")] {
+        let refusal = refused(here, &["load", &format!("{name}.antiphon"), "--log", "y"], 1);
+        assert!(refusal.contains(what) && refusal.contains("only a log from its beginning can be loaded"), "{refusal}");
+    }
+    assert!(!here.join("y").exists());
+}
+
+#[tokio::test]
+async fn only_an_empty_log_is_loaded_into_and_only_a_bundle() {
     let dir = tempfile::tempdir().unwrap();
     let here = dir.path();
     spaced(&here.join("data"), 20, 10).await;
     let export = ["export", "--log", "data", "--format", "bundle", "--out"];
     done(here, &[&export[..], &["a.antiphon"]].concat());
-    done(here, &[&export[..], &["part.antiphon", "--to", "10"]].concat());
-    let refusal = refused(here, &["load", "part.antiphon", "--log", "x"], 1);
-    assert!(refusal.contains("is the part from position 1 to 10: only a whole log can be loaded"), "{refusal}");
     let refusal = refused(here, &["load", "a.antiphon", "--log", "data"], 1);
     assert!(refusal.contains("`data` cannot be filled: it already contains a log"), "{refusal}");
     fs::create_dir(here.join("notes")).unwrap();
