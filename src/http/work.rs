@@ -35,8 +35,8 @@ use axum::{
 
 pub(super) use self::check::worker;
 use self::check::{
-    MODEL_BYTES_MAX, STAGE_BYTES_MAX, bots, check_characters, check_made, check_piece, check_text, failure, is_model, is_stage,
-    unknown_bot,
+    MODEL_BYTES_MAX, STAGE_BYTES_MAX, bots, check_characters, check_made, check_piece, check_text, failure, is_model,
+    is_stage, unknown_bot,
 };
 use super::{
     App, Peer, Permit, Problem,
