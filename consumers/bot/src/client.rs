@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::{
     decode::Decoder,
     model::{Event, Events, ModelError, codes},
+    unreachable,
     wait::wait_said,
 };
 
@@ -104,11 +105,7 @@ pub(crate) fn transport_error(error: &reqwest::Error, base: &Url) -> ModelError 
         );
     }
     if error.is_connect() {
-        return ModelError::away(
-            codes::UNREACHABLE,
-            format!("nobody answers at {at}; is the model's server running?"),
-            None,
-        );
+        return ModelError::away(codes::UNREACHABLE, unreachable::why(error, &at), None);
     }
     ModelError::retryable(codes::BROKE_OFF, format!("the connection to {at} broke off"))
 }

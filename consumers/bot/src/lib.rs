@@ -37,6 +37,7 @@ mod spec;
 #[cfg(test)]
 mod tests;
 mod thoughts;
+mod unreachable;
 mod wait;
 mod watch;
 mod writing;
