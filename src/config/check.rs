@@ -244,8 +244,10 @@ fn url(key: &str, text: &str) -> Result<String, Error> {
 }
 
 fn api_key(key: &Secret) -> Result<Secret, Error> {
-    let text = key.expose().trim();
-    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
+    // Files that were written on Windows begin with a byte order mark.
+    let text = key.expose().trim_start_matches('\u{feff}').trim();
+    // Real servers take keys with spaces and letters of any language, and a header may carry them.
+    if text.is_empty() || text.chars().any(char::is_control) {
         return Err(invalid(
             "openai_api_key",
             "is empty or contains characters that are not allowed in an HTTP header",

@@ -205,6 +205,12 @@ fn the_key_comes_from_variable_or_file_and_is_never_printed() {
     assert_eq!(key("", &ours_first, "").as_deref(), Some("sk-from-file"));
     let env = [("OPENAI_API_KEY", "sk-env")];
     assert_eq!(key(&format!("--openai-api-key-file {file}"), &env, "").as_deref(), Some("sk-from-file"));
+    for odd in ["two words", "q\"uo'te\\s", "%41$HOME`x`", "schl\u{fc}ssel-\u{20ac}-\u{1f511}"] {
+        let key = load("", &[("OPENAI_API_KEY", odd)], "").unwrap().openai_api_key;
+        assert_eq!(key.unwrap().expose(), odd);
+    }
+    fs::write(file, "\u{feff}sk-windows\r\n").unwrap();
+    assert_eq!(key("", &[("OPENAI_API_KEY_FILE", file)], "").as_deref(), Some("sk-windows"));
     refused("", &[("OPENAI_API_KEY", "a\u{7}b")], "", &["openai_api_key", "header"]);
     refused("--openai-api-key-file /no/such/key", &[], "", &["/no/such/key"]);
     assert!(load("", &[("OPENAI_BASE_URL", "http://h:1/v1/")], "").unwrap().openai_base_url.unwrap().ends_with("/v1"));
