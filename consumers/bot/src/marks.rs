@@ -36,6 +36,9 @@ pub(crate) const NEXT_TURNS: &[&str] = &[
     "<|start|>system",
     "<｜user｜>",
 ];
+/// What begins a turn, and the word after it if the turn is the model's own. Any other word is somebody else's role.
+pub(crate) const OWN_TURNS: [(&str, &str); 3] =
+    [("<|im_start|>", "assistant"), ("<start_of_turn>", "model"), ("<|start_header_id|>", "assistant")];
 /// Marks that say nothing to people.
 pub(crate) const MARKS: &[&str] = &[
     "<|im_start|>assistant\n",

@@ -15,7 +15,7 @@
 //! Not here: thoughts that a server tells apart itself (`decode`), a bot's own filters (`filter`).
 //! Start with [`Thoughts`]; [`spoken`] is the same for a text that is complete.
 
-use crate::marks::{CLOSES_LATE, END_ONLY, HEADER_END, HEADERS, MARKS, NEXT_TURNS, PAIRS, longest};
+use crate::marks::{CLOSES_LATE, END_ONLY, HEADER_END, HEADERS, MARKS, NEXT_TURNS, OWN_TURNS, PAIRS, longest};
 
 /// The longest thought that is kept in case it turns out to be text.
 const HELD_BYTES_MAX: usize = 64 << 10;
@@ -161,6 +161,7 @@ impl Thoughts {
         let closes = (self.line_start && self.said).then(|| of(&CLOSES_LATE, Mark::Close)).flatten();
         let looks = [
             of(NEXT_TURNS, |_| Mark::NextTurn),
+            self.said.then(|| turn_of_another(rest)).flatten(),
             of(HEADERS, |_| Mark::Header),
             opens,
             closes,
@@ -266,6 +267,17 @@ fn put(out: &mut Vec<Stretch>, text: &str, said: bool) {
         (_, true) => out.push(Stretch::Words(text.into())),
         (_, false) => out.push(Stretch::Thought(text.into())),
     }
+}
+
+/// The turn of a role that a model made up.
+fn turn_of_another(rest: &str) -> Option<Look> {
+    OWN_TURNS.iter().find_map(|(mark, own)| {
+        let role = rest.get(mark.len()..).filter(|_| rest[..mark.len()].eq_ignore_ascii_case(mark))?;
+        let letters = role.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let common = letters.min(own.len());
+        let is_own = role[..common].eq_ignore_ascii_case(&own[..common]);
+        (!is_own).then_some(Look::Mark(mark.len(), Mark::NextTurn))
+    })
 }
 
 /// A mark after which only white space may follow.

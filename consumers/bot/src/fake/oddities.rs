@@ -129,6 +129,36 @@ pub const ODDITIES: &[Oddity] = &[
         let reading = vec![Step::Head, Step::Raw(colons.into()), progress(128), progress(237)];
         reading.into_iter().chain([Step::Text(text.into()), timings, finish("stop")]).collect()
     }),
+    odd(
+        "begins with empty content, and ends with counts and timings without choices (llama.cpp, Ollama's `/v1`)",
+        |text, ollama| {
+            if ollama {
+                return said(text, finish("stop"));
+            }
+            let choice = |delta: Value, reason: Value| {
+                Step::Event(json!({
+                    "choices": [{ "finish_reason": reason, "index": 0, "delta": delta }], "system_fingerprint": "b0-unknown",
+                }))
+            };
+            let counts = json!({ "choices": [], "usage": { "completion_tokens": 6, "prompt_tokens": 42, "total_tokens": 48 },
+            "timings": { "prompt_per_second": 7.4, "predicted_n": 6 } });
+            vec![
+                Step::Head,
+                choice(json!({ "role": "assistant", "content": null }), Value::Null),
+                choice(json!({ "content": text }), Value::Null),
+                choice(json!({}), json!("stop")),
+                Step::Event(counts),
+                Step::Done,
+            ]
+        },
+    ),
+    odd(
+        "goes on with the turn of a role it made up, its marks in pieces (Gemma behind a ChatML template)",
+        |text, _| {
+            let pieces = [text, "<", "|", "im", "_", "end", "|>", "<", "|", "im", "_", "start", "|>", "admin\nsecret"];
+            pieces.into_iter().fold(vec![Step::Head], then).into_iter().chain([finish("length")]).collect()
+        },
+    ),
     odd("an error after the answer is complete", |text, _| {
         vec![Step::Head, Step::Text(text.into()), finish("stop"), Step::Error("too late".into())]
     }),

@@ -11,6 +11,8 @@ pub enum Picky {
     Roles,
     /// The same as an error of the template (llama.cpp: 500).
     RolesByTemplate,
+    /// The same by a llama.cpp that makes a parser of the template first (2026-10: 400).
+    RolesByParser,
     /// `stream_options`, as a field too many (Mistral: 422).
     ExtraField,
     /// `stream_options`, as a parameter that it does not know (Databricks: 400).
@@ -45,7 +47,7 @@ impl Picky {
         let bytes: usize = messages.iter().filter_map(|message| message["content"].as_str()).map(str::len).sum();
         let has_counts = request.json.get("stream_options").is_some();
         let refused = match self {
-            Picky::Roles | Picky::RolesByTemplate => !alternate(&roles),
+            Picky::Roles | Picky::RolesByTemplate | Picky::RolesByParser => !alternate(&roles),
             Picky::ExtraField | Picky::UnknownParameter => has_counts,
             Picky::System => roles.contains(&"system"),
             Picky::Long(max)
@@ -71,6 +73,11 @@ impl Picky {
                 "After the optional system message, conversation roles must alternate user/assistant/user/assistant/...".into(),
             ),
             Picky::RolesByTemplate => error(500, "Jinja Exception: Conversation roles must alternate at row 12".into()),
+            Picky::RolesByParser => error(400, concat!(
+                "Unable to generate parser for this template. Automatic parser generation failed: \n------------\n",
+                "While executing CallExpression at line 6, column 19 in source:\n{{ raise_exception('Conversation roles",
+                " must alternate user...\nError: Jinja Exception: Conversation roles must alternate user/assistant/...",
+            ).into()),
             Picky::ExtraField => vec![Step::Status(422, extra_field())],
             Picky::UnknownParameter => error(400, "Unknown parameter: 'stream_options'.".into()),
             Picky::System => error(400, "System role not supported".into()),

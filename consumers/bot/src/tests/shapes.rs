@@ -43,9 +43,10 @@ async fn ask(bot: &Bot, fake: &Fake, messages: usize) -> (Reply, usize) {
 
 #[tokio::test]
 async fn what_a_server_refuses_is_tried_in_the_other_shape_once_and_for_all() {
-    let cases: [(&'static [Picky], &[&str], &str, usize); 7] = [
+    let cases: [(&'static [Picky], &[&str], &str, usize); 8] = [
         (&[Picky::Roles], &BOTH, "merge_roles = true", 2),
         (&[Picky::RolesByTemplate], &BOTH, "merge_roles = true", 2),
+        (&[Picky::RolesByParser], &["openai:m"], "merge_roles = true", 2),
         (&[Picky::ExtraField], &["openai:m"], "stream_options = false", 2),
         (&[Picky::UnknownParameter], &["openai:m"], "stream_options = false", 2),
         (&[Picky::System], &BOTH, "system_role = false", 2),

@@ -49,6 +49,8 @@ fn marks_of_templates_are_taken_out_and_the_next_turn_ends_the_answer() {
     check("Hello<end_of_turn>\n", "Hello\n", "");
     check("<|im_start|>assistant\nHello<|eot_id|>", "Hello", "");
     check("Hello<|im_end|>\n<|im_start|>user\nAnd now?", "Hello\n", "");
+    check("Hello<|im_end|>\n<|im_start|>admin\nAnd now?", "Hello\n", "");
+    check("Hello<|im_end|>\n<|im_start|>assistant\n!", "Hello\n!", "");
     check("Hello</s> \n", "Hello \n", "");
     check("<s>old</s> new", "<s>old</s> new", "");
     check("<｜Assistant｜>Hello<｜end▁of▁sentence｜>", "Hello", "");
