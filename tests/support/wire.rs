@@ -139,9 +139,14 @@ impl Wire {
         shared.sweep();
     }
 
+    /// Takes no new connections; those that are there stay.
+    pub(crate) fn refuse_new(&self) {
+        lock(&self.shared).refuses = true;
+    }
+
     /// Cuts all connections and takes no new ones.
     pub(crate) fn refuse(&self) {
-        lock(&self.shared).refuses = true;
+        self.refuse_new();
         self.cut();
     }
 }

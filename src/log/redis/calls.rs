@@ -5,15 +5,17 @@ use std::{
     time::Duration,
 };
 
-use ::redis::Value;
-use antiphon_schemas::{Entry, Seq};
+use ::redis::{Value, aio::MultiplexedConnection};
+use antiphon_schemas::{Entry, Epoch, Seq};
 
 use super::{
     Inner, Stamp,
     append::{self, Answer},
     codec,
     link::Link,
-    live, script,
+    live,
+    retry::{self, Entered},
+    script,
 };
 use crate::log::{Append, BATCH_MAX, Error, READ_BYTES_MAX, Verdict};
 
@@ -39,31 +41,15 @@ impl Inner {
         }
     }
 
-    pub(super) async fn append(self: Arc<Self>, link: Arc<Link>, batch: Vec<Append>) -> Result<Vec<Verdict>, Error> {
+    /// As [`Log::append`](crate::log::Log::append), on the session that was entered when it was called.
+    pub(super) async fn append(
+        self: Arc<Self>,
+        mut entered: Option<Entered>,
+        batch: Vec<Append>,
+    ) -> Result<Vec<Verdict>, Error> {
         let mut verdicts = Vec::with_capacity(batch.len());
         for part in parts(batch, BATCH_MAX, append_bytes) {
-            let doubtful = self.lanes_doubtful.load(Ordering::Relaxed);
-            let call = append::call(&self.keys, &link.writer, self.stamp_ms(), doubtful, &part);
-            let mut connection = link.appends.clone();
-            let value = link.ask(APPEND_MAX, script::run(&mut connection, &call)).await?;
-            match append::answer(&self.keys, part, value).inspect_err(|error| link.end(error.to_string()))? {
-                Answer::Judged { verdicts: more, written, lanes_failed } => {
-                    if lanes_failed {
-                        self.lanes_doubtful.store(true, Ordering::Relaxed);
-                    }
-                    self.cache.feed(written);
-                    verdicts.extend(more);
-                }
-                Answer::OtherEpoch => {
-                    return Err(link.fail("another node began a new epoch, or the store lost its meta"));
-                }
-                Answer::OtherSession => {
-                    let node = &self.node;
-                    return Err(link.fail(format!(
-                        "another process is appending as node `{node}`, or the store lost its meta; give every node its own name"
-                    )));
-                }
-            }
+            verdicts.extend(self.append_part(&mut entered, part).await?);
         }
         let last = verdicts.iter().rev().find_map(|verdict| match verdict {
             Verdict::Appended(entries) => entries.last().map(|entry| entry.header.seq),
@@ -72,24 +58,109 @@ impl Inner {
         if let Some(last) = last {
             // Where another node wrote in between, the reader brings that in a moment. Until then this node could not give
             // its own back to a store that loses its tail, so it must not be called written.
-            // The reader has a bound of its own, after which it ends the session.
+            // The reader has a bound of its own, after which it ends the session; the next one begins by reading it.
             let mut tail = self.cache.follow();
-            tokio::select! {
-                biased;
-                _ = tail.wait_for(|tail| *tail >= last) => {}
-                why = link.ended() => return Err(Error::Away(why)),
+            let mut link = self.enter(&mut entered).await?;
+            let epoch = link.epoch;
+            loop {
+                tokio::select! {
+                    biased;
+                    _ = tail.wait_for(|tail| *tail >= last) => break,
+                    why = link.ended() => if !link.is_lost() { return Err(Error::Away(why)) },
+                }
+                link = self.enter_again(&mut entered, epoch).await?;
             }
         }
         Ok(verdicts)
     }
 
+    /// One call of the script, and what of it was not written again where its session is lost.
+    async fn append_part(&self, entered: &mut Option<Entered>, part: Vec<Append>) -> Result<Vec<Verdict>, Error> {
+        let count = part.len();
+        // Whatever is written now comes after what is known here.
+        let known = self.cache.tail();
+        let mut link = self.enter(entered).await?;
+        // Those that have no verdict yet, and their places.
+        let mut rest: Vec<(usize, Append)> = part.into_iter().enumerate().collect();
+        let mut verdicts: Vec<Option<Verdict>> = vec![None; count];
+        loop {
+            let (places, asked): (Vec<usize>, Vec<Append>) = rest.into_iter().unzip();
+            let doubtful = self.lanes_doubtful.load(Ordering::Relaxed);
+            let call = append::call(&self.keys, &link.writer, self.stamp_ms(), doubtful, &asked);
+            let mut connection = link.appends.clone();
+            match link.ask(APPEND_MAX, script::run(&mut connection, &call)).await {
+                Ok(value) => {
+                    for (place, verdict) in places.into_iter().zip(self.judged(&link, asked, value)?) {
+                        verdicts[place] = Some(verdict);
+                    }
+                    return Ok(verdicts.into_iter().flatten().collect());
+                }
+                Err(Error::Away(_)) if link.is_lost() => {}
+                Err(error) => return Err(error),
+            }
+            link = self.enter_again(entered, link.epoch).await?;
+            let Some(entries) = self.written_after(known) else {
+                return Err(link.fail("too much was written meanwhile to see whether an append was"));
+            };
+            let found = retry::found(&asked, entries);
+            if found.iter().any(Option::is_some) {
+                // Whether a lane could follow was said in the answer that is lost.
+                self.lanes_doubtful.store(true, Ordering::Relaxed);
+            }
+            rest = Vec::new();
+            for ((place, append), found) in places.into_iter().zip(asked).zip(found) {
+                match found {
+                    Some(verdict) => verdicts[place] = Some(verdict),
+                    None => rest.push((place, append)),
+                }
+            }
+            if rest.is_empty() && count > 0 {
+                return Ok(verdicts.into_iter().flatten().collect());
+            }
+        }
+    }
+
+    /// The session after one that was lost, if it goes on with the same history.
+    async fn enter_again(&self, entered: &mut Option<Entered>, epoch: Epoch) -> Result<Arc<Link>, Error> {
+        let link = self.enter(entered).await?;
+        if link.epoch != epoch {
+            return Err(Error::Away("the store has begun a new epoch".into()));
+        }
+        Ok(link)
+    }
+
+    /// What the script said.
+    fn judged(&self, link: &Link, asked: Vec<Append>, value: Value) -> Result<Vec<Verdict>, Error> {
+        match append::answer(&self.keys, asked, value).inspect_err(|error| link.end(error.to_string()))? {
+            Answer::Judged { verdicts, written, lanes_failed } => {
+                if lanes_failed {
+                    self.lanes_doubtful.store(true, Ordering::Relaxed);
+                }
+                self.cache.feed(written);
+                Ok(verdicts)
+            }
+            Answer::OtherEpoch => Err(link.fail("another node began a new epoch, or the store lost its meta")),
+            Answer::OtherSession => {
+                let node = &self.node;
+                Err(link.fail(format!(
+                    "another process is appending as node `{node}`, or the store lost its meta; give every node its own name"
+                )))
+            }
+        }
+    }
+
     pub(super) async fn read(&self, link: &Link, after: Seq, entries_max: usize) -> Result<Vec<Arc<Entry>>, Error> {
-        let count = entries_max.min(self.read_entries.load(Ordering::Relaxed));
-        let mut command = ::redis::cmd("XRANGE");
-        command.arg(&self.keys.log).arg(codec::id_of(after.next())).arg("+").arg("COUNT").arg(count);
-        let mut connection = link.reads.clone();
-        let question = command.query_async::<Value>(&mut connection);
-        let values = codec::array(link.ask(READ_MAX, question).await?).unwrap_or_default();
+        let question = |mut connection: MultiplexedConnection, most: usize| async move {
+            let mut command = ::redis::cmd("XRANGE");
+            command
+                .arg(&self.keys.log)
+                .arg(codec::id_of(after.next()))
+                .arg("+")
+                .arg("COUNT")
+                .arg(entries_max.min(most));
+            command.query_async::<Value>(&mut connection).await
+        };
+        let values = codec::array(self.paged(link, question).await?).unwrap_or_default();
         let mut entries = Vec::with_capacity(values.len());
         let (mut next, mut bytes) = (after.next(), 0);
         for value in values {
@@ -107,22 +178,24 @@ impl Inner {
         if entries.is_empty() {
             return Err(codec::damaged(&self.keys.log, codec::id_of(next).as_bytes(), "it is gone"));
         }
-        self.note_size(bytes, entries.len());
+        self.page.note(bytes, entries.len());
         Ok(entries)
     }
 
     /// As [`Log::get`](crate::log::Log::get), for positions of which the first is not in the cache.
     pub(super) async fn get(&self, link: &Link, positions: &[Seq]) -> Result<Vec<Arc<Entry>>, Error> {
-        let older = self.cache.older(positions).max(1).min(self.read_entries.load(Ordering::Relaxed));
-        let wanted = &positions[..older];
-        let mut pipeline = ::redis::pipe();
-        for run in wanted.chunk_by(|before, seq| *seq == before.next()) {
-            let ends = [run[0], run[run.len() - 1]].map(codec::id_of);
-            pipeline.cmd("XRANGE").arg(&self.keys.log).arg(&ends);
-        }
-        let mut connection = link.reads.clone();
-        let question = pipeline.query_async::<Vec<Value>>(&mut connection);
-        let runs = link.ask(READ_MAX, question).await?;
+        let older = self.cache.older(positions).max(1);
+        let question = |mut connection: MultiplexedConnection, most: usize| async move {
+            let wanted = &positions[..older.min(most)];
+            let mut pipeline = ::redis::pipe();
+            for run in wanted.chunk_by(|before, seq| *seq == before.next()) {
+                let ends = [run[0], run[run.len() - 1]].map(codec::id_of);
+                pipeline.cmd("XRANGE").arg(&self.keys.log).arg(&ends);
+            }
+            let runs = pipeline.query_async::<Vec<Value>>(&mut connection).await?;
+            Ok((wanted, runs))
+        };
+        let (wanted, runs) = self.paged(link, question).await?;
         let mut values = runs.into_iter().flat_map(|run| codec::array(run).unwrap_or_default());
         let (mut entries, mut bytes) = (Vec::with_capacity(wanted.len()), 0);
         for seq in wanted {
@@ -137,29 +210,49 @@ impl Inner {
             }
             entries.push(Arc::new(entry));
         }
-        self.note_size(bytes, entries.len());
+        self.page.note(bytes, entries.len());
         Ok(entries)
     }
 
-    /// Lets the next page have so many entries as make about [`READ_BYTES_MAX`], by the last one.
-    fn note_size(&self, bytes: usize, entries: usize) {
-        let each = (bytes / entries.max(1)).max(1);
-        self.read_entries.store((READ_BYTES_MAX / each).clamp(1, READ_ENTRIES_MAX), Ordering::Relaxed);
-    }
-
-    pub(super) async fn load(self: Arc<Self>, link: Arc<Link>, entries: Vec<Arc<Entry>>) -> Result<(), Error> {
+    /// As [`Log::load`](crate::log::Log::load), on the session that was entered when it was called.
+    pub(super) async fn load(
+        self: Arc<Self>,
+        mut entered: Option<Entered>,
+        entries: Vec<Arc<Entry>>,
+    ) -> Result<(), Error> {
         for part in parts(entries, LOAD_ENTRIES_MAX, |entry| entry.body.len()) {
-            let call = append::load_call(&self.keys, &link.writer, &part);
-            let mut connection = link.appends.clone();
-            let value = link.ask(APPEND_MAX, script::run(&mut connection, &call)).await?;
-            append::load_answer(&part, value, &link)?;
-            self.cache.feed(part);
+            let mut link = self.enter(&mut entered).await?;
+            loop {
+                let call = append::load_call(&self.keys, &link.writer, &part);
+                let mut connection = link.appends.clone();
+                match link.ask(APPEND_MAX, script::run(&mut connection, &call)).await {
+                    Ok(value) => {
+                        append::load_answer(&part, value, &link)?;
+                        self.cache.feed(part);
+                        break;
+                    }
+                    Err(Error::Away(_)) if link.is_lost() => {}
+                    Err(error) => return Err(error),
+                }
+                link = self.enter_again(&mut entered, link.epoch).await?;
+                // All of a call or nothing.
+                let there = part.last().is_some_and(|last| {
+                    let stored = self.cache.up_to(last.header.seq, 1).pop();
+                    stored.is_some_and(|stored| stored.header == last.header && stored.body == last.body)
+                });
+                if there {
+                    break;
+                }
+            }
         }
         Ok(())
     }
 
-    pub(super) async fn probe(self: &Arc<Self>, link: &Arc<Link>) -> Result<(), Error> {
-        self.clone().append(link.clone(), Vec::new()).await?;
+    pub(super) async fn probe(&self, link: &Link) -> Result<(), Error> {
+        let call = append::call(&self.keys, &link.writer, self.stamp_ms(), false, &[]);
+        let mut connection = link.appends.clone();
+        let value = link.ask(APPEND_MAX, script::run(&mut connection, &call)).await?;
+        self.judged(link, Vec::new(), value)?;
         let number = self.canary.fetch_add(1, Ordering::Relaxed) + 1;
         let mut canaries = self.live.canaries();
         let mut command = ::redis::cmd("XADD");

@@ -9,11 +9,12 @@ use std::{fs, path::Path, time::Duration};
 
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, FromRedisValue, IntoConnectionInfo,
-    ProtocolVersion, RedisConnectionInfo, RedisError, TlsCertificates, Value,
+    ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError, TlsCertificates, Value,
     aio::MultiplexedConnection,
     cmd,
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     address::{Address, Credentials, Host, Route, Tls},
@@ -45,6 +46,8 @@ pub struct Connected {
     pub at: String,
     /// The same, to connect to it once more.
     pub host: Host,
+    /// Cancelled when the connection ends, even while nothing is asked on it.
+    pub ended: CancellationToken,
 }
 
 /// Why there is no connection. As text: who, what, and what to do.
@@ -171,7 +174,18 @@ async fn ask<T: FromRedisValue>(connected: &mut Connected, command: &redis::Cmd)
 /// One connection to one server.
 async fn open(address: &Address, host: &Host, response_timeout: Duration) -> Result<Connected, LinkError> {
     let at = host.to_string();
+    let ended = CancellationToken::new();
+    let on_push = {
+        let ended = ended.clone();
+        move |push: PushInfo| {
+            if push.kind == PushKind::Disconnection {
+                ended.cancel();
+            }
+            Ok::<(), ()>(())
+        }
+    };
     let config = AsyncConnectionConfig::new()
+        .set_push_sender(on_push)
         .set_connection_timeout(Some(CONNECT_MAX))
         .set_response_timeout(Some(response_timeout));
     let opened = async {
@@ -179,7 +193,7 @@ async fn open(address: &Address, host: &Host, response_timeout: Duration) -> Res
         client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| classify(&error))
     };
     match opened.await {
-        Ok(connection) => Ok(Connected { connection, at, host: host.clone() }),
+        Ok(connection) => Ok(Connected { connection, at, host: host.clone(), ended }),
         Err(trouble) => Err(LinkError { at, trouble }),
     }
 }

@@ -16,7 +16,7 @@
 //! Room: for a second log while it is made; where the store says how much it has, that is looked at first.
 //! Not here: old copies in the store's own files (append-only file, snapshots), which go when those are rewritten.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use ::redis::{Cmd, RedisError, Value, aio::MultiplexedConnection};
 use antiphon_schemas::{
@@ -56,18 +56,20 @@ struct Target {
 
 impl Inner {
     /// As [`Log::erase`](crate::log::Log::erase); the positions are in order, each once.
-    pub(super) async fn erase(self: Arc<Self>, link: Arc<Link>, positions: Vec<Seq>) -> Result<usize, Error> {
+    pub(super) async fn erase(&self, link: &Link, positions: &[Seq]) -> Result<usize, Error> {
         // One after the other: the second mostly finds that the first has done it.
-        let _turn = self.erasing.lock().await;
+        let turn = self.erasing.lock().await;
+        // The same for each try, so that nobody waits for what this node itself has broken off.
+        let token = format!("{}/{}", self.node, turn.simple());
         let count = tokio::select! {
-            count = self.erase_in_turn(&link, &positions) => count?,
+            count = self.erase_in_turn(link, &token, positions) => count?,
             () = self.closing.cancelled() => return Err(Error::Closed),
         };
-        self.cache.erase(&positions);
+        self.cache.erase(positions);
         Ok(count)
     }
 
-    async fn erase_in_turn(&self, link: &Link, positions: &[Seq]) -> Result<usize, Error> {
+    async fn erase_in_turn(&self, link: &Link, token: &str, positions: &[Seq]) -> Result<usize, Error> {
         // A connection of its own: what it is refused is no reason to end the session.
         let connected = connect(&self.address, STEP_MAX).await.map_err(|why| Error::Away(why.to_string().into()))?;
         let mut connection = connected.connection;
@@ -77,15 +79,13 @@ impl Inner {
         }
         self.check_room(&mut connection).await?;
         ask(script::send(&mut connection)).await?;
-        // The same for each try of a session, so that nobody waits for what this node itself has broken off.
-        let token = format!("{}/{}", self.node, link.writer.session);
         let started = std::time::Instant::now();
-        let (live_from, mut last) = self.begin(link, &mut connection, &token).await?;
+        let (live_from, mut last) = self.begin(link, &mut connection, token).await?;
         let mut rest = &targets[..];
         loop {
             let page_end = last.0 + PAGE_ENTRIES + 64;
             let here = rest.partition_point(|target| target.seq.0 <= page_end);
-            let call = self.page(link, &token, last, &live_from, &rest[..here]);
+            let call = self.page(link, token, last, &live_from, &rest[..here]);
             match answer(link, ask(script::run(&mut connection, &call)).await?)? {
                 Step::Copied(seq) if seq > last => last = seq,
                 Step::InPlace => break,

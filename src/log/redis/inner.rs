@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize},
+    atomic::{AtomicBool, AtomicU64},
 };
 
 use antiphon_schemas::{Entry, Epoch, Seq};
@@ -11,6 +11,7 @@ use tokio::{
     sync::{Notify, watch},
 };
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{
     Stamp,
@@ -20,9 +21,10 @@ use super::{
     keys::Keys,
     link::Link,
     live::Live,
+    paging::PageSize,
     time::StoreTime,
 };
-use crate::log::{Access, Error};
+use crate::log::Access;
 
 /// What the tasks of a log share.
 pub(super) struct Inner {
@@ -40,13 +42,15 @@ pub(super) struct Inner {
     pub(super) lanes_doubtful: AtomicBool,
     /// The number of this node's last canary.
     pub(super) canary: AtomicU64,
-    /// Entries that make about [`READ_BYTES_MAX`](crate::log::READ_BYTES_MAX), by the last page read.
-    pub(super) read_entries: AtomicUsize,
+    /// What one answer with entries may have.
+    pub(super) page: PageSize,
     pub(super) closing: CancellationToken,
     /// Wakes the keeper before its pause is over.
     pub(super) hurry: Notify,
-    /// Held while this node erases.
-    pub(super) erasing: tokio::sync::Mutex<()>,
+    /// Wakes those who wait for a session.
+    pub(super) opened: Notify,
+    /// Held while this node erases, with what it signs its copies of the log with.
+    pub(super) erasing: tokio::sync::Mutex<Uuid>,
     // A std mutex: held to look or set, never across an await.
     pub(super) state: Mutex<State>,
     pub(super) runtime: Handle,
@@ -76,20 +80,6 @@ impl Inner {
     /// The session, while the log is open.
     pub(super) fn link(&self) -> Option<Arc<Link>> {
         self.state().link.clone()
-    }
-
-    /// The session, or why there is none.
-    pub(super) fn session(&self) -> Result<Arc<Link>, Error> {
-        if self.closing.is_cancelled() {
-            return Err(Error::Closed);
-        }
-        self.link().ok_or_else(|| match &*self.access.borrow() {
-            Access::Away { why } => Error::Away(why.clone()),
-            Access::Empty => {
-                Error::Away("the store is empty; put the data back, or run `antiphon accept-empty-store`".into())
-            }
-            Access::Open { .. } => Error::Away("it is opening".into()),
-        })
     }
 
     /// The epoch of what is in the cache, once it was compared with a store.
@@ -134,6 +124,8 @@ impl Inner {
         state.link = Some(link);
         // Under the lock: nobody can use the session, and so end it, before it is said to be open.
         self.publish(Access::Open { epoch });
+        drop(state);
+        self.opened.notify_waiters();
     }
 
     /// Tells the operator what the server says of itself, if that is news.

@@ -7,8 +7,9 @@ use std::{
 };
 
 use ::redis::{Value, aio::MultiplexedConnection};
-use antiphon_schemas::Seq;
+use antiphon_schemas::{Epoch, Seq};
 use tokio::time::{interval_at, timeout};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
@@ -37,6 +38,14 @@ const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
 /// A session that lasted this long was a good one: the next begins soon after it.
 const GOOD: Duration = Duration::from_secs(1);
+/// A session that is lost has a next one within this time, or the log is away: people wait for it. Reaching a server on
+/// another continent takes a second.
+const MEND_MAX: Duration = Duration::from_secs(3);
+/// Something is asked on each connection at least this often, so that nothing in between forgets it: the shortest idle
+/// times of servers, proxies and balancers in common use are a minute.
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Where connections are closed sooner, it is asked twice in the time that they lasted, but not more often than this.
+const KEEP_ALIVE_MIN: Duration = Duration::from_secs(1);
 /// How often consumers that nobody uses are removed from the lanes, and the store's clock is read again: two clocks that
 /// are 100 ppm apart are 0.4 s apart by then.
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
@@ -44,15 +53,32 @@ const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
 /// Keeps the log open until it is closed.
 pub(super) async fn run(inner: Arc<Inner>) {
     let mut backoff = BACKOFF_MIN;
+    let mut keep_alive = KEEP_ALIVE;
+    // While a session is lost that everybody still counts on.
+    let mut lost: Option<Lost> = None;
     while !inner.closing.is_cancelled() {
+        let limit = if lost.is_some() { MEND_MAX } else { BEGIN_MAX };
+        // One that is lost at once is not replaced in silence again.
+        let may_be_lost = Instant::now() + if lost.is_some() { GOOD } else { Duration::ZERO };
         let begun = tokio::select! {
-            begun = timeout(BEGIN_MAX, begin(&inner)) => begun,
+            begun = timeout(limit, begin(&inner, may_be_lost)) => begun,
             () = inner.closing.cancelled() => break,
         };
-        match begun.unwrap_or_else(|_| Err(NotYet::Away("the store is too slow to start a session".into()))) {
+        let late = || match &lost {
+            Some(lost) => lost.why.clone(),
+            None => "the store is too slow to start a session".into(),
+        };
+        match begun.unwrap_or_else(|_| Err(NotYet::Away(late()))) {
             Ok(session) => {
+                if let Some(lost) = lost.take() {
+                    keep_alive = lost.keep_alive(keep_alive);
+                    lost.replaced(&inner, &session.link);
+                }
                 let since = Instant::now();
-                session.hold(&inner).await;
+                lost = session.hold(&inner, keep_alive).await;
+                if lost.is_some() {
+                    continue;
+                }
                 if since.elapsed() > GOOD {
                     backoff = BACKOFF_MIN;
                 }
@@ -60,6 +86,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
             Err(NotYet::Away(why)) => inner.publish(Access::Away { why }),
             Err(NotYet::Empty) => inner.publish(Access::Empty),
         }
+        lost = None;
         let pause = backoff.mul_f64(rand::random_range(0.5..1.0));
         backoff = (backoff * 2).min(BACKOFF_MAX);
         tokio::select! {
@@ -71,16 +98,41 @@ pub(super) async fn run(inner: Arc<Inner>) {
     inner.publish(Access::Away { why: CLOSED.into() });
 }
 
+/// A session that ended with a connection.
+struct Lost {
+    why: Arc<str>,
+    epoch: Epoch,
+    lasted: Duration,
+}
+
+impl Lost {
+    /// How often a connection is to be kept awake, now that the store turned out to be there.
+    fn keep_alive(&self, before: Duration) -> Duration {
+        if self.lasted < before { (self.lasted / 2).max(KEEP_ALIVE_MIN) } else { before }
+    }
+
+    fn replaced(&self, inner: &Inner, next: &Link) {
+        tracing::info!(lasted_s = self.lasted.as_secs(), "a connection to the store was replaced: {}", self.why);
+        if next.epoch != self.epoch {
+            // Those who wait for the next session wait for this history.
+            inner.publish(Access::Away { why: self.why.clone() });
+        }
+    }
+}
+
 /// A session that has begun.
 struct Session {
     link: Arc<Link>,
     reader: MultiplexedConnection,
+    /// When the connections of appends and live updates end.
+    ended: [CancellationToken; 2],
     live_at: String,
     durability: String,
     time: StoreTime,
 }
 
-async fn begin(inner: &Inner) -> Result<Session, NotYet> {
+/// Begins a session, which from `may_be_lost` on may be lost.
+async fn begin(inner: &Inner, may_be_lost: Instant) -> Result<Session, NotYet> {
     let mut appends = connect(&inner.address, ASK_MAX).await?;
     let keys = &inner.keys;
     let facts = facts::look(&appends.connection).await.map_err(|trouble| away(&appends.at, &trouble))?;
@@ -113,18 +165,21 @@ async fn begin(inner: &Inner) -> Result<Session, NotYet> {
     call.arg(&*inner.node).arg(&session).arg(lineage::fresh_epoch().to_string()).arg(lineage::FORMAT).arg(live::KEPT);
     script::run(&mut appends.connection, &call).await?;
     let epoch = lineage::settle(inner, &mut appends.connection).await?;
-    // What is asked on it has bounds of its own; comparing lanes takes longest.
-    let reads = connect(&inner.address, lanes::LANES_MAX).await?;
-    let reader = connect(&inner.address, reader::ANSWER_MAX).await?;
-    let live = connect(&inner.address, ASK_MAX).await?;
+    // What is asked on `reads` has bounds of its own; comparing lanes takes longest.
+    let (reads, reader, live) = tokio::try_join!(
+        connect(&inner.address, lanes::LANES_MAX),
+        connect(&inner.address, reader::ANSWER_MAX),
+        connect(&inner.address, ASK_MAX),
+    )?;
     if let Some(other) = [&reads, &reader, &live].into_iter().find(|other| other.at != appends.at) {
         return Err(NotYet::Away(format!("the master moves from {} to {}", appends.at, other.at).into()));
     }
     let time = StoreTime::look(&mut appends.connection).await?;
     let writer = Writer { node: inner.node.clone(), session, epoch: epoch.to_string() };
-    let connections = [appends.connection, live.connection, reads.connection];
-    let link = Link::new(writer, epoch, connections, appends.at, inner.access.clone());
-    Ok(Session { link, reader: reader.connection, live_at, durability: facts::durability(&facts), time })
+    let ended = [appends.ended, live.ended];
+    let connections = [appends.connection, live.connection];
+    let link = Link::new(writer, epoch, connections, reads, inner.access.clone(), may_be_lost);
+    Ok(Session { link, reader: reader.connection, ended, live_at, durability: facts::durability(&facts), time })
 }
 
 fn away(at: &str, why: &dyn std::fmt::Display) -> NotYet {
@@ -132,10 +187,14 @@ fn away(at: &str, why: &dyn std::fmt::Display) -> NotYet {
 }
 
 impl Session {
-    /// Opens the log, follows it until something goes wrong or the log is closed, and leaves nothing behind.
-    async fn hold(self, inner: &Arc<Inner>) {
-        let Session { link, reader, live_at, durability, time } = self;
+    /// Opens the log, follows it until something goes wrong or the log is closed, and leaves nothing behind. If it is lost,
+    /// how.
+    async fn hold(self, inner: &Arc<Inner>, keep_alive: Duration) -> Option<Lost> {
+        let Session { link, reader, ended: [appends_ended, live_ended], live_at, durability, time } = self;
         inner.open(link.clone(), durability, time);
+        let since = Instant::now();
+        let awake = keep_awake(&link, keep_alive);
+        tokio::pin!(awake);
         let mut reading = tokio::spawn(reader::run(inner.clone(), link.clone(), reader, live_at));
         let mut has_read = false;
         let mut sweep = interval_at(tokio::time::Instant::now() + SWEEP_EVERY, SWEEP_EVERY);
@@ -147,10 +206,13 @@ impl Session {
                     has_read = true;
                     link.end("reading the log broke off");
                 }
+                () = appends_ended.cancelled(), if !link.is_over() => link.lose(closed(&link, &since)),
+                () = live_ended.cancelled(), if !link.is_over() => link.lose(closed(&link, &since)),
+                () = &mut awake => {}
                 _ = sweep.tick() => {
                     // An error has ended the session already.
                     let _ = lanes::sweep(inner, &link, &[]).await;
-                    let mut connection = link.reads.clone();
+                    let mut connection = link.reads().connection;
                     if let Ok(time) = link.ask(ASK_MAX, StoreTime::look(&mut connection)).await {
                         inner.state().time = Some(time);
                     }
@@ -163,10 +225,11 @@ impl Session {
                 }
             }
         };
-        if !inner.closing.is_cancelled() {
+        link.end(why.clone());
+        let lost = link.is_lost() && !inner.closing.is_cancelled();
+        if !lost && !inner.closing.is_cancelled() {
             tracing::warn!("the log is unavailable: {why}");
         }
-        link.end(why);
         inner.shut();
         if !has_read {
             reading.abort();
@@ -176,6 +239,32 @@ impl Session {
         // Nothing of this session is added to the cache while the next one looks at it.
         link.tasks.close();
         link.tasks.wait().await;
+        lost.then(|| Lost { why, epoch: link.epoch, lasted: since.elapsed() })
+    }
+}
+
+fn closed(link: &Link, since: &Instant) -> String {
+    let (at, seconds) = (&link.at, since.elapsed().as_secs());
+    let when = match link.tasks.len() {
+        0 => format!("an idle connection after {seconds} s"),
+        _ => "the connection under a request".into(),
+    };
+    format!("{at}: closed {when}; check its log file, its `timeout`, and the idle timeout of what is in between")
+}
+
+/// Asks something on each connection that may be idle, over and over; the reader's is never idle. For the time, since the
+/// log's user need not have the right to PING.
+async fn keep_awake(link: &Link, every: Duration) {
+    let mut tick = interval_at(tokio::time::Instant::now() + every, every);
+    loop {
+        tick.tick().await;
+        let reads = link.reads();
+        // One that has ended is replaced when something is read.
+        let reads = (!reads.ended.is_cancelled()).then_some(reads.connection);
+        for mut connection in [link.appends.clone(), link.live.clone()].into_iter().chain(reads) {
+            // Whatever goes wrong has ended the session. It may wait behind what was asked before.
+            let _ = link.ask(lanes::LANES_MAX, ::redis::cmd("TIME").query_async::<Value>(&mut connection)).await;
+        }
     }
 }
 
@@ -200,9 +289,11 @@ pub(super) async fn begin_anew(inner: &Inner) -> Result<(), Error> {
         Err(NotYet::Empty) => return Err(Error::Away("the store is empty".into())),
     }
     inner.hurry.notify_one();
-    match timeout(ANEW_MAX, access.wait_for(|access| matches!(access, Access::Open { .. }))).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(_)) => Err(Error::Closed),
-        Err(_) => inner.session().map(|_| ()),
+    let opened = access.wait_for(|access| matches!(access, Access::Open { .. }));
+    let opened = timeout(ANEW_MAX, opened).await.map(|opened| opened.is_ok());
+    match opened {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::Closed),
+        Err(_) => inner.session().await.map(|_| ()),
     }
 }

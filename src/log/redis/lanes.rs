@@ -41,7 +41,7 @@ pub(super) async fn resync(inner: &Inner, link: &Link, at: Seq, lanes: Vec<Lane>
     let mut keys = vec![&inner.keys.log, &inner.keys.lanes];
     keys.extend(&names);
     let call = script::LOOK.call(&keys);
-    let mut connection = link.reads.clone();
+    let mut connection = link.reads().connection;
     let answer = link.ask(LANES_MAX, script::run(&mut connection, &call)).await?;
     let mut answer = codec::array(answer).unwrap_or_default().into_iter();
     let tail = answer.next().and_then(codec::bytes).and_then(|id| codec::seq_of(&id));
@@ -118,7 +118,7 @@ impl Stand {
 
 /// The lanes that the store lists as ours.
 async fn existing(inner: &Inner, link: &Link) -> Result<Vec<String>, Error> {
-    let mut connection = link.reads.clone();
+    let mut connection = link.reads().connection;
     let question = async {
         let kind: String = ::redis::cmd("TYPE").arg(&inner.keys.lanes).query_async(&mut connection).await?;
         // Something else under its name counts as no list: a resync makes one.

@@ -12,7 +12,12 @@ use std::sync::{Arc, atomic::Ordering};
 use ::redis::{Cmd, ErrorKind, RedisError, Value, aio::MultiplexedConnection};
 use antiphon_schemas::{Entry, Epoch, Seq, entry::body_hash};
 
-use super::{Inner, Keys, cache, codec, connect::LinkError, live, script, trouble::classify};
+use super::{
+    Inner, Keys, cache, codec,
+    connect::LinkError,
+    live, script,
+    trouble::{Kind, classify},
+};
 use crate::log::Error;
 
 /// The version of the layout of keys and fields that this program writes.
@@ -205,7 +210,7 @@ pub(super) async fn settle(inner: &Inner, connection: &mut MultiplexedConnection
 
 /// Whether the store's entry at this node's last position is the one that this node knows.
 async fn has(inner: &Inner, connection: &mut MultiplexedConnection, own: Seq) -> Result<bool, NotYet> {
-    let stored = page(connection, &inner.keys, own, own).await?;
+    let stored = page(inner, connection, own, own).await?;
     let Some(stored) = stored.first() else { return Ok(false) };
     Ok(match (inner.cache.up_to(own, 1).first(), inner.known) {
         (Some(entry), _) => identical(entry, stored),
@@ -223,9 +228,9 @@ fn identical(a: &Entry, b: &Entry) -> bool {
 async fn fork(inner: &Inner, connection: &mut MultiplexedConnection, tail: Seq) -> Result<Seq, NotYet> {
     let mut last = inner.cache.tail().min(tail);
     loop {
-        let cached = inner.cache.up_to(last, PAGE);
+        let cached = inner.cache.up_to(last, inner.page.at_most(PAGE));
         let (Some(first), Some(newest)) = (cached.first(), cached.last()) else { return Ok(Seq::ZERO) };
-        let stored = page(connection, &inner.keys, first.header.seq, newest.header.seq).await?;
+        let stored = page(inner, connection, first.header.seq, newest.header.seq).await?;
         // A store that was changed by hand may miss some.
         let found = cached.iter().rev().find(|own| stored.iter().any(|entry| identical(own, entry)));
         if let Some(found) = found {
@@ -260,7 +265,7 @@ async fn catch_up(inner: &Inner, connection: &mut MultiplexedConnection, store: 
     }
     while inner.cache.tail() < tail {
         let own = inner.cache.tail();
-        let entries = page(connection, &inner.keys, own.next(), tail).await?;
+        let entries = page(inner, connection, own.next(), tail).await?;
         inner.cache.feed(entries.into_iter().map(Arc::new));
         if inner.cache.tail() == own {
             return Err(codec::damaged(&inner.keys.log, codec::id_of(own.next()).as_bytes(), "it is gone").into());
@@ -271,14 +276,21 @@ async fn catch_up(inner: &Inner, connection: &mut MultiplexedConnection, store: 
 
 /// One page of the store's entries, both ends included.
 async fn page(
+    inner: &Inner,
     connection: &mut MultiplexedConnection,
-    keys: &Keys,
     first: Seq,
     last: Seq,
 ) -> Result<Vec<Entry>, NotYet> {
-    let mut command = ::redis::cmd("XRANGE");
-    command.arg(&keys.log).arg(codec::id_of(first)).arg(codec::id_of(last)).arg("COUNT").arg(PAGE);
-    let values = codec::array(ask(connection, &command, &keys.log).await?);
+    let (mut command, key) = (::redis::cmd("XRANGE"), &inner.keys.log);
+    command.arg(key).arg(codec::id_of(first)).arg(codec::id_of(last));
+    command.arg("COUNT").arg(inner.page.at_most(PAGE));
+    let answer = command.query_async::<Value>(connection).await.map_err(|error| {
+        if classify(&error).kind == Kind::Ended && first < last {
+            inner.page.cut();
+        }
+        named(&error, key)
+    });
+    let values = codec::array(answer?);
     let values = values.ok_or_else(|| away("the store answered XRANGE with what it cannot answer"))?;
-    Ok(values.into_iter().map(|value| codec::entry(&keys.log, value)).collect::<Result<_, _>>()?)
+    Ok(values.into_iter().map(|value| codec::entry(key, value)).collect::<Result<_, _>>()?)
 }

@@ -13,7 +13,10 @@
 //! - opening never waits for a server: the log is unavailable until it is reached, and reconnects automatically;
 //! - a request that the store executes late, after this node has begun another session, writes nothing;
 //! - on every (re)connect the store's history is compared with what this node has seen (`lineage`);
-//! - an idle log sends only one blocking read, repeated every two seconds;
+//! - a connection that ends while the store is there is replaced before anyone is told (`link`, `retry`); nothing is written
+//!   twice by that;
+//! - an idle log asks for nothing but what wakes it: one blocking read, repeated every two seconds; its other three connections
+//!   ask for the time every 30 s (`keeper`), so that nothing in between drops them;
 //! - every wait has a time limit.
 //!
 //! Not here: what to do while the log is unavailable (`node`).
@@ -39,8 +42,10 @@ mod lineage;
 mod link;
 mod live;
 mod pages;
+mod paging;
 mod reader;
 mod resp;
+mod retry;
 mod script;
 #[cfg(test)]
 #[path = "../../../tests/support/redis.rs"]
@@ -58,7 +63,7 @@ use std::{
     future::Future,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+        atomic::{AtomicBool, AtomicU64},
     },
     time::Duration,
 };
@@ -70,8 +75,9 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use self::{address::Address, cache::Cache, inner::Inner, keys::Keys, link::Link, live::Live};
+use self::{address::Address, cache::Cache, inner::Inner, keys::Keys, link::Link, live::Live, paging::PageSize};
 pub use self::{filling::Filling, history::History};
 use super::{
     Access, Append, Error, Info, Log, Pending, Shared, Verdict, check_ascending, check_base, check_batch,
@@ -82,8 +88,6 @@ use crate::{
     tasks::{Kind, Tasks},
 };
 
-/// Entries in the first page, before their size is known.
-const READ_ENTRIES_FIRST: usize = 64;
 /// An append and a live word came back within this time, or the store is not ready.
 const PROBE_MAX: Duration = Duration::from_secs(2);
 /// Those under way are finished within this time when the log closes.
@@ -149,10 +153,11 @@ impl RedisLog {
             base: AtomicU64::new(1),
             lanes_doubtful: AtomicBool::new(false),
             canary: AtomicU64::new(0),
-            read_entries: AtomicUsize::new(READ_ENTRIES_FIRST),
+            page: PageSize::new(),
             closing: CancellationToken::new(),
             hurry: Notify::new(),
-            erasing: tokio::sync::Mutex::default(),
+            opened: Notify::new(),
+            erasing: tokio::sync::Mutex::new(Uuid::new_v4()),
             state: Mutex::default(),
             runtime: Handle::current(),
         });
@@ -191,8 +196,8 @@ impl Log for RedisLog {
     }
 
     fn append(&self, batch: Vec<Append>) -> Pending<'_, Vec<Verdict>> {
-        match check_batch(&batch).and_then(|()| self.inner.session()) {
-            Ok(link) => self.spawn(&link.clone(), self.inner.clone().append(link, batch)),
+        match check_batch(&batch) {
+            Ok(()) => self.spawn(self.inner.clone().append(self.inner.enter_now(), batch)),
             Err(error) => Box::pin(std::future::ready(Err(error))),
         }
     }
@@ -208,9 +213,12 @@ impl Log for RedisLog {
             return Box::pin(std::future::ready(Ok(entries)));
         }
         Box::pin(async move {
-            let link = self.inner.session()?;
-            let read = self.inner.read(&link, after, entries_max).await;
-            self.inner.or_trimmed(&link, after.next(), read).await
+            let inner = &*self.inner;
+            let read = |link: Arc<Link>| async move {
+                let read = inner.read(&link, after, entries_max).await;
+                inner.or_trimmed(&link, after.next(), read).await
+            };
+            inner.persist(read).await
         })
     }
 
@@ -222,9 +230,13 @@ impl Log for RedisLog {
             return Box::pin(std::future::ready(Ok(entries)));
         }
         Box::pin(async move {
-            let link = self.inner.session()?;
-            let read = self.inner.get(&link, &positions).await;
-            self.inner.or_trimmed(&link, positions.first().copied().unwrap_or(Seq::MAX), read).await
+            let first = positions.first().copied().unwrap_or(Seq::MAX);
+            let (inner, positions) = (&*self.inner, &positions[..]);
+            let read = |link: Arc<Link>| async move {
+                let read = inner.get(&link, positions).await;
+                inner.or_trimmed(&link, first, read).await
+            };
+            inner.persist(read).await
         })
     }
 
@@ -241,19 +253,18 @@ impl Log for RedisLog {
     }
 
     fn load(&self, entries: Vec<Arc<Entry>>) -> Pending<'_, ()> {
-        match check_entries(&entries).and_then(|()| append::check_run(&entries)).and_then(|()| self.inner.session()) {
-            Ok(link) => self.spawn(&link.clone(), self.inner.clone().load(link, entries)),
+        match check_entries(&entries).and_then(|()| append::check_run(&entries)) {
+            Ok(()) => self.spawn(self.inner.clone().load(self.inner.enter_now(), entries)),
             Err(error) => Box::pin(std::future::ready(Err(error))),
         }
     }
 
     fn erase(&self, positions: Vec<Seq>) -> Pending<'_, usize> {
-        match check_positions(positions, self.base(), self.tail())
-            .and_then(|positions| Ok((positions, self.inner.session()?)))
-        {
-            Ok((positions, link)) => Box::pin(self.inner.clone().erase(link, positions)),
-            Err(error) => Box::pin(std::future::ready(Err(error))),
-        }
+        let positions = check_positions(positions, self.base(), self.tail());
+        Box::pin(async move {
+            let (inner, positions) = (&*self.inner, &positions?[..]);
+            inner.persist(|link| async move { inner.erase(&link, positions).await }).await
+        })
     }
 
     fn forget(&self, positions: &[Seq]) {
@@ -263,16 +274,17 @@ impl Log for RedisLog {
     }
 
     fn trim(&self, upto: Seq) -> Pending<'_, Seq> {
-        let session = self.inner.session().and_then(|link| {
-            if upto >= self.base() {
-                check_trim(upto, self.tail())?;
-            }
-            Ok(link)
-        });
-        match session {
-            Ok(link) => self.spawn(&link.clone(), self.inner.clone().trim(link, upto)),
-            Err(error) => Box::pin(std::future::ready(Err(error))),
-        }
+        let inner = self.inner.clone();
+        self.spawn(async move {
+            let inner = &*inner;
+            let trim = |link: Arc<Link>| async move {
+                if upto >= inner.base() {
+                    check_trim(upto, inner.cache.tail())?;
+                }
+                inner.trim(&link, upto).await
+            };
+            inner.persist(trim).await
+        })
     }
 
     fn close(&self) -> Pending<'_, ()> {
@@ -288,9 +300,12 @@ impl Log for RedisLog {
 
     fn probe(&self) -> Pending<'_, ()> {
         Box::pin(async move {
-            let link = self.inner.session()?;
-            let proved = timeout(PROBE_MAX, self.inner.probe(&link)).await;
-            proved.unwrap_or_else(|_| Err(link.fail("a live update did not come back")))
+            let inner = &*self.inner;
+            let probe = |link: Arc<Link>| async move {
+                let proved = timeout(PROBE_MAX, inner.probe(&link)).await;
+                proved.unwrap_or_else(|_| Err(link.fail("a live update did not come back")))
+            };
+            inner.persist(probe).await
         })
     }
 
@@ -300,13 +315,12 @@ impl Log for RedisLog {
 }
 
 impl RedisLog {
-    /// Does something on a session to its end, whether or not anybody waits for it.
+    /// Does something to its end, whether or not anybody waits for it.
     fn spawn<T: Send + 'static>(
         &self,
-        link: &Link,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Pending<'static, T> {
-        let task = link.tasks.spawn_on(work, &self.inner.runtime);
+        let task = self.inner.runtime.spawn(work);
         Box::pin(async move { task.await.unwrap_or_else(|_| Err(Error::Away("the request broke off".into()))) })
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! Promises:
 //! - a page is given out whole or not at all; nothing is asked twice on a connection that failed;
+//! - a page that the server cuts off, for its `client-output-buffer-limit`, is asked for again in smaller ones;
 //! - at most [`ASKED_MAX`] pages are asked for, each of about [`PAGE_BYTES`] and never more than [`ANSWER_BYTES_MAX`];
 //! - reading here and there asks for nothing ahead: only who reads on is read ahead for.
 //!
@@ -42,6 +43,9 @@ const GROWTH: usize = 4;
 const PAGE_BYTES: usize = 1 << 20;
 /// What no page has: if entries are suddenly that much longer it is asked for again, with fewer.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// How often a page that was cut off is asked for again: once as it was, for a connection that was idle, then each time with
+/// `1 / GROWTH` of it. [`PAGE_ENTRIES`] are one by then.
+const TRIES_MAX: usize = 6;
 /// Pages that are asked for at once: one is looked at, one is on its way, one is being gathered by the server.
 const ASKED_MAX: usize = 3;
 /// An idle connection may have been closed by the server or a firewall; after this long a new one is opened.
@@ -57,6 +61,8 @@ pub(super) struct Pages {
     line: Option<Line>,
     /// Entries of the next page.
     entries: usize,
+    /// What it is meant to have: [`PAGE_BYTES`], and less once one was cut off.
+    bytes: usize,
     /// Where the page after the last one begins.
     next: Seq,
     /// Pages that were read one after the other.
@@ -95,7 +101,8 @@ impl From<Odd> for Broken {
 impl Pages {
     /// Of the log `key` on this server. Connects when something is asked for.
     pub(super) fn new(address: Address, host: Host, key: String) -> Pages {
-        Pages { address, host, key, line: None, entries: PAGE_ENTRIES_FIRST, next: Seq::ZERO, in_a_row: 0 }
+        let (entries, bytes) = (PAGE_ENTRIES_FIRST, PAGE_BYTES);
+        Pages { address, host, key, line: None, entries, bytes, next: Seq::ZERO, in_a_row: 0 }
     }
 
     /// Drops what was requested ahead: a reader that seeks, or returns later, needs the state at that time.
@@ -110,6 +117,7 @@ impl Pages {
     /// [`Error::Away`], [`Error::Io`]; the next call reconnects. [`Error::Damaged`] by an entry that is too large.
     pub(super) async fn read(&mut self, first: Seq) -> Result<Bytes, Error> {
         self.in_a_row = if first == self.next { self.in_a_row + 1 } else { 0 };
+        let mut tries = 0;
         loop {
             let mut line = match self.line.take().filter(|line| line.used.elapsed() < IDLE_MAX) {
                 Some(line) => line,
@@ -130,6 +138,21 @@ impl Pages {
                 Err(Broken::TooLarge) => {
                     let why = format!("an entry has more than {} MiB, which none of ours has", ANSWER_BYTES_MAX >> 20);
                     return Err(codec::damaged(&self.key, codec::id_of(first).as_bytes(), why));
+                }
+                Err(Broken::Trouble(trouble)) if trouble.kind == Kind::Ended && tries < TRIES_MAX => {
+                    if tries > 0 {
+                        self.entries = (self.entries / GROWTH).max(1);
+                        self.bytes = (self.bytes / GROWTH).max(1);
+                    }
+                    (self.in_a_row, tries) = (0, tries + 1);
+                }
+                Err(Broken::Trouble(trouble)) if trouble.kind == Kind::Ended => {
+                    let (at, entries) = (self.host.to_string(), self.entries);
+                    let said = format!(
+                        "{}, also when asked for {entries} entries: see its client-output-buffer-limit",
+                        trouble.said
+                    );
+                    return Err(broken(&at, &Trouble { said, ..trouble }));
                 }
                 Err(Broken::Trouble(trouble)) => return Err(broken(&self.host.to_string(), &trouble)),
                 Err(Broken::Odd(odd)) => {
@@ -173,7 +196,7 @@ impl Pages {
             _ => return Err(Odd("XRANGE with something else than entries").into()),
         };
         if entries == asked {
-            let fit = PAGE_BYTES / (page.len() / entries).max(1);
+            let fit = self.bytes / (page.len() / entries).max(1);
             self.entries = fit.min(asked * GROWTH).clamp(1, PAGE_ENTRIES);
         } else {
             // The end: what comes behind it is asked for when it is wanted.

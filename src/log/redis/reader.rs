@@ -29,7 +29,7 @@ pub(super) async fn run(
         // What this node appended itself is mostly there already.
         let log_at = inner.cache.tail();
         let mut command = ::redis::cmd("XREAD");
-        command.arg("BLOCK").arg(block_ms).arg("COUNT").arg(COUNT).arg("STREAMS");
+        command.arg("BLOCK").arg(block_ms).arg("COUNT").arg(inner.page.at_most(COUNT)).arg("STREAMS");
         command.arg(&inner.keys.log).arg(&inner.keys.live).arg(codec::id_of(log_at)).arg(&live_at);
         let question = command.query_async::<Value>(&mut connection);
         let Ok(answer) = link.ask(ANSWER_MAX, question).await else { return };

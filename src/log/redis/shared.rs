@@ -6,7 +6,7 @@ use antiphon_schemas::{Entry, Seq};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::{RedisLog, keeper, lanes};
+use super::{RedisLog, keeper, lanes, link::Link};
 use crate::log::{Access, Error, Lane, Pending, Resynced, Shared};
 
 impl Shared for RedisLog {
@@ -16,10 +16,11 @@ impl Shared for RedisLog {
 
     fn resync_lanes(&self, at: Seq, lanes: Vec<Lane>) -> Pending<'_, Resynced> {
         Box::pin(async move {
-            let link = self.inner.session()?;
             // What fails from here on is looked at by the next resync.
             let doubtful = self.inner.lanes_doubtful.swap(false, Ordering::Relaxed);
-            let resynced = lanes::resync(&self.inner, &link, at, lanes).await;
+            let (inner, lanes) = (&*self.inner, &lanes);
+            let resync = |link: Arc<Link>| async move { lanes::resync(inner, &link, at, lanes.clone()).await };
+            let resynced = inner.persist(resync).await;
             if doubtful && !matches!(resynced, Ok(Resynced::InStep | Resynced::Resynced(_))) {
                 self.inner.lanes_doubtful.store(true, Ordering::Relaxed);
             }

@@ -19,7 +19,8 @@ impl Inner {
     }
 
     /// As [`Log::trim`](crate::log::Log::trim).
-    pub(super) async fn trim(self: Arc<Self>, link: Arc<Link>, upto: Seq) -> Result<Seq, Error> {
+    pub(super) async fn trim(&self, link: &Link, upto: Seq) -> Result<Seq, Error> {
+        let _under_way = link.tasks.token();
         let mut base = self.base();
         while base <= upto {
             let next = Seq(upto.0.min(base.0 + STEP_ENTRIES - 1)).next();
@@ -28,7 +29,7 @@ impl Inner {
             call.arg(next.0).arg(SCAN_MAX);
             let mut connection = link.appends.clone();
             let answer = link.ask(READ_MAX, script::run(&mut connection, &call)).await?;
-            base = moved(&link, answer)?;
+            base = moved(link, answer)?;
             self.base.store(base.0, Ordering::Relaxed);
         }
         Ok(base)
@@ -42,7 +43,7 @@ impl Inner {
         read: Result<Vec<Arc<Entry>>, Error>,
     ) -> Result<Vec<Arc<Entry>>, Error> {
         let Err(error @ Error::Damaged { .. }) = read else { return read };
-        let mut connection = link.reads.clone();
+        let mut connection = link.reads().connection;
         let mut command = ::redis::cmd("HGET");
         let question = command.arg(&self.keys.meta).arg("base").query_async::<Option<u64>>(&mut connection);
         let base = link.ask(READ_MAX, question).await?.unwrap_or(1);

@@ -32,8 +32,10 @@ pub enum Written {
 /// The kinds, by what is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The connection could not be made, or broke.
+    /// The connection could not be made.
     Unreachable,
+    /// The connection was there and has ended: closed or reset, by the server or by something between.
+    Ended,
     /// No answer in time. The connection must not be used again: the answer may still come.
     TimedOut,
     /// `OOM`: `maxmemory` is reached.
@@ -84,7 +86,7 @@ impl Trouble {
     pub fn look_again(&self) -> bool {
         use Kind::*;
         match self.kind {
-            Unreachable | TimedOut | ReadOnly | Loading | Moved | ClusterDown | MasterDown | Unblocked
+            Unreachable | Ended | TimedOut | ReadOnly | Loading | Moved | ClusterDown | MasterDown | Unblocked
             | NotSignedIn | NoMaster => true,
             Full | NoScript | Moving | DiskFails | FewReplicas | Forbidden | Busy | WrongType | BadSetup | Other => {
                 false
@@ -110,6 +112,10 @@ impl Trouble {
     fn means(&self) -> (&'static str, &'static str) {
         match self.kind {
             Kind::Unreachable => ("cannot be reached", "check that it is running and that the address is right"),
+            Kind::Ended => (
+                "closed the connection",
+                "check its log file, its `timeout`, and the idle timeout of what is in between",
+            ),
             Kind::TimedOut => ("does not answer in time", "check whether it hangs"),
             Kind::Full => ("its memory is full", "raise maxmemory or free some"),
             Kind::ReadOnly => ("is a replica and accepts no writes", "use the address of its master"),
@@ -148,8 +154,13 @@ pub fn classify(error: &RedisError) -> Trouble {
     let said = error.detail().map_or_else(|| error.to_string(), str::to_owned);
     match error.kind() {
         ErrorKind::Io => {
-            let kind = if error.is_timeout() { Kind::TimedOut } else { Kind::Unreachable };
-            let written = if error.is_connection_refusal() { Written::No } else { Written::Unknown };
+            let refused = error.is_connection_refusal();
+            let kind = match () {
+                () if error.is_timeout() => Kind::TimedOut,
+                () if error.is_connection_dropped() && !refused => Kind::Ended,
+                () => Kind::Unreachable,
+            };
+            let written = if refused { Written::No } else { Written::Unknown };
             Trouble { kind, written, said }
         }
         ErrorKind::AuthenticationFailed => Trouble::new(Kind::NotSignedIn, said),
@@ -261,9 +272,10 @@ mod tests {
         use std::io::ErrorKind::*;
         for (io, kind, written) in [
             (TimedOut, Kind::TimedOut, Written::Unknown),
-            (BrokenPipe, Kind::Unreachable, Written::Unknown),
-            (ConnectionReset, Kind::Unreachable, Written::Unknown),
-            (UnexpectedEof, Kind::Unreachable, Written::Unknown),
+            (BrokenPipe, Kind::Ended, Written::Unknown),
+            (ConnectionReset, Kind::Ended, Written::Unknown),
+            (UnexpectedEof, Kind::Ended, Written::Unknown),
+            (HostUnreachable, Kind::Unreachable, Written::Unknown),
             (ConnectionRefused, Kind::Unreachable, Written::No),
         ] {
             let trouble = classify(&std::io::Error::from(io).into());

@@ -119,7 +119,7 @@ async fn it_is_loading_its_data() {
     });
     let (place, restarting) = (scene.place.clone(), OnceLock::new());
     let restart = |_: &Redis| restarting.set(spawn_blocking(move || place.redis.restart())).unwrap();
-    scene.refused("is reading its data after a start", restart, |_| {}).await;
+    scene.refused("is still loading its data", restart, |_| {}).await;
     restarting.into_inner().unwrap().await.unwrap();
     scene.ends_well().await;
 }
@@ -133,7 +133,7 @@ async fn it_runs_a_script_that_does_not_end() {
         let script = move || place.redis.command(&["EVAL", "while true do end", "0"]);
         running.set(spawn_blocking(script)).unwrap();
     };
-    scene.refused("runs a script that does not end", run, |redis| ok(redis, "SCRIPT KILL")).await;
+    scene.refused("is running a script that does not end", run, |redis| ok(redis, "SCRIPT KILL")).await;
     let ended = running.into_inner().unwrap().await.unwrap();
     assert!(ended.contains("killed by user"), "{ended}");
     scene.ends_well().await;

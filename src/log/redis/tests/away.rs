@@ -11,7 +11,8 @@ use crate::log::{
     redis::server::{Cluster, Sentinels, Wire, until},
 };
 
-/// A second try of an append whose answer was lost finds its own request; nothing is there twice.
+/// A second try of an append whose answer was lost, and whose store went with it, finds its own request; nothing is there
+/// twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_append_whose_answer_was_lost_is_found_by_its_request_id() {
     let redis = Redis::start();
@@ -20,8 +21,10 @@ async fn an_append_whose_answer_was_lost_is_found_by_its_request_id() {
     fill(&log, 1, 3).await;
     let epoch = log.info().epoch;
     wire.swallow_next_answer("needle");
+    wire.refuse_new();
     let lost = append(3, 77, &[9], vec![post(9, "needle")]);
     assert!(matches!(log.append(vec![lost.clone()]).await, Err(Error::Away(_))));
+    wire.pass();
     assert_eq!(opened(&log).await, epoch);
     let verdict = log.append(vec![lost]).await.unwrap().remove(0);
     let Verdict::Conflict(missed) = verdict else { panic!("the first try was written: {verdict:?}") };
@@ -46,10 +49,10 @@ async fn an_append_behind_an_entry_that_this_node_has_not_read_is_unknown_when_t
     let wish = append(0, 77, &[3], vec![post(3, "mine")]);
     let appending = log.append(vec![wish.clone()]);
     until("it is written", || (redis.command(&["XLEN", "{antiphon:0}:log"]) == "3").then_some(()));
-    wire.pass();
-    wire.cut();
+    wire.refuse();
     let answer = appending.await;
     assert!(matches!(answer, Err(Error::Away(_))), "{answer:?}");
+    wire.pass();
     opened(&log).await;
     let again = log.append(vec![wish]).await.unwrap().remove(0);
     let Verdict::Conflict(missed) = again else { panic!("the first try was written: {again:?}") };

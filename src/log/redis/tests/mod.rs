@@ -7,6 +7,7 @@ mod history;
 mod lanes;
 mod lineage;
 mod live;
+mod lost;
 mod nodes;
 mod time;
 mod trim;
