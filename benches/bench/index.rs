@@ -161,6 +161,7 @@ pub(crate) fn conversations(count: usize) -> Vec<Arc<Entry>> {
             ask: Some(Ask { bot: bot.clone(), priority: 5, second: false }),
             reply_to: None,
             hops: 0,
+            said_at_ms: None,
         };
         push(&mut entries, step, posted.into());
         if let Some(n) = step.checked_sub(OPEN / 2) {

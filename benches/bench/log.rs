@@ -124,7 +124,7 @@ async fn produce(log: Arc<FileLog>, left: Arc<AtomicU64>, entries: usize) -> Vec
 pub(crate) fn draft(id: MessageId, ask: Option<Ask>) -> Draft {
     let author = Author { name: "somebody".into(), kind: AuthorKind::Human, color: Some("#80c0ff".into()) };
     let text = "t".repeat(TEXT_BYTES).into();
-    let event = MessagePosted { id, author, text, to: None, ask, reply_to: None, hops: 0 };
+    let event = MessagePosted { id, author, text, to: None, ask, reply_to: None, hops: 0, said_at_ms: None };
     Draft::new(Some(RoomName::new("lobby").expect("a name")), event.into(), rand::random()).expect("a draft")
 }
 

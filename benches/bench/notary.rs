@@ -86,6 +86,7 @@ fn post(node: &Node, poster: usize) -> Post {
         to: None,
         priority: 5,
         reply_to: None,
+        said_at_ms: None,
     }
 }
 

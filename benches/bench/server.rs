@@ -296,6 +296,7 @@ fn answered(n: u128) -> Append {
             ask: Some(Ask { bot: bot.clone(), priority: 5, second: false }),
             reply_to: None,
             hops: 0,
+            said_at_ms: None,
         }
         .into(),
         MessageClaimed {

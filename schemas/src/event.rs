@@ -100,6 +100,10 @@ pub struct MessagePosted {
     /// How many bots are between this message and a person: 0 for a person's.
     #[serde(default)]
     pub hops: u8,
+    /// When it was said, in ms since 1970, where that is not when the log took it: imports. It is shown, and nothing more: order,
+    /// ages and limits go by the log's time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said_at_ms: Option<u64>,
 }
 
 /// `message.claimed`: a worker holds the message; the entry's own position is the fence.

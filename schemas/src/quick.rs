@@ -62,8 +62,12 @@ impl<'a> Body<'a> {
         };
         self.field(&mut fields, "hops")?;
         let hops = self.number()?;
+        let said_at_ms = match self.field(&mut fields, "said_at_ms") {
+            Some(()) => Some(self.number()?),
+            None => None,
+        };
         self.end(&fields)?;
-        Some(Event::MessagePosted(MessagePosted { id, author, text, to, ask, reply_to, hops }))
+        Some(Event::MessagePosted(MessagePosted { id, author, text, to, ask, reply_to, hops, said_at_ms }))
     }
 
     fn claimed(mut self) -> Option<Event> {

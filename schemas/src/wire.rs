@@ -45,6 +45,9 @@ pub struct PostMessage {
     /// An earlier message of the same room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<MessageId>,
+    /// For imports: when it was said, RFC 3339, not in the future. Shown in place of the log's time. Accepted from loopback only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said_at: Option<String>,
 }
 
 /// Reads an object, and only an object: derived code would also take an array of the fields in order.
@@ -163,6 +166,9 @@ pub struct Message {
     pub text: Arc<str>,
     /// When the log took it, RFC 3339.
     pub at: Arc<str>,
+    /// When it was said, RFC 3339, where that is another time: it was imported. What to show; order goes by the position.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said_at: Option<Arc<str>>,
     /// The message that it answers.
     pub reply_to: Option<MessageId>,
     /// Its position in the log.
@@ -208,6 +214,13 @@ pub struct Message {
     /// Replies: what people should know beside the words, each as `code: words`; absent if there is nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notes: Option<Vec<Arc<str>>>,
+}
+
+impl Message {
+    /// The time to be shown, RFC 3339: when it was said, as far as anybody knows.
+    pub fn shown_at(&self) -> &Arc<str> {
+        self.said_at.as_ref().unwrap_or(&self.at)
+    }
 }
 
 /// Answer to `GET /api/rooms/{room}/messages`.

@@ -83,6 +83,7 @@ impl Post {
             to: recipients(self.to, self.no_answer),
             priority: self.priority,
             reply_to: self.reply_to,
+            said_at: None,
         };
         let client = Client::new(&self.server)?;
         let posted = match post(&client, &self.room, &message, self.wait).await {
@@ -200,7 +201,8 @@ mod tests {
         .await;
         let author = PostAuthor { name: "n".into(), color: None, kind: None };
         let id = Some(MessageId(Uuid::now_v7()));
-        let message = PostMessage { text: "t".into(), author, id, to: None, priority: None, reply_to: None };
+        let message =
+            PostMessage { text: "t".into(), author, id, to: None, priority: None, reply_to: None, said_at: None };
         let posted = post(&fake.client(), &RoomName::new("r").unwrap(), &message, false).await.unwrap();
         assert_eq!(Some(posted.id), id);
         let ids: Vec<_> = fake.requests().iter().map(|r| r.json()["id"].clone()).collect();

@@ -147,7 +147,7 @@ impl Screen {
         }
         out.push_str(self.close_line());
         let text: Cow<'_, str> = if message.redacted { "(deleted)".into() } else { lines(&message.text) };
-        out.push_str(&format!("{} {}: {text}\n", short(&message.at), lines(&message.author.name)));
+        out.push_str(&format!("{} {}: {text}\n", short(message.shown_at()), lines(&message.author.name)));
     }
 
     fn snapshot(&mut self, reply: &feed::ReplySnapshot, out: &mut String) {
@@ -315,5 +315,12 @@ mod tests {
         check(false, &[nasty], "2026-11-22T08:27:00Z A␛[2J: x\n    y␇\u{fffd}z\tt<U+202E>\n");
         let dead = ("message.dead", json!({"message_id": A, "reason": "a\u{2066}b"}));
         check(true, &[started(), delta(0, "\u{202e}one "), dead], "bot: <U+202E>one \n    [given up: a<U+2066>b]\n");
+    }
+
+    #[test]
+    fn what_was_imported_has_the_time_at_which_it_was_said() {
+        let mut old = message(A, 1, "will", "hi");
+        old["said_at"] = json!("2004-12-25T09:15:00.000Z");
+        check(false, &[("message.posted", old)], "2004-12-25T09:15:00Z will: hi\n");
     }
 }

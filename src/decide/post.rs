@@ -32,6 +32,8 @@ pub struct Post {
     pub priority: u8,
     /// An earlier message of the room.
     pub reply_to: Option<MessageId>,
+    /// When it was said, if that is not now; checked where it came in from outside, and used for nothing here.
+    pub said_at_ms: Option<u64>,
 }
 
 impl Post {
@@ -90,6 +92,7 @@ pub fn post(state: &Projections, facts: &Prefetched, policy: &Policy, post: &Pos
         ask: bot.map(|bot| lane(state, &post.room, bot, post.priority)),
         reply_to: post.reply_to,
         hops: 0,
+        said_at_ms: post.said_at_ms,
     };
     Ok(Decision::Append {
         room: post.room.clone(),

@@ -3,6 +3,7 @@
 use antiphon_schemas::{
     BotName,
     event::{Author, AuthorKind},
+    time,
     visible::is_visible,
     wire::{Changed, Message, Messages, PostMessage, Timeline},
 };
@@ -57,6 +58,14 @@ pub(super) async fn post(
         let detail = "`author.kind` is for imports and is accepted only from this machine; omit it";
         return Err(Problem::new(StatusCode::FORBIDDEN, "import-only", detail));
     }
+    let said_at_ms = match body.said_at {
+        None => None,
+        Some(_) if !guard::from_loopback(peer, &headers) => {
+            let detail = "`said_at` is for imports and is accepted only from this machine; omit it";
+            return Err(Problem::new(StatusCode::FORBIDDEN, "import-only", detail));
+        }
+        Some(said_at) => Some(check_said_at(&said_at, app.node().log_now_ms())?),
+    };
     let priority = body.priority.unwrap_or(PRIORITY_DEFAULT);
     if priority > 9 {
         return Err(Problem::bad("bad-priority", "`priority` must be a number from 0 to 9; 9 is answered first"));
@@ -72,6 +81,7 @@ pub(super) async fn post(
         to,
         priority,
         reply_to: body.reply_to,
+        said_at_ms,
     };
     // The message's first leg; the bot's runtime opens the same span, by the same id, for the rest.
     let span = info_span!("message", id = %post.id, room = %post.room);
@@ -190,6 +200,13 @@ fn check_name(name: &str) -> Result<(), Problem> {
         return Err(Problem::bad("bad-name", detail));
     }
     Ok(())
+}
+
+/// When something was said, in ms since 1970. Nothing was said later than now, by the log's clock.
+fn check_said_at(said_at: &str, now_ms: u64) -> Result<u64, Problem> {
+    let at_ms = time::parse_rfc3339(said_at).filter(|at_ms| *at_ms <= now_ms);
+    let detail = "`said_at` must be an RFC 3339 time since 1970 that is not in the future, e.g. 2004-12-25T09:15:00Z";
+    at_ms.ok_or_else(|| Problem::bad("bad-said-at", detail))
 }
 
 fn check_color(color: Option<&str>) -> Result<(), Problem> {

@@ -48,7 +48,7 @@ const ROUTES: &[Route] = &[
         problems: &[
             (
                 400,
-                "bad-json, wrong-type, empty-text, text-too-long, bad-text, bad-name, bad-color, bad-priority, bad-room, one-bot-only, unknown-bot, reply-to-elsewhere",
+                "bad-json, wrong-type, empty-text, text-too-long, bad-text, bad-name, bad-color, bad-priority, bad-said-at, bad-room, one-bot-only, unknown-bot, reply-to-elsewhere",
             ),
             (403, "import-only, foreign-host, host-not-allowed, foreign-origin"),
             (408, "body-too-slow"),

@@ -20,7 +20,10 @@ use super::{
     codec::{self, Class},
     error::Error,
 };
-use crate::projection::record::{Change, Record};
+use crate::projection::{
+    record::{Change, Record},
+    view,
+};
 
 /// Raised with every change of what the tables mean; an index of another version is rebuilt.
 /// 2: with the erasures.
@@ -233,7 +236,7 @@ fn fold_rooms(write: &WriteTransaction, entries: &[Arc<Entry>]) -> Result<(), Er
     for entry in entries.iter().filter(|entry| Class::of(entry) != Class::Other) {
         if let Some(room) = &entry.header.room {
             let (messages, ..) = said.get(room.as_str()).copied().unwrap_or_default();
-            said.insert(room.as_str(), (messages + 1, entry.header.seq.0, entry.header.at_ms));
+            said.insert(room.as_str(), (messages + 1, entry.header.seq.0, view::said_ms(entry)));
         }
     }
     let mut table = write.open_table(ROOMS)?;

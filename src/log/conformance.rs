@@ -88,6 +88,7 @@ pub(crate) fn post(n: u128, text: &str) -> Draft {
         ask: None,
         reply_to: None,
         hops: 0,
+        said_at_ms: None,
     };
     Draft::new(Some(room("lobby")), event.into(), n.to_be_bytes()).unwrap()
 }

@@ -326,6 +326,11 @@ impl Node {
         tokio::time::timeout(PROBE_MAX, round_trip).await.unwrap_or(Err(Error::Stopping))
     }
 
+    /// Now, by the log's clock, in ms since 1970.
+    pub fn log_now_ms(&self) -> u64 {
+        self.inner.log.now_ms()
+    }
+
     /// How far clocks differ from the log's.
     pub fn skew(&self) -> Skew {
         let (log_ms, wall_ms) = (self.inner.log.now_ms(), self.inner.clock.now_ms());

@@ -339,6 +339,7 @@ pub(crate) fn question(text: &str) -> Post {
         to: None,
         priority: 5,
         reply_to: None,
+        said_at_ms: None,
     }
 }
 

@@ -38,6 +38,8 @@ struct StoredPost {
     priority: u8,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reply_to: Option<MessageId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    said_at_ms: Option<u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -61,6 +63,7 @@ impl Record {
                     to: post.to.clone(),
                     priority: post.priority,
                     reply_to: post.reply_to,
+                    said_at_ms: post.said_at_ms,
                 };
                 (PARKED, Some(post.room.clone()), post.id, rmp_serde::to_vec_named(&stored))
             }
@@ -83,9 +86,9 @@ impl Record {
         let error = |error: rmp_serde::decode::Error| error.to_string();
         match &*unknown.kind {
             PARKED => {
-                let StoredPost { room, id, author, text, to, priority, reply_to } =
+                let StoredPost { room, id, author, text, to, priority, reply_to, said_at_ms } =
                     pack::from_slice(&unknown.data).map_err(error)?;
-                Ok(Record::Parked(Post { room, id, fresh: false, author, text, to, priority, reply_to }))
+                Ok(Record::Parked(Post { room, id, fresh: false, author, text, to, priority, reply_to, said_at_ms }))
             }
             SETTLED => {
                 let StoredEnd { id, refused } = pack::from_slice(&unknown.data).map_err(error)?;

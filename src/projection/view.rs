@@ -31,6 +31,7 @@ pub struct Posted {
     /// Where it was posted.
     pub seq: Seq,
     at_ms: u64,
+    said_at_ms: Option<u64>,
     author: event::Author,
     text: Arc<str>,
     reply_to: Option<MessageId>,
@@ -50,6 +51,7 @@ impl Posted {
             id,
             seq,
             at_ms,
+            said_at_ms: None,
             author: nobody(reply_to.is_some()),
             text: Arc::default(),
             reply_to,
@@ -63,6 +65,7 @@ impl Posted {
                 id: e.id,
                 seq,
                 at_ms,
+                said_at_ms: e.said_at_ms,
                 author: e.author.clone(),
                 text: e.text.clone(),
                 reply_to: e.reply_to,
@@ -75,6 +78,7 @@ impl Posted {
                 id: e.id,
                 seq,
                 at_ms,
+                said_at_ms: None,
                 author: e.author.clone(),
                 text: e.text.clone(),
                 reply_to: Some(e.message_id),
@@ -95,7 +99,7 @@ impl Posted {
     /// Keeps what is left of it once its entry is erased: what [`Posted::of`] makes of that.
     pub fn erase(&mut self) {
         (self.author, self.text) = (nobody(self.is_reply), Arc::default());
-        (self.bot, self.made, self.erased) = (None, None, true);
+        (self.bot, self.made, self.said_at_ms, self.erased) = (None, None, None, true);
         if !self.is_reply {
             self.reply_to = None;
         }
@@ -118,6 +122,7 @@ impl Posted {
             author: Author { name, kind, color },
             text: self.text.clone(),
             at: time::rfc3339(self.at_ms).into(),
+            said_at: self.said_at_ms.map(|ms| time::rfc3339(ms).into()),
             reply_to: self.reply_to,
             position: position(epoch, self.seq),
             status,
@@ -195,6 +200,14 @@ pub fn posted_id(entry: &Entry) -> Option<MessageId> {
         Event::ReplyPosted(e) => Some(e.id),
         Event::Erased(e) if matches!(&*e.kind, "message.posted" | "reply.posted") => e.subjects.first().copied(),
         _ => None,
+    }
+}
+
+/// When what an entry posts was said, in ms since 1970, as far as anybody knows: for showing.
+pub fn said_ms(entry: &Entry) -> u64 {
+    match &entry.event {
+        Event::MessagePosted(e) => e.said_at_ms.unwrap_or(entry.header.at_ms),
+        _ => entry.header.at_ms,
     }
 }
 

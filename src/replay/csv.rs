@@ -31,6 +31,7 @@ const COLUMNS: &[&str] = &[
     "total_ms",
     "hidden",
     "text",
+    "said_at",
 ];
 
 /// What becomes of hidden texts.
@@ -70,6 +71,10 @@ pub fn row(out: &mut dyn Write, entry: &Entry, standing: &Standing, hidden: &Hid
         Event::ReplyPosted(e) => (Some(&e.author), &e.text, Some(e.message_id), ""),
         _ => (None, "", None, ""),
     };
+    let said_at = match &entry.event {
+        Event::MessagePosted(e) => e.said_at_ms.map_or(String::new(), time::rfc3339),
+        _ => String::new(),
+    };
     let made = match &entry.event {
         Event::ReplyPosted(e) => Some(&e.made),
         _ => None,
@@ -100,6 +105,7 @@ pub fn row(out: &mut dyn Write, entry: &Entry, standing: &Standing, hidden: &Hid
             Cell::Number(made.map(|made| made.total_ms)),
             Cell::Text(hidden),
             Cell::Text(text),
+            Cell::Text(&said_at),
         ]
         .into_iter(),
     )

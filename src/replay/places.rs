@@ -138,7 +138,17 @@ mod tests {
 
     fn post(n: usize, name: &str) -> Event {
         let author = Author { name: name.into(), kind: AuthorKind::Human, color: None };
-        MessagePosted { id: id(n), author, text: "words".into(), to: None, ask: None, reply_to: None, hops: 0 }.into()
+        MessagePosted {
+            id: id(n),
+            author,
+            text: "words".into(),
+            to: None,
+            ask: None,
+            reply_to: None,
+            hops: 0,
+            said_at_ms: None,
+        }
+        .into()
     }
 
     fn reply(n: usize, to: usize, context: &[usize]) -> Event {

@@ -72,6 +72,8 @@ fn check(messages: &[Value], rows: &[Value]) {
             "{row}"
         );
         assert_eq!((&message["room"], &message["status"]), (&row["room"], &json!("none")));
+        let at = row["at"].as_str().unwrap().trim_end_matches('Z');
+        assert!(message["said_at"].as_str().unwrap().starts_with(at), "{message} {row}");
     }
     assert_eq!(messages.len(), rows.len());
     assert_eq!(ids.values().map(|id| id.as_str().unwrap()).collect::<BTreeSet<_>>().len(), rows.len());

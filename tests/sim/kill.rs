@@ -33,7 +33,8 @@ fn open(folder: &Path) -> FileLog {
 fn post(id: Uuid, text: &str) -> Append {
     let author = Author { name: "ann".into(), kind: AuthorKind::Human, color: None };
     let id = MessageId(id);
-    let event = MessagePosted { id, author, text: text.into(), to: None, ask: None, reply_to: None, hops: 0 };
+    let event =
+        MessagePosted { id, author, text: text.into(), to: None, ask: None, reply_to: None, hops: 0, said_at_ms: None };
     let draft = Draft::new(Some(RoomName::new("lobby").unwrap()), event.into(), rand::random()).unwrap();
     Append {
         after: Seq::ZERO,

@@ -64,16 +64,19 @@ export function updateItem(element, item, context) {
   ]);
 }
 
+/** When it was said, as far as anybody knows: of what was imported, long before the log took it. @param {Message} message */
+const shownAt = (message) => message.said_at ?? message.at;
+
 /** The day that begins with this item, or ''. @param {Item} item @param {Context} context */
 function dayAbove({ message }, { previous, now }) {
-  return previous && dayOf(previous.message.at) === dayOf(message.at) ? '' : dayWords(message.at, now);
+  return previous && dayOf(shownAt(previous.message)) === dayOf(shownAt(message)) ? '' : dayWords(shownAt(message), now);
 }
 
 /** Whether an item goes on with what its author said right before. @param {Item} item @param {Item | null} [previous] */
 export function belongsTo({ message }, previous) {
   if (!previous || previous.message.status !== 'none' || previous.replies.length > 0 || message.reply_to) return false;
   const [one, other] = [message.author, previous.message.author];
-  const near = millis(message.at) - millis(previous.message.at) < GROUP_MS;
+  const near = Math.abs(millis(shownAt(message)) - millis(shownAt(previous.message))) < GROUP_MS;
   return near && one.name === other.name && one.kind === other.kind && (one.color ?? '') === (other.color ?? '');
 }
 
@@ -86,8 +89,8 @@ function questionKey({ message }, context) {
 /** @param {Message} message @param {Context} context */
 function question(message, context) {
   const badge = message.author.kind === 'bot' ? (message.model ?? 'bot') : '';
-  return make('article', { className: 'msg', tabIndex: -1, data: { id: message.id }, aria: { label: `${message.author.name}, ${clock(message.at)}` } },
-    head(message.author, message.at, badge), message.reply_to && quote(message.reply_to, context.find?.(message.reply_to)),
+  return make('article', { className: 'msg', tabIndex: -1, data: { id: message.id }, aria: { label: `${message.author.name}, ${clock(shownAt(message))}` } },
+    head(message.author, shownAt(message), badge), message.reply_to && quote(message.reply_to, context.find?.(message.reply_to)),
     textElement(message.redacted ? null : message.text));
 }
 

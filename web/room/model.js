@@ -4,7 +4,7 @@
 
 /**
  * @typedef {{ name: string, kind: 'human' | 'bot', color?: string | null }} Author
- * @typedef {{ id: string, room: string, author: Author, text: string, at: string, reply_to: string | null, position: string,
+ * @typedef {{ id: string, room: string, author: Author, text: string, at: string, said_at?: string, reply_to: string | null, position: string,
  *   status: 'none' | 'waiting' | 'claimed' | 'answered' | 'failed' | 'dead' | 'cancelled', reason?: string, redacted?: boolean,
  *   bot?: string, model?: string, total_ms?: number, first_token_ms?: number, finish?: string, notes?: string[] }} Message
  *

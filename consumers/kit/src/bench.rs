@@ -49,6 +49,7 @@ pub fn message(author: &str, kind: AuthorKind, text: &str) -> Arc<Message> {
         author: Author { name: author.into(), kind, color: None },
         text: text.into(),
         at: "2026-01-01T00:00:00.000Z".into(),
+        said_at: None,
         reply_to: None,
         position: Position(Cursor::new(Epoch(1), Seq(1))),
         status: Status::Claimed,

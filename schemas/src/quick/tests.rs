@@ -55,9 +55,10 @@ fn made() -> impl Strategy<Value = Made> {
 fn events() -> impl Strategy<Value = Event> {
     let ask = (bot(), any::<u8>(), any::<bool>()).prop_map(|(bot, priority, second)| Ask { bot, priority, second });
     let to = option::of(prop::collection::vec(bot(), 0..20));
-    let posted = (message_id(), author(), text(), to, option::of(ask), option::of(message_id()), any::<u8>()).prop_map(
-        |(id, author, text, to, ask, reply_to, hops)| {
-            MessagePosted { id, author, text, to, ask, reply_to, hops }.into()
+    let ends = (option::of(message_id()), any::<u8>(), option::of(number()));
+    let posted = (message_id(), author(), text(), to, option::of(ask), ends).prop_map(
+        |(id, author, text, to, ask, (reply_to, hops, said_at_ms))| {
+            MessagePosted { id, author, text, to, ask, reply_to, hops, said_at_ms }.into()
         },
     );
     let incarnation = option::of(any::<u128>().prop_map(Uuid::from_u128));
@@ -133,6 +134,7 @@ fn every_byte_may_be_any_other() {
         ask: Some(ask.clone()),
         reply_to: None,
         hops: 1,
+        said_at_ms: Some(70_000),
     };
     let claimed = MessageClaimed {
         message_id: id,

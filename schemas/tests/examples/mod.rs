@@ -33,7 +33,12 @@ pub(crate) fn all() -> Vec<(String, Entry)> {
     let reply = ErasedReply { bot: Some(bot("echo")), total_ms: Seq::MAX.0, first_token_ms: Some(17) };
     let of_a_reply = MessageErased { message_id: id(3), positions: vec![Seq(4)], reply: Some(reply) };
     let of_a_reply = entry(9, 2_000, Some("r"), [0xdd; 16], of_a_reply.into());
-    let others = [("weather.changed.unknown".into(), unknown), ("message.erased.reply".into(), of_a_reply)];
+    let said = entry(10, 1_795_336_020_125, Some("r"), [0xee; 16], imported().into());
+    let others = [
+        ("weather.changed.unknown".into(), unknown),
+        ("message.erased.reply".into(), of_a_reply),
+        ("message.posted.imported".into(), said),
+    ];
     full.chain(minimal).chain(others).collect()
 }
 
@@ -50,6 +55,7 @@ fn full() -> Vec<Event> {
             ask: Some(ask.clone()),
             reply_to: Some(id(2)),
             hops: 255,
+            said_at_ms: None,
         }
         .into(),
         MessageClaimed {
@@ -143,6 +149,7 @@ fn minimal() -> Vec<Event> {
             ask: None,
             reply_to: None,
             hops: 0,
+            said_at_ms: None,
         }
         .into(),
         MessageClaimed {
@@ -193,6 +200,20 @@ fn minimal() -> Vec<Event> {
         LogCheckpoint { size: 0, note: "".into() }.into(),
         MessageErased { message_id: id(0), positions: vec![], reply: None }.into(),
     ]
+}
+
+/// Said long before the log took it.
+fn imported() -> MessagePosted {
+    MessagePosted {
+        id: id(6),
+        author: Author { name: "will".into(), kind: AuthorKind::Human, color: None },
+        text: "hi".into(),
+        to: Some(vec![]),
+        ask: None,
+        reply_to: None,
+        hops: 0,
+        said_at_ms: Some(1_103_966_100_000),
+    }
 }
 
 /// A kind of a later version: a map with a field that nobody here knows.

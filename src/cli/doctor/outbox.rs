@@ -98,6 +98,7 @@ mod tests {
             to: None,
             priority: 5,
             reply_to: None,
+            said_at_ms: None,
         };
         let (waits, refused) = (post("waits"), post("refused\u{7}"));
         outbox.park(vec![waits, refused.clone()]).await.unwrap();

@@ -21,7 +21,10 @@ use std::{
     time::Duration,
 };
 
-use antiphon_schemas::wire::{AuthorKind, PostAuthor, PostMessage};
+use antiphon_schemas::{
+    time::rfc3339,
+    wire::{AuthorKind, PostAuthor, PostMessage},
+};
 use anyhow::{Context, bail};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::time::Instant;
@@ -50,7 +53,7 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 const EXAMPLES: &str = r#"A row is one JSON object a line, plain or gzip:
   {"room":"help","seq":7,"at":"2004-12-25T09:15:00Z","author":"will","kind":"human","text":"hi","reply_to":3}
 kind is human or bot (bot only when importing on the server's machine); reply_to is the seq of an earlier row of the
-room, or null. A reply to a row that is missing, or that the server refuses (empty, too long), is imported without the
+room, or null. `at` is shown with the message when importing on the server's machine. A reply to a row that is missing, or that the server refuses (empty, too long), is imported without the
 link; its line is named.
 
 Examples:
@@ -86,6 +89,8 @@ pub(super) struct Counts {
     pub(super) refused: u64,
     /// Of those posted or already there: replies that are not linked to what they answer.
     pub(super) unlinked: u64,
+    /// Of those posted: rows that are shown with the time of the import.
+    pub(super) undated: u64,
 }
 
 impl Counts {
@@ -95,10 +100,10 @@ impl Counts {
 
     /// What stdout gets at the end; the rate is of rows that the server has taken.
     fn summary(self, seconds: f64) -> String {
-        let Counts { posted, already_there, refused, unlinked } = self;
+        let Counts { posted, already_there, refused, unlinked, undated } = self;
         let rate = (posted + already_there) as f64 / seconds.max(0.001);
         format!(
-            "posted {posted}, already there {already_there}, refused {refused}, without link {unlinked}, seconds {seconds:.1}, rate {rate:.0}/s\n"
+            "posted {posted}, already there {already_there}, refused {refused}, without link {unlinked}, without date {undated}, seconds {seconds:.1}, rate {rate:.0}/s\n"
         )
     }
 }
@@ -199,6 +204,9 @@ impl Job {
                     rooms.done(&item.room);
                     match result {
                         Ok(taken) => {
+                            if taken.new && item.message.said_at.is_none() {
+                                undated(counts, progress, &item);
+                            }
                             *(if taken.new { &mut counts.posted } else { &mut counts.already_there }) += 1;
                             if let Some(seq) = item.reply_to.filter(|_| !taken.linked) {
                                 unlinked(counts, progress, &item, seq);
@@ -240,6 +248,7 @@ impl Job {
             to: if self.answer { None } else { Some(Vec::new()) },
             priority: None,
             reply_to,
+            said_at: Some(rfc3339(row.at_ms)),
         };
         Ok(Item { line: line.number, room: row.room, reply_to: row.reply_to, message })
     }
@@ -271,6 +280,8 @@ impl Job {
                 Err(failure) if failure.code() == Some("reply-to-elsewhere") && item.message.reply_to.is_some() => {
                     item.message.reply_to = None;
                 }
+                // Its time is in the future, or this is not the server's machine.
+                Err(failure) if item.undatable(&failure) => item.message.said_at = None,
                 Err(failure) if failure.retryable() => {
                     *trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure.to_string());
                     tokio::time::sleep(backoff.wait()).await;
@@ -296,6 +307,21 @@ fn unlinked(counts: &mut Counts, progress: &Progress, item: &Item, seq: u64) {
         item.line,
         &why,
         "more rows were imported without their link; they are only counted",
+    );
+}
+
+fn undated(counts: &mut Counts, progress: &Progress, item: &Item) {
+    counts.undated += 1;
+    let why = format!(
+        "room {}: imported with the time of now, because `at` is in the future, or this is not the server's machine",
+        item.room
+    );
+    say(
+        progress,
+        counts.undated,
+        item.line,
+        &why,
+        "more rows were imported with the time of now; they are only counted",
     );
 }
 

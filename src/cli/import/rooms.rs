@@ -7,6 +7,8 @@ use std::collections::{HashMap, VecDeque};
 
 use antiphon_schemas::{RoomName, wire::PostMessage};
 
+use crate::client::Failure;
+
 /// Bytes that a waiting row costs besides its text.
 const ROW_BYTES: usize = 256;
 
@@ -22,6 +24,13 @@ pub(super) struct Item {
 }
 
 impl Item {
+    /// Whether the server may take it without the time at which it was said.
+    pub(super) fn undatable(&self, failure: &Failure) -> bool {
+        let code = failure.code();
+        let future = code == Some("bad-said-at");
+        self.message.said_at.is_some() && (future || code == Some("import-only") && self.message.author.kind.is_none())
+    }
+
     fn bytes(&self) -> usize {
         ROW_BYTES + self.message.text.len()
     }
@@ -97,7 +106,15 @@ mod tests {
 
     fn item(room: &str, line: u64) -> Item {
         let author = PostAuthor { name: "n".into(), color: None, kind: None };
-        let message = PostMessage { text: "text".into(), author, id: None, to: None, priority: None, reply_to: None };
+        let message = PostMessage {
+            text: "text".into(),
+            author,
+            id: None,
+            to: None,
+            priority: None,
+            reply_to: None,
+            said_at: None,
+        };
         Item { line, room: RoomName::new(room).unwrap(), reply_to: None, message }
     }
 

@@ -12,6 +12,9 @@ use tokio::sync::Barrier;
 use super::*;
 use crate::cli::fake::{Answer, Fake, Request};
 
+/// When each row was said, as it is sent.
+const AT: &str = "2004-12-25T09:15:00.000Z";
+
 fn line(room: &str, seq: u64, reply_to: Option<u64>) -> String {
     let kind = if seq.is_multiple_of(2) { "human" } else { "bot" };
     json!({"room": room, "seq": seq, "at": "2004-12-25T09:15:00Z", "author": "a", "kind": kind,
@@ -128,10 +131,13 @@ async fn what_is_sent_keeps_kind_and_reply_and_asks_nobody_unless_told() {
     let at = 1_103_966_100_000;
     let id = |room: &str, seq| row::message_id(&RoomName::new(room).unwrap(), seq, at).to_string();
     let by = |id: String| sent.iter().find(|s| s["id"] == id.as_str()).unwrap().clone();
-    assert_eq!(by(id("a", 4)), json!({"id": id("a", 4), "text": "a 4", "author": {"name": "a"}, "to": []}));
-    let reply = json!({"id": id("a", 7), "text": "a 7", "author": {"name": "a", "kind": "bot"}, "to": [], "reply_to": id("a", 4)});
+    assert_eq!(
+        by(id("a", 4)),
+        json!({"id": id("a", 4), "text": "a 4", "author": {"name": "a"}, "to": [], "said_at": AT})
+    );
+    let reply = json!({"id": id("a", 7), "text": "a 7", "author": {"name": "a", "kind": "bot"}, "to": [], "reply_to": id("a", 4), "said_at": AT});
     assert_eq!(by(id("a", 7)), reply);
-    assert_eq!(sent[3], json!({"id": id("a", 4), "text": "a 4", "author": {"name": "a"}}));
+    assert_eq!(sent[3], json!({"id": id("a", 4), "text": "a 4", "author": {"name": "a"}, "said_at": AT}));
 }
 
 #[tokio::test]
@@ -147,7 +153,7 @@ async fn refused_rows_are_counted_and_the_rest_goes_on() {
     lines.push(line("a", 9, Some(8)));
     let (counts, result) = import(&fake, &lines, |_| {}).await;
     result.unwrap();
-    assert_eq!(counts, Counts { posted: 3, refused: 3, unlinked: 1, already_there: 0 });
+    assert_eq!(counts, Counts { posted: 3, refused: 3, unlinked: 1, ..Counts::default() });
 }
 
 /// The rows of room a: 1, its answer 2, and 3, which answers a row that the file lacks.
@@ -165,7 +171,7 @@ async fn a_reply_whose_root_is_refused_or_missing_is_posted_without_the_link() {
     .await;
     let (counts, result) = import(&fake, &thread(), |_| {}).await;
     result.unwrap();
-    assert_eq!(counts, Counts { posted: 2, refused: 1, unlinked: 2, already_there: 0 });
+    assert_eq!(counts, Counts { posted: 2, refused: 1, unlinked: 2, ..Counts::default() });
     assert_eq!(texts(&fake)["a"], ["a 1", "a 2", "a 3"]);
 }
 
@@ -184,15 +190,34 @@ async fn a_row_that_is_there_with_another_link_is_there() {
     .await;
     let (counts, result) = import(&fake, &thread(), |_| {}).await;
     result.unwrap();
-    assert_eq!(counts, Counts { posted: 0, already_there: 2, refused: 1, unlinked: 1 });
+    assert_eq!(counts, Counts { already_there: 2, refused: 1, unlinked: 1, ..Counts::default() });
+}
+
+#[tokio::test]
+async fn a_row_that_may_not_carry_its_time_is_posted_without_it_unless_it_may_not_be_posted_at_all() {
+    let fake = Fake::start(|request, _| match request.json()["said_at"].is_string() {
+        true => Answer::problem(403, "import-only"),
+        false => posted(201, request),
+    })
+    .await;
+    // The odd ones are of a bot, which only an import on the server's machine may say.
+    let (counts, result) = import(&fake, &[line("a", 1, None), line("a", 2, None)], |_| {}).await;
+    result.unwrap();
+    assert_eq!(counts, Counts { posted: 1, refused: 1, undated: 1, ..Counts::default() });
 }
 
 #[test]
 fn the_rate_is_that_of_rows_which_the_server_took() {
     let none = Counts { refused: 5, ..Counts::default() };
-    assert_eq!(none.summary(0.1), "posted 0, already there 0, refused 5, without link 0, seconds 0.1, rate 0/s\n");
-    let some = Counts { posted: 3, already_there: 1, refused: 5, unlinked: 2 };
-    assert_eq!(some.summary(2.0), "posted 3, already there 1, refused 5, without link 2, seconds 2.0, rate 2/s\n");
+    assert_eq!(
+        none.summary(0.1),
+        "posted 0, already there 0, refused 5, without link 0, without date 0, seconds 0.1, rate 0/s\n"
+    );
+    let some = Counts { posted: 3, already_there: 1, refused: 5, unlinked: 2, undated: 1 };
+    assert_eq!(
+        some.summary(2.0),
+        "posted 3, already there 1, refused 5, without link 2, without date 1, seconds 2.0, rate 2/s\n"
+    );
 }
 
 #[tokio::test]

@@ -176,7 +176,7 @@ impl Screen {
         let reason = message.reason.as_deref().filter(|_| !ended.is_empty());
         let reason = reason.map_or(String::new(), |reason| format!(": {}", one_line(reason, 100)));
         let ended = if ended.is_empty() { ended } else { self.paint.faint(&format!("  [{ended}{reason}]")) };
-        let (at, name) = (self.paint.faint(&message.at), self.paint.bold(&one_line(&message.author.name, 40)));
+        let (at, name) = (self.paint.faint(message.shown_at()), self.paint.bold(&one_line(&message.author.name, 40)));
         format!("{at}  {name}{asks}: {text}{ended}")
     }
 

@@ -187,7 +187,7 @@ impl Fold {
 /// What comes back of a message that was erased: nobody says nothing.
 fn erased_post(id: MessageId) -> MessagePosted {
     let (author, text) = (nobody(AuthorKind::Human), "".into());
-    MessagePosted { id, author, text, to: None, ask: None, reply_to: None, hops: 0 }
+    MessagePosted { id, author, text, to: None, ask: None, reply_to: None, hops: 0, said_at_ms: None }
 }
 
 /// The same of a reply.

@@ -75,6 +75,7 @@ fn lost(end: RestoredEnd) -> Restore {
         ask: Some(antiphon_schemas::event::Ask { bot: bot(0), priority: 5, second: true }),
         reply_to: None,
         hops: 0,
+        said_at_ms: None,
     };
     let (posted, reopened, earlier, hidden) = (Some(posted), false, vec![], vec![]);
     Restore { id: id(0), room: room(0), posted, reopened, earlier, end, hidden }

@@ -54,6 +54,7 @@ impl World {
                     to: Some(asked.map(bot).into_iter().collect()),
                     priority: *priority,
                     reply_to: None,
+                    said_at_ms: None,
                 };
                 post::post(state, &facts, policy, &post).map(Some)
             }

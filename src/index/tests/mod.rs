@@ -112,7 +112,7 @@ fn event(what: u8, message: u8, i: usize) -> Event {
 fn said(message: u8, kind: AuthorKind, asked: bool) -> Event {
     let ask = asked.then(|| Ask { bot: BotName::new("echo").unwrap(), priority: 5, second: false });
     let (author, text) = (author(kind), "hello".into());
-    MessagePosted { id: id(message), author, text, to: None, ask, reply_to: None, hops: 0 }.into()
+    MessagePosted { id: id(message), author, text, to: None, ask, reply_to: None, hops: 0, said_at_ms: None }.into()
 }
 
 fn author(kind: AuthorKind) -> Author {

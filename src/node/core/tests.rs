@@ -194,7 +194,7 @@ impl Bench {
     /// An entry of another node, in the log but not here.
     fn elsewhere(&self, text: &str) {
         let Post { room, id, author, text, to, .. } = remark(text);
-        let event = MessagePosted { id, author, text, to, ask: None, reply_to: None, hops: 0 };
+        let event = MessagePosted { id, author, text, to, ask: None, reply_to: None, hops: 0, said_at_ms: None };
         let drafts = vec![Draft::new(Some(room), event.into(), [1; 16]).unwrap()];
         let (after, request) = (Seq::ZERO, RequestId(Uuid::new_v4()));
         done(self.log.append(vec![Append { after, request, subjects: vec![], drafts, moves: vec![] }])).unwrap();

@@ -148,6 +148,7 @@ impl World {
             to: Some(to),
             priority: 5,
             reply_to,
+            said_at_ms: None,
         })
     }
 

@@ -29,8 +29,16 @@ async fn crowded(waiting: usize, clock: Clock) -> MemoryLog {
     let draft = |n: usize| {
         let id = MessageId(Uuid::from_u128(0x1234_5678_9abc_def1_u128.wrapping_mul(n as u128 + 1)));
         let ask = Some(Ask { bot: bot(), priority: 4 + (n % 3) as u8, second: n.is_multiple_of(2) });
-        let event =
-            MessagePosted { id, author: author.clone(), text: "hello".into(), to: None, ask, reply_to: None, hops: 0 };
+        let event = MessagePosted {
+            id,
+            author: author.clone(),
+            text: "hello".into(),
+            to: None,
+            ask,
+            reply_to: None,
+            hops: 0,
+            said_at_ms: None,
+        };
         Draft::new(Some(room_of(n % ROOMS)), event.into(), [0; 16]).unwrap()
     };
     let mut after = Seq::ZERO;

@@ -26,8 +26,8 @@ fn elsewhere(event: impl Into<Event>) -> Append {
 }
 
 pub(super) fn posted(post: &Post) -> MessagePosted {
-    let Post { id, author, text, to, reply_to, .. } = post.clone();
-    MessagePosted { id, author, text, to, ask: None, reply_to, hops: 0 }
+    let Post { id, author, text, to, reply_to, said_at_ms, .. } = post.clone();
+    MessagePosted { id, author, text, to, ask: None, reply_to, hops: 0, said_at_ms }
 }
 
 #[tokio::test]

@@ -50,6 +50,7 @@ fn post(n: u128, text: &str) -> Post {
         to: [None, Some(vec![]), Some(vec![BotName::new("echo").unwrap()])][n as usize % 3].clone(),
         priority: n as u8 % 10,
         reply_to: n.is_multiple_of(4).then_some(id(1)),
+        said_at_ms: n.is_multiple_of(3).then_some(1_103_966_100_000),
     }
 }
 

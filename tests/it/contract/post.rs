@@ -159,9 +159,33 @@ async fn a_post_asks_the_rooms_bot_nobody_or_the_one_it_names() {
     }
     // What a proxy passes on comes from elsewhere.
     for header in ["x-forwarded-for", "forwarded"] {
-        let post = server.client().post(server.url(ROOM)).json(&body("x", json!({"author": imported})));
-        server.ask(post.header(header, "10.1.2.3")).await.refused(header, 403, "import-only");
+        for extra in [json!({"author": imported}), json!({"said_at": "2004-12-25T09:15:00Z"})] {
+            let post = server.client().post(server.url(ROOM)).json(&body("x", extra));
+            server.ask(post.header(header, "10.1.2.3")).await.refused(header, 403, "import-only");
+        }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_long_ago_is_shown_so_and_stands_where_the_log_took_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let mut events = server.events("lobby").await;
+    let now = server.post("lobby", "now", json!({"to": []})).await;
+    // An age that is no reason to give the question up, too.
+    let old = server.post("lobby", "long ago", json!({"said_at": "2004-12-25T10:15:00+01:00"})).await;
+    assert!(old["at"].as_str() >= now["at"].as_str(), "{old}");
+    let answered = server.until_status("lobby", old["id"].as_str().unwrap(), "answered").await;
+    assert_eq!((&answered["said_at"], &answered["at"]), (&json!("2004-12-25T09:15:00.000Z"), &old["at"]));
+    let all = server.all("lobby").await;
+    let texts: Vec<_> = all.iter().take(2).map(|message| message["text"].as_str().unwrap()).collect();
+    assert_eq!((texts, all[0].get("said_at")), (vec!["now", "long ago"], None));
+    events.until("message.posted").await;
+    let (_, live) = events.until("message.posted").await;
+    assert_eq!((&live["said_at"], &live["at"]), (&answered["said_at"], &old["at"]));
+    // The same again is the same, with or without its time.
+    let again = json!({"id": old["id"], "text": "long ago", "author": {"name": "ann"}});
+    assert_eq!(server.send_json(ROOM, &again).await.1["position"], old["position"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,7 +194,7 @@ async fn a_text_comes_back_as_it_was_said() {
     let server = Server::start(&dir.path().join("data"));
     let longest = "ä".repeat(8 * 1024);
     let texts =
-        ["\u{1}\u{7f}\u{85}", "\r\n\t", "a\nb\n\ndata: c\n", "\u{202e}\u{feff}\u{10ffff}", "\"\\/</script>", &longest];
+        ["\u{1}a\u{7f}\u{85}", "\r\n\t", "a\nb\n\ndata: c\n", "\u{202e}\u{feff}\u{10ffff}", "\"\\/</script>", &longest];
     let mut events = server.events("lobby").await;
     for text in texts.iter().filter(|text| !text.trim().is_empty()) {
         let names = ["x".repeat(128), "Ænne \u{1f980}".into()];

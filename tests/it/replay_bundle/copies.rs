@@ -38,6 +38,7 @@ async fn spaced(data: &Path, count: u64, gap_ms: u64) {
             ask: None,
             reply_to: None,
             hops: 0,
+            said_at_ms: None,
         }
         .into();
         let body = Entry::body_of(&event, [n as u8; 16]).unwrap();
