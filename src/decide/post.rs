@@ -119,8 +119,17 @@ mod tests {
     fn ask_of(text: &str, to: Option<Vec<BotName>>, kind: AuthorKind) -> Option<BotName> {
         let world = World::new();
         let author = Author { name: "ann".into(), kind, color: None };
-        let said =
-            Post { room: room(0), id: id(0), fresh: true, author, text: text.into(), to, priority: 5, reply_to: None };
+        let said = Post {
+            room: room(0),
+            id: id(0),
+            fresh: true,
+            author,
+            text: text.into(),
+            to,
+            priority: 5,
+            reply_to: None,
+            said_at_ms: None,
+        };
         match post(&world.projections, &Prefetched::none(), &world.policy, &said) {
             Ok(Decision::Append { events, .. }) => match &events[0] {
                 Event::MessagePosted(event) => event.ask.as_ref().map(|ask| ask.bot.clone()),

@@ -121,6 +121,7 @@ pub(crate) trait IndexProgress: Send + Sync {
 }
 
 /// What a node is asked to do.
+#[expect(clippy::large_enum_variant, reason = "nearly all are commands, and the queue of them is bounded")]
 pub(crate) enum Request {
     Command { command: Command, facts: Prefetched, epoch: Epoch, answer: oneshot::Sender<Result<Answered, Error>> },
     Claim { wish: ClaimRequest, claimer: Claimer },
