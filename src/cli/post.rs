@@ -48,7 +48,7 @@ pub(super) struct Post {
     /// Author's name [default: the user's name]
     #[arg(long)]
     name: Option<String>,
-    /// Bot to ask [default: the bot that the text names with @, else the first bot configured for the room]
+    /// Bot to ask [default: the bot that the text names, else the first bot configured for the room]
     #[arg(long, value_name = "BOT")]
     to: Option<BotName>,
     /// Ask no bot for an answer
