@@ -272,8 +272,11 @@ fn decoded(text: &str) -> Result<(&str, u32, [u8; KEY_BYTES]), Error> {
     let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(Error::Key("it is not of the form name+id+key"));
     };
-    let is_id = id.len() == 8 && id.bytes().all(|b| b.is_ascii_hexdigit());
-    let id = u32::from_str_radix(id, 16).ok().filter(|_| is_id).ok_or(Error::Key("its id is not 8 hex digits"))?;
+    let is_id = id.len() == 8 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let id = u32::from_str_radix(id, 16)
+        .ok()
+        .filter(|_| is_id)
+        .ok_or(Error::Key("its id is not 8 lower-case hex digits"))?;
     let key = STANDARD.decode(key).map_err(|_| Error::Key("what stands behind its id is not base64"))?;
     match key.split_first() {
         Some((&ED25519_TYPE, key)) => match key.try_into() {

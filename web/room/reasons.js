@@ -48,6 +48,7 @@ const REFUSALS = {
   'body-too-large': 'This message is too long.',
   'empty-text': 'This message is empty.',
   'bad-text': 'This message has a character that cannot be sent.',
+  'bad-said-at': OTHER_PAGE,
   'bad-name': 'This name cannot be used. Please choose another.',
   'bad-color': 'This colour cannot be used. Please choose another.',
   'not-your-name': 'This name belongs to somebody else. Please choose another.',

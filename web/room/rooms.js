@@ -130,6 +130,7 @@ export class Rooms {
     const now = Date.now();
     const { shown, more, fresh } = listed(this.#rooms, search.value);
     list.classList.toggle('searched', search.value.trim() !== '');
+    const focused = this.#links().find((link) => link === document.activeElement)?.getAttribute('href');
     list.replaceChildren(
       ...shown.map((room) => make('li', null, make('a', { href: `/r/${encodeURIComponent(room.room)}`, className: unread(room) ? 'has-unread' : '', aria: { current: room.room === here ? 'page' : null } },
         make('span', { className: 'name' }, room.room), unread(room) && make('span', { className: 'badge' }, 'new'),
@@ -138,5 +139,7 @@ export class Rooms {
       ...(fresh ? [make('li', null, make('a', { href: `/r/${fresh}`, className: 'fresh' }, 'Create room “', make('span', { className: 'name' }, fresh), '”'))] : []),
       ...(shown.length === 0 && !fresh ? [make('li', { className: 'rest' }, this.#rooms.length === 0 ? 'There are no rooms yet.' : 'A room’s name has the letters a to z, digits, and . _ ~ -')] : []),
     );
+    // The list may be drawn again while a row has the focus.
+    if (focused) (this.#links().find((link) => link.getAttribute('href') === focused) ?? search).focus();
   }
 }

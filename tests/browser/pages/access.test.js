@@ -78,7 +78,7 @@ for (const { scheme, device, viewport } of LOOKS) {
 
     await fill(server, 'lobby', [MARKDOWN, 'and more']);
     await say(page, 'This one fails');
-    (await model.asked()).fail(400, 'the prompt is too long');
+    (await model.asked()).fail(400, 'this is not allowed');
     await status(item(page, 'This one fails')).getByText('no answer').waitFor();
     await say(page, 'This one is answered');
     await (await model.asked()).answer(MARKDOWN);

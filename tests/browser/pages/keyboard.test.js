@@ -251,7 +251,7 @@ test('help, other rooms and one\'s name open, close and give the focus back', as
   await page.locator('#rooms').waitFor({ state: 'hidden' });
   await focusIs(page, '#rooms-open');
   await page.keyboard.press('Enter');
-  await tabTo(page, '#rooms-search');
+  await page.waitForFunction(() => document.activeElement?.id === 'rooms-search');
   await page.keyboard.type('de');
   await tabTo(page, '#rooms-list a');
   await page.keyboard.press('Enter');
@@ -260,7 +260,8 @@ test('help, other rooms and one\'s name open, close and give the focus back', as
   await page.waitForFunction(() => document.activeElement?.id === 'text');
   await tabTo(page, '#rooms-open', 'Shift+Tab');
   await page.keyboard.press('Enter');
-  await tabTo(page, '#rooms-search');
+  await page.locator('#rooms-list a', { hasText: 'dev' }).waitFor();
+  await page.waitForFunction(() => document.activeElement?.id === 'rooms-search');
   await page.keyboard.type('brand-new');
   await page.keyboard.press('Enter');
   await page.waitForURL(/\/r\/brand-new$/);
@@ -273,7 +274,7 @@ test('the monitor: tables, filters, pictures and deeds', async () => {
   const server = await h.server({ model });
   const page = await h.page(server, '/monitor');
   await server.post('lobby', 'this one fails');
-  (await model.asked()).fail(400, 'the prompt is too long');
+  (await model.asked()).fail(400, 'this is not allowed');
   const failed = page.locator('#failed-table tbody tr', { hasText: 'this one fails' });
   await failed.waitFor();
   await server.post('lobby', 'this one is written');

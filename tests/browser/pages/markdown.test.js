@@ -168,8 +168,9 @@ test('a quarter of a megabyte of marks does not freeze the page while it streams
     Object.assign(window, { tasks });
     new PerformanceObserver((list) => tasks.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: 'longtask' });
   });
-  const chapter = `## Title\n\n${'some **bold *words*** and `code` '.repeat(8)}\n\n- a\n  - b\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n`;
-  const whole = chapter.repeat(Math.floor((250 * 1024) / chapter.length));
+  // Numbered: an answer that only repeats itself is cut off.
+  const chapter = (/** @type {number} */ n) => `## Title ${n}\n\n${'some **bold *words*** and `code` '.repeat(8)}\n\n- a\n  - b\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n`;
+  const whole = Array.from({ length: Math.floor((250 * 1024) / chapter(1_000).length) }, (_, n) => chapter(n)).join('');
   const send = async () => {
     for (let at = 0; at < whole.length; at += 8_192) await answer.say(whole.slice(at, at + 8_192));
     await answer.say('\nTHE END');

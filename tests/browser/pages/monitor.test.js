@@ -88,10 +88,10 @@ test('two monitors show what waits, what is written, what is tried again, given 
   await both('done', 'the only question', '.pair', /^\[human → AI reply: \d+\.\d s\]$/);
 
   await server.post('lobby', 'the hopeless question');
-  (await model.asked()).fail(503, 'out of memory');
+  (await model.asked()).fail(500, 'out of memory');
   await both('open', 'the hopeless question', '.state', 'retrying');
   await both('open', 'the hopeless question', '.why', 'out of memory');
-  (await model.asked()).fail(503, 'out of memory');
+  (await model.asked()).fail(500, 'out of memory');
   await both('failed', 'the hopeless question', '.state', 'given up');
   await both('failed', 'the hopeless question', '.why', 'out of memory');
 
@@ -131,8 +131,8 @@ test('failures say why; one is retried, one is refused in the words of the serve
   const page = await h.page(server, '/monitor');
   for (const name of ['one', 'two', 'three', 'four']) {
     await server.post('lobby', `question ${name}`);
-    (await model.asked()).fail(400, 'the prompt is too long');
-    await row(page, 'failed', `question ${name}`).locator('.why', { hasText: 'the prompt is too long' }).waitFor();
+    (await model.asked()).fail(400, 'this is not allowed');
+    await row(page, 'failed', `question ${name}`).locator('.why', { hasText: 'this is not allowed' }).waitFor();
   }
   await row(page, 'failed', 'question one').getByRole('button', { name: /^Retry/ }).click();
   await (await model.asked()).answer('Here it is.');
@@ -144,7 +144,7 @@ test('failures say why; one is retried, one is refused in the words of the serve
   const hidden = page.locator(`#failed-table tr[data-key="${two.id}"]`);
   await hidden.getByText('(deleted)').waitFor();
   await hidden.getByRole('button', { name: /^Retry/ }).click();
-  await hidden.locator('.note', { hasText: 'The message is hidden; it cannot be answered again.' }).waitFor();
+  await hidden.locator('.note', { hasText: 'The message is hidden and cannot be asked again.' }).waitFor();
 
   await page.getByLabel('Find').fill('question');
   await page.getByRole('button', { name: 'Retry all 2 of these' }).click();
@@ -217,7 +217,7 @@ for (const scheme of /** @type {const} */ (['light', 'dark'])) {
       const server = await h.server({ model });
       const page = await h.page(server, '/monitor', { options: { colorScheme: scheme, viewport, bypassCSP: true } });
       await server.post('lobby', 'this one fails');
-      (await model.asked()).fail(400, 'the prompt is too long');
+      (await model.asked()).fail(400, 'this is not allowed');
       await server.post('lobby', 'this one is answered');
       await (await model.asked()).answer('Here it is.');
       await server.post('lobby', 'this one is written');

@@ -90,7 +90,7 @@ test('when the model fails its reason is shown, and Retry asks it again', async 
   const server = await h.server({ model });
   const ann = await visit(h, server, 'Ann');
   await say(ann, 'A long prompt');
-  (await model.asked()).fail(400, 'the prompt is too long');
+  (await model.asked()).fail(400, 'this is not allowed');
   const line = status(item(ann, 'A long prompt'));
   await line.getByText('no answer: antiphon did not accept this message; it may be too long').waitFor();
   await line.getByRole('button', { name: 'Retry' }).click();
