@@ -133,7 +133,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: C
             let response = tokio::select! {
                 biased;
                 answer = answer => answer.unwrap_or_else(|never| match never {}),
-                () = async { socket.peer_stopped().await; tokio::time::sleep(finish).await } => {
+                () = stopped(&socket, finish) => {
                     return Err(io::Error::from(io::ErrorKind::ConnectionAborted));
                 }
             };
@@ -157,6 +157,15 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: C
     };
     if let Err(e) = ended {
         debug!(%peer, error = %e, "the connection ended early");
+    }
+}
+
+/// Resolves `finish` after the client has stopped sending; without a timer's tick if that is at once, because the next message
+/// may be there by then.
+async fn stopped(socket: &Socket, finish: Duration) {
+    socket.peer_stopped().await;
+    if !finish.is_zero() {
+        tokio::time::sleep(finish).await;
     }
 }
 

@@ -24,6 +24,9 @@ use tokio::{
 /// How long a request may go on whose client has stopped sending: it may still read the answer, or be gone.
 pub(super) const FINISH_MAX: Duration = Duration::from_secs(1);
 
+/// How long to wait for unread bytes to be read, before looking again at what comes after them.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// See the module header. Clones are the same socket.
 #[derive(Debug, Clone)]
 pub(super) struct Socket(Arc<TcpStream>);
@@ -33,12 +36,11 @@ impl Socket {
         Socket(Arc::new(stream))
     }
 
-    /// Resolves when the peer has closed its side or reset the connection; never once it has sent more than is read.
+    /// Resolves when the peer has closed its side or reset the connection and everything before that is read.
     pub(super) async fn peer_stopped(&self) {
-        match self.0.peek(&mut [0]).await {
-            Ok(0) | Err(_) => {}
-            // The next request, or more of a body: what comes after it cannot be seen.
-            Ok(_) => std::future::pending().await,
+        // Above 0: a body that is not read yet, or the next request. What comes after it cannot be seen.
+        while self.0.peek(&mut [0]).await.is_ok_and(|unread| unread > 0) {
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 }

@@ -205,16 +205,16 @@ async fn json_lines_and_tables_leave_out_what_was_redacted_and_are_of_use_in_a_s
 
     let csv = done(here, &["export", "--log", "data", "--format", "csv", "--room", "help"]);
     let rows: Vec<&str> = csv.split("\r\n").collect();
-    assert_eq!((rows.len(), rows[0].split(',').count(), rows[4]), (5, 16, ""), "{csv}");
+    assert_eq!((rows.len(), rows[0].split(',').count(), rows[4]), (5, 17, ""), "{csv}");
     assert!(
-        rows[1].contains(",help,message,ann,human,,antiphon,answered,") && rows[1].ends_with(",my number is 0170"),
+        rows[1].contains(",help,message,ann,human,,antiphon,answered,") && rows[1].ends_with(",my number is 0170,"),
         "{csv}"
     );
     assert!(rows[2].contains(",help,reply,antiphon,bot,"), "{csv}");
-    assert!(rows[3].contains(&secret) && rows[3].ends_with(",redacted,"), "{csv}");
+    assert!(rows[3].contains(&secret) && rows[3].ends_with(",redacted,,"), "{csv}");
     let csv = done(here, &["export", "--log", "data", "--format", "csv", "--to", "7", "--with-redacted"]);
     assert!(
-        csv.contains(",\"'=HYPERLINK(\"\"x\"\")\"\r\n") && csv.contains(",\"one, \"\"two\"\"\nthree\"\r\n"),
+        csv.contains(",\"'=HYPERLINK(\"\"x\"\")\",\r\n") && csv.contains(",\"one, \"\"two\"\"\nthree\",\r\n"),
         "{csv}"
     );
 }

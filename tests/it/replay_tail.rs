@@ -52,7 +52,7 @@ fn a_redis_that_goes_away_is_waited_for_and_gone_on_with_where_it_was() {
         put(&redis, seq);
         next(&said, &format!("weather.{seq}"));
         redis.kill();
-        next(&warned, "cannot be reached");
+        next(&warned, "waiting for it");
         redis.restart();
         put(&redis, seq + 1);
         next(&warned, "it is back");
@@ -67,7 +67,7 @@ fn a_redis_that_goes_away_is_waited_for_and_gone_on_with_where_it_was() {
     let (said, warned) = (lines(tail.stdout.take().unwrap()), lines(tail.stderr.take().unwrap()));
     next(&said, "weather.7");
     redis.kill();
-    next(&warned, "cannot be reached");
+    next(&warned, "waiting for it");
     std::fs::remove_dir_all(dir.path().join("appendonlydir")).unwrap();
     redis.restart();
     next(&warned, "there is no log");
