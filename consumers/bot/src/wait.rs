@@ -8,7 +8,7 @@
 //! Pure: headers and body in, a time out; for a date the wall clock's time is an argument.
 //! Not here: what is done meanwhile (`breaker`).
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -95,19 +95,10 @@ fn span(text: &str) -> Option<Duration> {
     found.then(|| seconds(total)).flatten()
 }
 
-/// Seconds since 1970 of a date such as `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110).
+/// Seconds since 1970 of a date in a header (RFC 9110).
 fn date(text: &str) -> Option<u64> {
-    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    let mut words = text.split_once(", ")?.1.split([' ', ':', '-']);
-    let number = |words: &mut dyn Iterator<Item = &str>| words.next()?.parse::<i64>().ok();
-    let day = number(&mut words)?;
-    let month = MONTHS.find(words.next()?)? as i64 / 3 + 1;
-    let (year, hour, minute, second) =
-        (number(&mut words)?, number(&mut words)?, number(&mut words)?, number(&mut words)?);
-    // Days since 1970 of a date in the Gregorian calendar, as the years begin in March.
-    let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
-    u64::try_from(((days * 24 + hour) * 60 + minute) * 60 + second).ok()
+    let at = httpdate::parse_http_date(text.trim()).ok()?;
+    at.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
 #[cfg(test)]
