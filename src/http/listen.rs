@@ -22,6 +22,7 @@ use tracing::{debug, warn};
 use super::{
     Peer,
     socket::{FINISH_MAX, Socket, UntilPeerStops},
+    work,
 };
 
 /// The longest head of a request; longer ones get 431. Browsers send each app on `localhost` the cookies of all others,
@@ -53,7 +54,8 @@ impl Listening {
     }
 }
 
-/// Serves at most `connections_max` connections at once until `stop`: takes no new ones then. Requests under way may finish; from `drained` on within `grace`.
+/// Serves at most `connections_max` connections at once until `stop`, then accepts no new ones. Requests under way may finish;
+/// from `drained` on within `grace`.
 ///
 /// End the subscribers' streams before `drained`, or they use up the grace.
 pub async fn serve(
@@ -171,7 +173,7 @@ async fn stopped(socket: &Socket, finish: Duration) {
 
 /// Whether a request waits until there is work: handed to a client that is gone, a message would wait for the end of its lease.
 fn waits_for_work(path: &str) -> bool {
-    path == "/api/work/claim"
+    path == work::CLAIM
 }
 
 #[cfg(test)]

@@ -170,7 +170,7 @@ fn routes() -> Router<App> {
         .route("/api/queues", get(monitor::queues))
         .route("/api/workers", get(monitor::workers))
         .route("/api/monitor/events", get(monitor::follow))
-        .route("/api/work/claim", post(work::claim))
+        .route(work::CLAIM, post(work::claim))
         .route("/api/work/bots", get(work::profiles))
         .route("/api/work/events", get(work_events::follow))
         .route("/api/work/{id}/deltas", post(work::deltas))

@@ -231,7 +231,7 @@ const ROUTES: &[Route] = &[
     },
     Route {
         method: "post",
-        path: "/api/work/claim",
+        path: super::work::CLAIM,
         summary: "Wait for a message for some bots and claim it. Repeating a claim_key returns the same claim, on any node.",
         query: &[],
         body: Some("ClaimWork"),

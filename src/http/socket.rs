@@ -1,8 +1,8 @@
 //! One connection's socket: hyper reads and writes it, and others can wait until the peer has stopped sending.
 //!
 //! A client may close its side right after its request and still read the answer (`nc`, HTTP/1.0 scripts, some proxies). hyper
-//! either takes that for an end and drops the request under way, or never looks while a request is under way. So it is told
-//! not to look, and [`Socket::peer_stopped`] does: a stream of events ends then, a request has [`FINISH_MAX`].
+//! either takes that for an end and drops the request under way, or never looks while a request is under way. So its
+//! check is off (`half_close`), and [`Socket::peer_stopped`] watches instead: a stream of events ends then, a request has [`FINISH_MAX`].
 //!
 //! Not here: what a connection serves (`listen`).
 
@@ -19,28 +19,38 @@ use http_body::{Frame, SizeHint};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    sync::Notify,
 };
 
 /// How long a request may go on whose client has stopped sending: it may still read the answer, or be gone.
 pub(super) const FINISH_MAX: Duration = Duration::from_secs(1);
 
-/// How long to wait for unread bytes to be read, before looking again at what comes after them.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-
 /// See the module header. Clones are the same socket.
 #[derive(Debug, Clone)]
-pub(super) struct Socket(Arc<TcpStream>);
+pub(super) struct Socket(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    stream: TcpStream,
+    /// Something was read: what comes after it can be seen now.
+    read: Notify,
+}
 
 impl Socket {
     pub(super) fn new(stream: TcpStream) -> Socket {
-        Socket(Arc::new(stream))
+        Socket(Arc::new(Shared { stream, read: Notify::new() }))
     }
 
     /// Resolves when the peer has closed its side or reset the connection and everything before that is read.
     pub(super) async fn peer_stopped(&self) {
-        // Above 0: a body that is not read yet, or the next request. What comes after it cannot be seen.
-        while self.0.peek(&mut [0]).await.is_ok_and(|unread| unread > 0) {
-            tokio::time::sleep(LOOK_AGAIN).await;
+        loop {
+            // Made before the look, so that no read in between is missed.
+            let read = self.0.read.notified();
+            match self.0.stream.peek(&mut [0]).await {
+                Ok(0) | Err(_) => return,
+                // A body that is not read yet, or the next request.
+                Ok(_) => read.await,
+            }
         }
     }
 }
@@ -48,12 +58,13 @@ impl Socket {
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.0.poll_read_ready(cx))?;
-            match self.0.try_read(buffer.initialize_unfilled()) {
+            ready!(self.0.stream.poll_read_ready(cx))?;
+            match self.0.stream.try_read(buffer.initialize_unfilled()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
                 Ok(read) => {
                     buffer.advance(read);
+                    self.0.read.notify_waiters();
                     return Poll::Ready(Ok(()));
                 }
             }
@@ -72,8 +83,8 @@ impl AsyncWrite for Socket {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.0.poll_write_ready(cx))?;
-            match self.0.try_write_vectored(parts) {
+            ready!(self.0.stream.poll_write_ready(cx))?;
+            match self.0.stream.try_write_vectored(parts) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 written => return Poll::Ready(written),
             }
@@ -89,7 +100,7 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = rustix::net::shutdown(&*self.0, rustix::net::Shutdown::Write);
+        let shut = rustix::net::shutdown(&self.0.stream, rustix::net::Shutdown::Write);
         // Gone already: there is nothing to shut.
         Poll::Ready(shut.or_else(|errno| if errno == rustix::io::Errno::NOTCONN { Ok(()) } else { Err(errno.into()) }))
     }

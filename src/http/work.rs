@@ -52,6 +52,8 @@ use crate::{
     projection::{queue::Claim, view},
 };
 
+/// The route that waits for work; `listen` drops such a request at once when its client is gone.
+pub(super) const CLAIM: &str = "/api/work/claim";
 /// Longest wait for work: proxies cut what is silent for longer than a minute or two.
 const WAIT_MS_MAX: u64 = 30_000;
 /// Claims that wait at once; each holds a connection.
@@ -65,7 +67,7 @@ const SMALL_BYTES_MAX: usize = 64 * 1024;
 /// A text of escapes is six times as long in JSON.
 const TEXT_BODY_BYTES_MAX: usize = REPLY_BYTES_MAX * 6 + SMALL_BYTES_MAX;
 
-/// `POST /api/work/claim`
+/// `POST` [`CLAIM`]
 pub(super) async fn claim(
     State(app): State<App>,
     Extension(peer): Extension<Peer>,

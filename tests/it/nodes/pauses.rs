@@ -40,16 +40,18 @@ async fn keep_their_claims(server: &Server, pause: impl AsyncFnOnce()) {
     }
 }
 
+async fn stop_for_three_leases(server: &Server) {
+    signal(server.pid(), "STOP");
+    // Leases of a real process run in real time.
+    tokio::time::sleep(THREE_LEASES).await;
+    signal(server.pid(), "CONT");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_was_stopped_for_three_leases_finishes_the_answers_that_it_had_begun() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::configured(dir.path(), &settings(), &PACE);
-    keep_their_claims(&server, async || {
-        signal(server.pid(), "STOP");
-        tokio::time::sleep(THREE_LEASES).await;
-        signal(server.pid(), "CONT");
-    })
-    .await;
+    keep_their_claims(&server, async || stop_for_three_leases(&server).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,12 +59,7 @@ async fn a_node_on_redis_that_was_stopped_for_three_leases_finishes_the_answers_
     let place = Place::new(1, &PACE);
     std::fs::write(place.dir.path().join("antiphon.toml"), settings()).unwrap();
     let server = place.start(0);
-    keep_their_claims(&server, async || {
-        signal(server.pid(), "STOP");
-        tokio::time::sleep(THREE_LEASES).await;
-        signal(server.pid(), "CONT");
-    })
-    .await;
+    keep_their_claims(&server, async || stop_for_three_leases(&server).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
