@@ -4,7 +4,7 @@
 //! - the pieces sent concatenate to exactly the reply's text, and nothing that a filter cuts is ever sent;
 //! - thoughts and a template's marks are never shown, and stand in no later prompt;
 //! - an answer is whole once the model's server has said so; a stream that only ends is a failure, never an answer;
-//! - one unreadable thing costs that thing alone, and is told in a note;
+//! - one unreadable part costs only that part, and a note reports it;
 //! - dropping the work closes the model's connection; a model that is being loaded goes on loading;
 //! - a bound that is reached after words were shown keeps the words as the answer, marked as cut off;
 //! - a model that keeps failing is left alone for a while ([`Breaker`]); one that could not have answered (nobody there, too

@@ -252,7 +252,7 @@ pub(crate) struct Events {
     preface: Mutex<Option<Preface>>,
 }
 
-/// What the first words show, and what is told before them.
+/// What the first words show, and what is reported before them.
 type Preface = (Vec<Event>, Box<dyn FnOnce() + Send>);
 
 impl Events {

@@ -11,7 +11,7 @@ pub(crate) const PASSAGE_BYTES_MIN: usize = 40;
 const PASSAGE_BYTES_MAX: usize = 4_096;
 /// Four times may be meant.
 pub(crate) const TIMES: usize = 5;
-/// As much of something shorter is no answer either: a model that says `!` for ever.
+/// How much of a shorter repeated passage ends an answer: a model that says `!` for ever.
 const SHORT_BYTES: usize = 2_000;
 /// How often it is looked back.
 const STEP_BYTES: usize = 64;

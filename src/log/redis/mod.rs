@@ -13,7 +13,7 @@
 //! - opening never waits for a server: the log is unavailable until it is reached, and reconnects automatically;
 //! - a request that the store executes late, after this node has begun another session, writes nothing;
 //! - on every (re)connect the store's history is compared with what this node has seen (`lineage`);
-//! - a connection that ends while the store is there is replaced before anyone is told (`link`, `retry`); nothing is written
+//! - a connection that ends while the store is there is replaced before anyone is notified (`link`, `retry`); nothing is written
 //!   twice by that;
 //! - an idle log asks for nothing but what wakes it: one blocking read, repeated every two seconds; its other three connections
 //!   ask for the time every 30 s (`keeper`), so that nothing in between drops them;

@@ -5,9 +5,9 @@
 //! ```
 //!
 //! Promises:
-//! - one unreadable thing costs that thing: what is whole is kept, and what was lost is told in a note;
+//! - one unreadable part costs only that part: the rest is kept, and a note reports what was lost;
 //! - an answer is whole once the server has said why it ended, or `[DONE]`; a stream that only ends broke off;
-//! - what is no answer at all (a login page, compressed bytes, an error's body) is told in the failure's words;
+//! - what is not an answer at all (a login page, compressed bytes, an error's body) is quoted in the failure;
 //! - pure, no clock; at most [`lines::LINE_BYTES_MAX`] are held, and the beginning of what came.
 //!
 //! Not here: connections, waiting, what marks in the text mean (`bot`).
@@ -33,9 +33,9 @@ use crate::{
     wait::wait_said,
 };
 
-/// As much of what came is kept to say what it was if it is no answer.
+/// How much of the response is kept, in bytes, to quote it if it is not an answer.
 const BEGINNING_BYTES_MAX: usize = 16 << 10;
-/// As much of an unreadable thing is told, in characters.
+/// How much of an unreadable part a note quotes, in characters.
 const TOLD_MAX: usize = 80;
 /// Compressed bytes that nobody asked for: gzip, zstd.
 const COMPRESSED: [(&[u8], &str); 2] = [(b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd")];

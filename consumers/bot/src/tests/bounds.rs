@@ -1,4 +1,4 @@
-//! Answers that have no end of their own: what was said is kept, and why it ends is told.
+//! Answers that have no end of their own: what was said is kept, and a note says why it ends.
 
 use antiphon_kit::Bounds;
 

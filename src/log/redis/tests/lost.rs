@@ -1,4 +1,4 @@
-//! A connection that ends is not a store that is away: idle ones are closed, answers cut off, and nobody is told.
+//! A connection that ends is not a store that is away: idle ones are closed, answers cut off, and nobody is notified.
 
 use std::{future::Future, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::log::{
 
 const LOG: &str = "{antiphon:0}:log";
 
-/// What everybody is told of the log from now on; looked at with [`watch::Receiver::has_changed`].
+/// The log's state as everybody sees it from now on; looked at with [`watch::Receiver::has_changed`].
 fn told(log: &RedisLog) -> watch::Receiver<Access> {
     let mut told = log.access();
     told.mark_unchanged();
@@ -26,7 +26,7 @@ fn close_all(redis: &Redis) {
     assert_ne!(redis.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]), "0");
 }
 
-/// `work`, which nobody is told of although it takes a new connection.
+/// `work`, which takes a new connection without notifying anybody.
 async fn in_silence<T>(log: &RedisLog, work: impl Future<Output = T>) -> T {
     let told = told(log);
     let done = work.await;
