@@ -19,7 +19,7 @@ mod wire;
 use std::{
     collections::BTreeSet,
     fs, io,
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -148,11 +148,13 @@ impl Redis {
         &self.dir
     }
 
-    /// SIGKILL; returns when it is gone.
+    /// SIGKILL; returns when it is gone and nothing listens on its port: a child that it had forked to write the disk keeps the
+    /// socket a little longer, and resets who connects meanwhile.
     pub(crate) fn kill(&self) {
         if let Some(mut child) = self.child.lock().unwrap().take() {
             child.kill().unwrap();
             child.wait().unwrap();
+            until("nothing listens any more", || TcpStream::connect(("127.0.0.1", self.port)).is_err().then_some(()));
         }
     }
 
@@ -254,7 +256,8 @@ pub(crate) fn free_port() -> u16 {
         let n = seed.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let port = 12_000 + (n >> 33) % 18_000;
         let port = u16::try_from(port).expect("below 30,000");
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() && GIVEN.lock().unwrap().insert(port) {
+        // In this order: trying a port that was given out would listen on it for a moment.
+        if GIVEN.lock().unwrap().insert(port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
     }
